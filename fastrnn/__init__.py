@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""LSTM, GRU and RNN layers on CPUs, from PyTorch weights, without PyTorch.
+
+>>> import numpy as np, fastrnn
+>>> layer = fastrnn.LSTM(8, 16, seed=0)
+>>> y, (h, c) = layer(np.ones((20, 4, 8), np.float32))
+>>> y.shape
+(20, 4, 16)
+"""
+
+from __future__ import annotations
+
+from ._core import VERSION as __version__
+from ._core import isas
+from .config import config, show_config
+from .layers import GRU, LSTM, RNN
+from .loading import load
+from .readers import FormatError, read_state_dict
+from .streams import Stream
+from .threads import get_num_threads, num_threads, set_num_threads
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "FormatError",
+    "Stream",
+    "__version__",
+    "config",
+    "get_num_threads",
+    "isas",
+    "load",
+    "num_threads",
+    "read_state_dict",
+    "set_num_threads",
+    "show_config",
+]

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: MIT
+"""The C library as Python objects: memory, buffers, the GIL, and nothing else."""
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: freethreading_compatible=False
+
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+
+import numpy
+
+cdef extern from "fastrnn.h" nogil:
+    const char *FRNN_VERSION
+    ctypedef enum frnn_status:
+        FRNN_OK
+        FRNN_SMALL_MEMORY
+    ctypedef enum frnn_cell:
+        FRNN_RNN_TANH
+        FRNN_RNN_RELU
+        FRNN_GRU
+        FRNN_GRU_RESET_BEFORE
+        FRNN_LSTM
+    ctypedef struct frnn_config:
+        frnn_cell cell
+        int input_size
+        int hidden_size
+        int num_layers
+        int bidirectional
+        int proj_size
+    ctypedef struct frnn_isa:
+        pass
+    ctypedef struct frnn_model:
+        pass
+    ctypedef struct frnn_weights:
+        const float *weight_ih
+        const float *weight_hh
+        const float *bias_ih
+        const float *bias_hh
+        const float *weight_hr
+    ctypedef struct frnn_call:
+        size_t steps
+        size_t batch
+        const float *x
+        Py_ssize_t x_step
+        Py_ssize_t x_row
+        float *y
+        Py_ssize_t y_step
+        Py_ssize_t y_row
+        const size_t *lengths
+        const float *h0
+        const float *c0
+        float *hn
+        float *cn
+    const char *frnn_status_text(frnn_status status)
+    const frnn_isa *frnn_isa_at(int index)
+    const frnn_isa *frnn_isa_find(const char *name)
+    const char *frnn_isa_name(const frnn_isa *isa)
+    void frnn_sigmoid(const frnn_isa *isa, float *y, const float *x, size_t count)
+    void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count)
+    frnn_status frnn_model_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes)
+    frnn_status frnn_model_init(frnn_model **model, const frnn_config *config,
+                                const frnn_isa *isa, void *memory, size_t bytes)
+    frnn_status frnn_model_set_weights(frnn_model *model, int layer, int direction,
+                                       const frnn_weights *weights)
+    frnn_status frnn_workspace_size(const frnn_model *model, size_t steps, size_t batch,
+                                    size_t *bytes)
+    frnn_status frnn_forward(const frnn_model *model, const frnn_call *call, void *workspace,
+                             size_t bytes)
+
+cdef extern from "../src_c/platform/memory.h" nogil:
+    void *frnn_memory_allocate(size_t bytes)
+    void frnn_memory_free(void *memory)
+
+cdef extern from *:
+    """
+    #if defined(__VERSION__)
+    #define FRNN_COMPILER __VERSION__
+    #else
+    #define FRNN_COMPILER "unknown"
+    #endif
+    """
+    const char *FRNN_COMPILER
+
+CELLS = {
+    "rnn_tanh": FRNN_RNN_TANH,
+    "rnn_relu": FRNN_RNN_RELU,
+    "gru": FRNN_GRU,
+    "gru_reset_before": FRNN_GRU_RESET_BEFORE,
+    "lstm": FRNN_LSTM,
+}
+VERSION = FRNN_VERSION.decode()
+COMPILER = FRNN_COMPILER.decode()
+
+cdef object empty = numpy.empty
+cdef object float32 = numpy.float32
+
+
+cdef int check(frnn_status status) except -1:
+    if status == FRNN_OK:
+        return 0
+    raise ValueError(frnn_status_text(status).decode())
+
+
+cdef const frnn_isa *find_isa(str name) except NULL:
+    cdef bytes encoded = name.encode()
+    cdef const frnn_isa *isa = frnn_isa_find(encoded)
+    if isa is NULL:
+        raise ValueError(f"isa: expected one of {isas()}, which this machine can run, got {name!r}")
+    return isa
+
+
+def isas() -> list:
+    """Names of the instruction sets that this machine can run, best first."""
+    names = []
+    while frnn_isa_at(<int> len(names)) is not NULL:
+        names.append(frnn_isa_name(frnn_isa_at(<int> len(names))).decode())
+    return names
+
+
+def sigmoid(str isa, const float[::1] x, float[::1] y) -> None:
+    """y = sigmoid(x) as the kernels of an instruction set compute it."""
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(f"y: expected {x.shape[0]} values, got {y.shape[0]}")
+    if x.shape[0]:
+        frnn_sigmoid(find_isa(isa), &y[0], &x[0], <size_t> x.shape[0])
+
+
+def tanh(str isa, const float[::1] x, float[::1] y) -> None:
+    """y = tanh(x) as the kernels of an instruction set compute it."""
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(f"y: expected {x.shape[0]} values, got {y.shape[0]}")
+    if x.shape[0]:
+        frnn_tanh(find_isa(isa), &y[0], &x[0], <size_t> x.shape[0])
+
+
+cdef class Workspace:
+    """Memory for one pass at a time; grows when a pass needs more."""
+    cdef void *memory
+    cdef size_t bytes
+
+    def __dealloc__(self):
+        frnn_memory_free(self.memory)
+
+    cdef int grow(self, const frnn_model *model, size_t steps, size_t batch) except -1:
+        cdef size_t needed = 0
+        check(frnn_workspace_size(model, steps, batch, &needed))
+        if needed > self.bytes:
+            frnn_memory_free(self.memory)
+            self.bytes = 0
+            self.memory = frnn_memory_allocate(needed)
+            if self.memory is NULL:
+                raise MemoryError(f"no memory for a workspace of {needed} bytes")
+            self.bytes = needed
+        return 0
+
+
+cdef class Model:
+    """Packed weights of a stack of layers; any number of threads may run it."""
+    cdef frnn_model *model
+    cdef void *memory
+    cdef readonly size_t nbytes
+    cdef readonly str isa
+    cdef Workspace spare  # of the last call, for the next one
+
+    def __cinit__(self, str cell, int input_size, int hidden_size, int num_layers,
+                  bint bidirectional, int proj_size, str isa):
+        cdef frnn_config config = frnn_config(
+            CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size)
+        cdef const frnn_isa *table = find_isa(isa)
+        check(frnn_model_size(&config, table, &self.nbytes))
+        self.memory = frnn_memory_allocate(self.nbytes)
+        if self.memory is NULL:
+            raise MemoryError(f"no memory for a model of {self.nbytes} bytes")
+        check(frnn_model_init(&self.model, &config, table, self.memory, self.nbytes))
+        self.isa = isa
+
+    def __dealloc__(self):
+        frnn_memory_free(self.memory)
+
+    def set_weights(self, int layer, int direction, const float[:, ::1] weight_ih,
+                    const float[:, ::1] weight_hh, const float[::1] bias_ih,
+                    const float[::1] bias_hh, const float[:, ::1] weight_hr) -> None:
+        """Packs one layer and direction; shapes are the caller's to check."""
+        cdef frnn_weights weights
+        weights.weight_ih, weights.weight_hh = &weight_ih[0, 0], &weight_hh[0, 0]
+        weights.bias_ih = weights.bias_hh = weights.weight_hr = NULL
+        if bias_ih is not None:
+            weights.bias_ih, weights.bias_hh = &bias_ih[0], &bias_hh[0]
+        if weight_hr is not None:
+            weights.weight_hr = &weight_hr[0, 0]
+        with nogil:
+            status = frnn_model_set_weights(self.model, layer, direction, &weights)
+        check(status)
+
+    def forward(self, const float[:, :, :] x, float[:, :, :] y, const float[:, :, ::1] h0,
+                const float[:, :, ::1] c0, float[:, :, ::1] hn, float[:, :, ::1] cn,
+                const size_t[::1] lengths) -> None:
+        """One pass, time-major; shapes and a contiguous last axis are the caller's to check."""
+        cdef frnn_call call
+        if x.shape[1] == 0:
+            return
+        call.steps, call.batch = <size_t> x.shape[0], <size_t> x.shape[1]
+        call.x, call.x_step, call.x_row = &x[0, 0, 0], x.strides[0] // 4, x.strides[1] // 4
+        call.y, call.y_step, call.y_row = &y[0, 0, 0], y.strides[0] // 4, y.strides[1] // 4
+        call.lengths, call.h0, call.c0, call.hn, call.cn = NULL, NULL, NULL, &hn[0, 0, 0], NULL
+        if lengths is not None:
+            call.lengths = &lengths[0]
+        if h0 is not None:
+            call.h0 = &h0[0, 0, 0]
+        if c0 is not None:
+            call.c0 = &c0[0, 0, 0]
+        if cn is not None:
+            call.cn = &cn[0, 0, 0]
+        cdef Workspace workspace = self.spare
+        self.spare = None
+        if workspace is None:
+            workspace = Workspace()
+        workspace.grow(self.model, call.steps, call.batch)
+        with nogil:
+            status = frnn_forward(self.model, &call, workspace.memory, workspace.bytes)
+        self.spare = workspace
+        check(status)
+
+
+cdef class Stepper:
+    """Streams of one layer: their state, and a step without allocation. See streams.Stream."""
+    cdef Model model
+    cdef Workspace workspace
+    cdef frnn_call call
+    cdef Py_ssize_t outputs
+    cdef readonly Py_ssize_t inputs
+    cdef readonly object h, c
+
+    def __cinit__(self, Model model, h, c, Py_ssize_t inputs):
+        cdef float[:, :, ::1] h_view = h, c_view = c
+        self.model, self.h, self.c = model, h, c
+        self.inputs, self.outputs = inputs, h_view.shape[2]
+        self.workspace = Workspace()
+        self.call.steps, self.call.batch = 1, <size_t> h_view.shape[1]
+        self.workspace.grow(model.model, 1, self.call.batch)
+        self.call.h0 = self.call.hn = &h_view[0, 0, 0]
+        self.call.c0 = self.call.cn = NULL
+        if c is not None:
+            self.call.c0 = self.call.cn = &c_view[0, 0, 0]
+
+    cdef bint take(self, object rows, Py_buffer *view, Py_ssize_t width, int flags):
+        """Whether rows is a float32 buffer [batch][width] with contiguous rows; then view holds it."""
+        try:
+            PyObject_GetBuffer(rows, view, PyBUF_FORMAT | PyBUF_STRIDES | flags)
+        except (TypeError, ValueError, BufferError):
+            return False
+        if (view.ndim == 2 and view.format[0] == c"f" and view.format[1] == 0
+                and view.shape[0] == <Py_ssize_t> self.call.batch and view.shape[1] == width
+                and (width == 1 or view.strides[1] == 4) and view.strides[0] % 4 == 0
+                and <size_t> view.buf % 4 == 0):
+            return True
+        PyBuffer_Release(view)
+        return False
+
+    def step(self, x, out=None):
+        """Advance every stream by one step: x (B, I) -> y (B, R), into `out` where it is given."""
+        cdef Py_buffer x_view, y_view
+        y = empty((self.call.batch, self.outputs), float32) if out is None else out
+        if not self.take(x, &x_view, self.inputs, 0):
+            return self.step(self._convert(x, out), out)
+        if not self.take(y, &y_view, self.outputs, PyBUF_WRITABLE):
+            PyBuffer_Release(&x_view)
+            return self._convert(x, out)
+        self.call.x, self.call.x_row = <const float *> x_view.buf, x_view.strides[0] // 4
+        self.call.y, self.call.y_row = <float *> y_view.buf, y_view.strides[0] // 4
+        with nogil:
+            status = frnn_forward(self.model.model, &self.call, self.workspace.memory,
+                                  self.workspace.bytes)
+        PyBuffer_Release(&x_view)
+        PyBuffer_Release(&y_view)
+        check(status)
+        return y

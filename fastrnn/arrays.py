@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: MIT
+"""What the layers take as an array of floats."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float32]
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16))
+
+
+def float_array(value: ArrayLike, name: str) -> Array:
+    """A float32 array: `value` itself where it is one, cast from float16 or float64."""
+    array = np.asarray(value)
+    if array.dtype not in _FLOATS:
+        raise TypeError(f"{name}: expected float32, float16 or float64, got {array.dtype}")
+    return array.astype(np.float32, copy=False)

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""What this installation of fastrnn is and uses."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .layers import default_isa
+from .threads import get_num_threads
+
+
+def config() -> dict[str, Any]:
+    """Version, instruction sets (all usable, and the default), threads, compiler, Python, numpy."""
+    return {
+        "version": _core.VERSION,
+        "isas": _core.isas(),
+        "isa": default_isa(),
+        "threads": get_num_threads(),
+        "compiler": _core.COMPILER,
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def show_config() -> None:
+    """Write config() to standard output, a line each."""
+    for name, value in config().items():
+        shown = " ".join(value) if isinstance(value, list) else value
+        sys.stdout.write(f"{name}: {shown}\n")

@@ -1,0 +1,462 @@
+# SPDX-License-Identifier: MIT
+"""The layers: `LSTM`, `GRU` and `RNN` with the words, shapes and weights of torch.nn."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _core
+from .arrays import Array, float_array
+from .streams import Stream
+from .weights import check_state_dict, parameter_shapes
+
+
+def default_isa() -> str:
+    """The instruction set named by FASTRNN_ISA, else the best one this machine can run."""
+    name = os.environ.get("FASTRNN_ISA")
+    return check_isa(name, "FASTRNN_ISA") if name else _core.isas()[0]
+
+
+def check_isa(name: str, argument: str) -> str:
+    usable = _core.isas()
+    if name not in usable:
+        raise ValueError(
+            f"{argument}: expected one of {usable}, which this machine can run, got {name!r}"
+        )
+    return name
+
+
+class _Layer:
+    """What the three layers share: arguments, weights and the call."""
+
+    _name: ClassVar[str]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        proj_size: int,
+        isa: str | None,
+        seed: int | np.random.Generator | None,
+    ) -> None:
+        _check_size("input_size", input_size)
+        _check_size("hidden_size", hidden_size)
+        _check_size("num_layers", num_layers)
+        _check_projection(proj_size, hidden_size)
+        _check_dropout(dropout, num_layers)
+        self.input_size = int(input_size)
+        self.hidden_size = int(hidden_size)
+        self.num_layers = int(num_layers)
+        self.bias = bool(bias)
+        self.batch_first = bool(batch_first)
+        self.dropout = float(dropout)
+        self.bidirectional = bool(bidirectional)
+        self.proj_size = int(proj_size)
+        self.isa = default_isa() if isa is None else check_isa(isa, "isa")
+        self._output_size = self.proj_size or self.hidden_size
+        self._weights = self._initial_weights(np.random.default_rng(seed))
+        self._model: _core.Model | None = None
+
+    # --- Weights ---
+
+    @property
+    def _cell(self) -> str:
+        """The name of the C core's cell."""
+        raise NotImplementedError
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return parameter_shapes(
+            self._name,
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bias,
+            self.bidirectional,
+            self.proj_size,
+        )
+
+    def _initial_weights(self, rng: np.random.Generator) -> dict[str, Array]:
+        bound = 1.0 / np.sqrt(self.hidden_size)
+        return {
+            name: rng.uniform(-bound, bound, shape).astype(np.float32)
+            for name, shape in self._shapes().items()
+        }
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of the weights by PyTorch's names (`weight_ih_l0`, ...), float32."""
+        return {name: array.copy() for name, array in self._weights.items()}
+
+    def load_state_dict(self, arrays: Mapping[str, ArrayLike], prefix: str = "") -> None:
+        """Take the weights named `prefix` + `weight_ih_l0` etc., as PyTorch names them.
+
+        float16 and float64 are converted. ValueError names what is missing, unexpected under the
+        prefix, or misshapen, TypeError what is not floating point; the layer is then unchanged.
+        """
+        taken = check_state_dict(arrays, prefix, self._shapes())
+        self._weights = {name: np.array(a, np.float32, order="C") for name, a in taken.items()}
+        self._model = None
+
+    def _packed(self) -> _core.Model:
+        """The weights as the kernels want them, packed at the first use."""
+        model = self._model
+        if model is None:
+            model = _core.Model(
+                self._cell,
+                self.input_size,
+                self.hidden_size,
+                self.num_layers,
+                self.bidirectional,
+                self.proj_size,
+                self.isa,
+            )
+            for layer in range(self.num_layers):
+                for direction in range(2 if self.bidirectional else 1):
+                    place = f"_l{layer}{'_reverse' if direction else ''}"
+                    model.set_weights(
+                        layer,
+                        direction,
+                        self._weights["weight_ih" + place],
+                        self._weights["weight_hh" + place],
+                        self._weights.get("bias_ih" + place),
+                        self._weights.get("bias_hh" + place),
+                        self._weights.get("weight_hr" + place),
+                    )
+            self._model = model
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_model": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.isa not in _core.isas():  # pickled on a machine with other instruction sets
+            self.isa = default_isa()
+
+    def __repr__(self) -> str:
+        words = [f"{self.input_size}, {self.hidden_size}"]
+        for name, default in _DEFAULTS.items():
+            value = getattr(self, name, default)
+            if value != default:
+                words.append(f"{name}={value!r}")
+        return f"{self._name}({', '.join(words)})"
+
+    # --- Running ---
+
+    def __call__(
+        self, x: ArrayLike, state: Any = None, *, lengths: Sequence[int] | ArrayLike | None = None
+    ) -> tuple[Array, Any]:
+        """Run the layer: `y, state = layer(x, state)`.
+
+        x: (T, B, I), (B, T, I) with batch_first, or one unbatched sequence (T, I); float32 (any
+        strides), float16 or float64. y: the same with D*R in place of I, where D is 2 when
+        bidirectional, else 1, and R is proj_size or hidden_size; float32.
+        state: h, for LSTM (h, c), of shapes (L*D, B, R) and (L*D, B, H), unbatched without B;
+        None is zeros. Returns the last states in the same form.
+        lengths: steps of each row, in any order, each from 1 to T. Beyond its length a row of y is
+        0, whatever x holds there; its last state is its own; the reverse direction starts at its
+        own end.
+
+        ValueError for shapes and lengths that do not fit, TypeError for a dtype that is not
+        floating point.
+
+        >>> import numpy as np
+        >>> layer = LSTM(3, 5, seed=0)
+        >>> y, (h, c) = layer(np.zeros((7, 2, 3), np.float32), lengths=[7, 4])
+        >>> y.shape, h.shape, c.shape
+        ((7, 2, 5), (1, 2, 5), (1, 2, 5))
+        """
+        x = float_array(x, "x")
+        if x.ndim == 3 and x.shape[2] == self.input_size:
+            batched = True
+            rows = x.swapaxes(0, 1) if self.batch_first else x
+        elif x.ndim == 2 and x.shape[1] == self.input_size:
+            batched = False
+            rows = x[:, None, :]
+        else:
+            raise ValueError(f"x: expected {self._expected_input()}, got shape {x.shape}")
+        if not _is_row_major(rows):
+            rows = rows.copy()
+        steps, batch, _ = rows.shape
+        if steps == 0:
+            raise ValueError("x: expected at least one step, got a sequence of length 0")
+        h0, c0 = self._initial_state(state, batch, batched)
+        width = self._output_size * (2 if self.bidirectional else 1)
+        if self.batch_first and batched:
+            y = np.empty((batch, steps, width), np.float32)
+            y_rows = y.swapaxes(0, 1)
+        else:
+            y = y_rows = np.empty((steps, batch, width), np.float32)
+        hn, cn = self._empty_state(batch)
+        counts = None if lengths is None else _check_lengths(lengths, batch, steps)
+        self._packed().forward(rows, y_rows, h0, c0, hn, cn, counts)
+        if not batched:
+            y, hn, cn = y[:, 0], hn[:, 0], None if cn is None else cn[:, 0]
+        return y, hn if cn is None else (hn, cn)
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """Return `batch_size` streams that run step by step from zero states."""
+        if self.bidirectional:
+            raise ValueError("stream: expected a layer of one direction, got bidirectional=True")
+        _check_size("batch_size", batch_size)
+        h, c = self._empty_state(int(batch_size))
+        stream = Stream(self._packed(), h, c, self.input_size)
+        stream.reset()
+        return stream
+
+    def _expected_input(self) -> str:
+        axes = "(batch, steps" if self.batch_first else "(steps, batch"
+        return f"{axes}, {self.input_size}) or (steps, {self.input_size})"
+
+    def _empty_state(self, batch: int) -> tuple[Array, Array | None]:
+        count = self.num_layers * (2 if self.bidirectional else 1)
+        return np.empty((count, batch, self._output_size), np.float32), None
+
+    def _initial_state(
+        self, state: Any, batch: int, batched: bool
+    ) -> tuple[Array | None, Array | None]:
+        if state is None:
+            return None, None
+        return self._check_state(state, "state", batch, batched, self._output_size), None
+
+    def _check_state(self, state: Any, name: str, batch: int, batched: bool, size: int) -> Array:
+        array = float_array(state, name)
+        count = self.num_layers * (2 if self.bidirectional else 1)
+        expected = (count, batch, size) if batched else (count, size)
+        if array.shape != expected:
+            raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
+        return np.ascontiguousarray(array).reshape(count, batch, size)
+
+
+class LSTM(_Layer):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997), as torch.nn.LSTM.
+
+    i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...), c' = f c + i g, h' = o tanh(c'); with
+    proj_size > 0, h' = W_hr (o tanh(c')) (Sak et al. 2014). dropout acts in training only.
+    isa: instruction set, one of `fastrnn.isas()`; seed: of the initial weights.
+
+    >>> import numpy as np
+    >>> y, (h, c) = LSTM(4, 8, num_layers=2)(np.ones((10, 3, 4), np.float32))
+    >>> y.shape, h.shape, c.shape
+    ((10, 3, 8), (2, 3, 8), (2, 3, 8))
+    """
+
+    _name = "LSTM"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        isa: str | None = None,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            proj_size=proj_size,
+            isa=isa,
+            seed=seed,
+        )
+
+    @property
+    def _cell(self) -> str:
+        return "lstm"
+
+    def _empty_state(self, batch: int) -> tuple[Array, Array | None]:
+        h, _ = super()._empty_state(batch)
+        return h, np.empty((h.shape[0], batch, self.hidden_size), np.float32)
+
+    def _initial_state(
+        self, state: Any, batch: int, batched: bool
+    ) -> tuple[Array | None, Array | None]:
+        if state is None:
+            return None, None
+        if not isinstance(state, tuple | list) or len(state) != 2:
+            raise ValueError(f"state: expected a pair (h, c), got {type(state).__name__}")
+        h = self._check_state(state[0], "state[0] (h)", batch, batched, self._output_size)
+        c = self._check_state(state[1], "state[1] (c)", batch, batched, self.hidden_size)
+        return h, c
+
+
+class GRU(_Layer):
+    """Gated recurrent unit (Cho et al. 2014), as torch.nn.GRU.
+
+    r, z = sigmoid(W x + b + U h + b'), h' = (1 - z) n + z h with n = tanh(W_n x + b_n +
+    r (U_n h + b'_n)) or, with reset_after=False, n = tanh(W_n x + b_n + U_n (r h) + b'_n).
+
+    >>> import numpy as np
+    >>> y, h = GRU(4, 8, bidirectional=True)(np.ones((10, 3, 4), np.float32))
+    >>> y.shape, h.shape
+    ((10, 3, 16), (2, 3, 8))
+    """
+
+    _name = "GRU"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        reset_after: bool = True,
+        isa: str | None = None,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        self.reset_after = bool(reset_after)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            proj_size=0,
+            isa=isa,
+            seed=seed,
+        )
+
+    @property
+    def _cell(self) -> str:
+        return "gru" if self.reset_after else "gru_reset_before"
+
+
+class RNN(_Layer):
+    """Simple recurrent layer (Elman 1990), as torch.nn.RNN: h' = tanh(W x + b + U h + b') or relu.
+
+    >>> import numpy as np
+    >>> y, h = RNN(4, 8, nonlinearity="relu", batch_first=True)(np.ones((3, 10, 4), np.float32))
+    >>> y.shape, h.shape
+    ((3, 10, 8), (1, 3, 8))
+    """
+
+    _name = "RNN"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        isa: str | None = None,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
+        self.nonlinearity = nonlinearity
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            proj_size=0,
+            isa=isa,
+            seed=seed,
+        )
+
+    @property
+    def _cell(self) -> str:
+        return f"rnn_{self.nonlinearity}"
+
+
+_DEFAULTS = {
+    "num_layers": 1,
+    "nonlinearity": "tanh",
+    "bias": True,
+    "batch_first": False,
+    "dropout": 0.0,
+    "bidirectional": False,
+    "proj_size": 0,
+    "reset_after": True,
+}
+
+
+# --- Checks of arguments ---
+
+
+def _check_size(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    if not 1 <= value < 2**24:
+        raise ValueError(f"{name}: expected 1 to {2**24 - 1}, got {value}")
+
+
+def _check_projection(proj_size: int, hidden_size: int) -> None:
+    if isinstance(proj_size, bool) or not isinstance(proj_size, int | np.integer):
+        raise TypeError(f"proj_size: expected an int, got {type(proj_size).__name__}")
+    if not 0 <= proj_size < hidden_size:
+        raise ValueError(
+            f"proj_size: expected 0 (none) or less than hidden_size {hidden_size}, got {proj_size}"
+        )
+
+
+def _check_dropout(dropout: float, num_layers: int) -> None:
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float | np.number):
+        raise TypeError(f"dropout: expected a number, got {type(dropout).__name__}")
+    if not 0.0 <= dropout <= 1.0:
+        raise ValueError(f"dropout: expected a probability from 0 to 1, got {dropout}")
+    if dropout > 0 and num_layers == 1:
+        warnings.warn(
+            "dropout acts between layers, expected num_layers > 1 with it, got num_layers=1",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _check_lengths(lengths: Sequence[int] | ArrayLike, batch: int, steps: int) -> NDArray[np.uintp]:
+    array = np.asarray(lengths)
+    if array.shape != (batch,):
+        raise ValueError(f"lengths: expected shape ({batch},), got {array.shape}")
+    if batch == 0:
+        return np.empty(0, np.uintp)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected integers, got {array.dtype}")
+    if array.min() < 1 or array.max() > steps:
+        outside = array[(array < 1) | (array > steps)][0]
+        raise ValueError(f"lengths: expected 1 to {steps} steps, got {outside}")
+    return array.astype(np.uintp)
+
+
+def _is_row_major(x: Array) -> bool:
+    """Whether the core can read x in place: aligned, the last axis contiguous."""
+    return (
+        x.flags.aligned
+        and (x.strides[2] == 4 or x.shape[2] == 1)
+        and x.strides[0] % 4 == 0
+        and x.strides[1] % 4 == 0
+    )

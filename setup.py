@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""The compiled core: every C source and the Cython file over them, one flag set for all."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+X86_ONLY = {"avx2.c", "avx512.c"}
+
+
+def c_sources() -> list[str]:
+    """Sources of the library; tests, benchmarks and examples are programs of their own."""
+    folders = ("core", "isa", "platform")
+    found = [path for folder in folders for path in sorted(Path("src_c", folder).glob("*.c"))]
+    return [path.as_posix() for path in found if X86 or path.name not in X86_ONLY]
+
+
+def compile_arguments() -> list[str]:
+    if sys.platform == "win32":
+        return ["/O2", "/std:c11", "/fp:precise"]
+    # A product and a sum fuse where the kernels say so and nowhere else: bits depend on it.
+    flags = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
+    return flags + os.environ.get("FASTRNN_CFLAGS", "").split()
+
+
+core = Extension(
+    "fastrnn._core",
+    sources=["fastrnn/_core.pyx", *c_sources()],
+    depends=[path.as_posix() for path in sorted(Path("src_c").rglob("*.h"))],
+    include_dirs=["src_c/include"],
+    extra_compile_args=compile_arguments(),
+)
+
+setup(ext_modules=cythonize([core], compiler_directives={"language_level": "3"}))

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* Times the forward pass of one case without Python: bench_forward CELL T B I H [L [D [P [ISA]]]] */
+#define _POSIX_C_SOURCE 200809L
+#include <fastrnn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char *const cells[] = {"rnn", "rnn_relu", "gru", "gru_reset_before", "lstm"};
+static const int gates[] = {1, 1, 3, 3, 4};
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static float *random_floats(size_t count, float scale)
+{
+    float *values = malloc(count * sizeof *values);
+    for (size_t i = 0; values && i < count; i++)
+        values[i] = scale * (2.0f * (float)rand() / (float)RAND_MAX - 1.0f);
+    return values;
+}
+
+static void set_random_weights(frnn_model *model, const frnn_config *c)
+{
+    const int directions = 1 + c->bidirectional, gate_rows = gates[c->cell] * c->hidden_size;
+    const int r = c->proj_size ? c->proj_size : c->hidden_size;
+    for (int layer = 0; layer < c->num_layers; layer++)
+        for (int d = 0; d < directions; d++) {
+            const int inputs = layer ? directions * r : c->input_size;
+            float *ih = random_floats((size_t)gate_rows * (size_t)inputs, 0.1f);
+            float *hh = random_floats((size_t)gate_rows * (size_t)r, 0.1f);
+            float *hr = c->proj_size ? random_floats((size_t)r * (size_t)c->hidden_size, 0.1f) : NULL;
+            float *bias = random_floats((size_t)gate_rows, 0.1f);
+            frnn_model_set_weights(model, layer, d, &(frnn_weights){ih, hh, bias, bias, hr});
+            free(ih), free(hh), free(hr), free(bias);
+        }
+}
+
+static double flops(const frnn_config *c, size_t steps, size_t batch)
+{
+    const int directions = 1 + c->bidirectional, r = c->proj_size ? c->proj_size : c->hidden_size;
+    double total = 0;
+    for (int layer = 0; layer < c->num_layers; layer++)
+        total += directions * (2.0 * gates[c->cell] * c->hidden_size *
+                                   ((layer ? directions * r : c->input_size) + r) +
+                               2.0 * c->proj_size * c->hidden_size);
+    return total * (double)steps * (double)batch;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 6)
+        return fprintf(stderr, "usage: %s CELL T B I H [layers [directions [proj [isa]]]]\n", argv[0]), 2;
+    int cell = 0;
+    while (cell < 5 && strcmp(argv[1], cells[cell]) != 0) cell++;
+    const size_t steps = strtoul(argv[2], NULL, 10), batch = strtoul(argv[3], NULL, 10);
+    const frnn_config config = {.cell = (frnn_cell)cell,
+                                .input_size = atoi(argv[4]),
+                                .hidden_size = atoi(argv[5]),
+                                .num_layers = argc > 6 ? atoi(argv[6]) : 1,
+                                .bidirectional = argc > 7 && atoi(argv[7]) == 2,
+                                .proj_size = argc > 8 ? atoi(argv[8]) : 0};
+    const frnn_isa *isa = argc > 9 ? frnn_isa_find(argv[9]) : frnn_isa_at(0);
+    size_t model_bytes = 0, workspace_bytes = 0;
+    frnn_model *model = NULL;
+    if (!isa || frnn_model_size(&config, isa, &model_bytes) != FRNN_OK)
+        return fprintf(stderr, "bad case\n"), 2;
+    void *memory = NULL, *workspace = NULL;
+    if (posix_memalign(&memory, 1 << 21, model_bytes))
+        return 1;
+    frnn_model_init(&model, &config, isa, memory, model_bytes);
+    set_random_weights(model, &config);
+    frnn_workspace_size(model, steps, batch, &workspace_bytes);
+    if (posix_memalign(&workspace, 64, workspace_bytes))
+        return 1;
+    const int width = (1 + config.bidirectional) *
+                      (config.proj_size ? config.proj_size : config.hidden_size);
+    float *x = random_floats(steps * batch * (size_t)config.input_size, 1.0f);
+    float *y = random_floats(steps * batch * (size_t)width, 0.0f);
+    const frnn_call call = {.steps = steps, .batch = batch, .x = x,
+                            .x_step = (ptrdiff_t)batch * config.input_size,
+                            .x_row = config.input_size, .y = y,
+                            .y_step = (ptrdiff_t)batch * width, .y_row = width};
+    const double work = flops(&config, steps, batch);
+    const int calls = (int)(2e8 / work) + 1;
+    double best = 1e30, begin = seconds();
+    do {
+        const double t = seconds();
+        for (int i = 0; i < calls; i++) frnn_forward(model, &call, workspace, workspace_bytes);
+        const double each = (seconds() - t) / calls;
+        best = each < best ? each : best;
+    } while (seconds() - begin < 1.0);
+    printf("%-6s T %zu B %zu I %d H %d L %d D %d P %d %s: %.4f ms  %.1f GFLOP/s  workspace %zu KiB\n",
+           argv[1], steps, batch, config.input_size, config.hidden_size, config.num_layers,
+           1 + config.bidirectional, config.proj_size, frnn_isa_name(isa), best * 1e3,
+           work / best * 1e-9, workspace_bytes >> 10);
+    free(memory), free(workspace), free(x), free(y);
+    return 0;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* Models: which stages make a cell, where packed weights lie, how they are filled. */
+#include "model.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "arena.h"
+
+/* The stages of each cell, in the order they run. */
+static const struct {
+    int gates; /* row blocks of PyTorch's matrices */
+    int stages;
+    frnn_stage_id stage[MAX_STAGES];
+} cells[] = {
+    [FRNN_RNN_TANH] = {1, 1, {FRNN_STAGE_RNN_TANH}},
+    [FRNN_RNN_RELU] = {1, 1, {FRNN_STAGE_RNN_RELU}},
+    [FRNN_GRU] = {3, 1, {FRNN_STAGE_GRU}},
+    [FRNN_GRU_RESET_BEFORE] = {3, 2, {FRNN_STAGE_GRU_RESET, FRNN_STAGE_GRU_CANDIDATE}},
+    [FRNN_LSTM] = {4, 1, {FRNN_STAGE_LSTM, FRNN_STAGE_LINEAR}},
+};
+
+static frnn_status check_config(const frnn_config *config)
+{
+    if ((unsigned)config->cell >= sizeof cells / sizeof cells[0] || config->input_size < 1 ||
+        config->hidden_size < 1 || config->num_layers < 1 || config->proj_size < 0 ||
+        (config->bidirectional != 0 && config->bidirectional != 1))
+        return FRNN_BAD_CONFIG;
+    if (config->proj_size > 0 &&
+        (config->cell != FRNN_LSTM || config->proj_size >= config->hidden_size))
+        return FRNN_BAD_CONFIG;
+    /* Gates, directions and padding keep every row count and panel size below INT_MAX. */
+    const int most = INT_MAX / 64;
+    if (config->input_size > most || config->hidden_size > most || config->num_layers > most)
+        return FRNN_TOO_LARGE;
+    return FRNN_OK;
+}
+
+static int is_projection(const model_stage *s, const frnn_isa *isa)
+{
+    return s->kernel == &isa->stages[FRNN_F32][FRNN_STAGE_LINEAR];
+}
+
+static void lay_out_stage(model_stage *s, const frnn_isa *isa, arena *memory)
+{
+    const size_t panels = (size_t)s->panels, lanes = (size_t)isa->lanes;
+    const size_t x_floats = (size_t)s->inputs * (size_t)s->kernel->x_gates * lanes;
+    const size_t h_floats = (size_t)s->depth * (size_t)s->kernel->h_gates * lanes;
+    s->x_weights = arena_take(memory, checked_product(panels, x_floats), sizeof(float));
+    s->h_weights = arena_take(memory, checked_product(panels, h_floats), sizeof(float));
+    s->bias = arena_take(memory, panels * (size_t)s->kernel->slots * lanes, sizeof(float));
+}
+
+static void lay_out_layer(const frnn_model *model, int layer, model_layer *into, arena *memory)
+{
+    const frnn_config *config = &model->config;
+    const int inputs = layer == 0 ? config->input_size : model->directions * model->output_size;
+    for (int i = 0; i < model->stages; i++) {
+        model_stage *s = &into->stage[i];
+        s->kernel = &model->isa->stages[FRNN_F32][cells[config->cell].stage[i]];
+        const int projection = is_projection(s, model->isa);
+        s->inputs = projection ? 0 : inputs;
+        s->depth = projection ? config->hidden_size : model->output_size;
+        s->units = projection ? config->proj_size : config->hidden_size;
+        s->panels = (s->units + model->isa->lanes - 1) / model->isa->lanes;
+        lay_out_stage(s, model->isa, memory);
+    }
+}
+
+/* Places a model in memory, or counts what it takes; the same walk serves both. */
+static frnn_model *lay_out(const frnn_config *config, const frnn_isa *isa, arena *memory)
+{
+    const size_t lanes = (size_t)isa->lanes;
+    frnn_model model = {
+        .config = *config,
+        .isa = isa,
+        .directions = config->bidirectional ? 2 : 1,
+        .stages = cells[config->cell].stages + (config->proj_size > 0),
+        .output_size = config->proj_size > 0 ? config->proj_size : config->hidden_size,
+        .padded_units = ((size_t)config->hidden_size + lanes - 1) / lanes * lanes,
+    };
+    frnn_model *const placed = arena_take(memory, 1, sizeof model);
+    model.layers = arena_take(memory, (size_t)config->num_layers * (size_t)model.directions,
+                              sizeof(model_layer));
+    for (int layer = 0; layer < config->num_layers && !memory->overflow; layer++)
+        for (int direction = 0; direction < model.directions; direction++) {
+            model_layer counted;
+            lay_out_layer(&model, layer,
+                          model.layers ? model_layer_at(&model, layer, direction) : &counted,
+                          memory);
+        }
+    if (placed)
+        *placed = model;
+    return placed;
+}
+
+frnn_status frnn_model_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes)
+{
+    if (!config || !isa || !bytes)
+        return FRNN_BAD_ARGUMENT;
+    const frnn_status status = check_config(config);
+    if (status != FRNN_OK)
+        return status;
+    arena count = {NULL, 0, 0};
+    lay_out(config, isa, &count);
+    if (count.overflow)
+        return FRNN_TOO_LARGE;
+    *bytes = arena_footprint(&count);
+    return FRNN_OK;
+}
+
+frnn_status frnn_model_init(frnn_model **model, const frnn_config *config, const frnn_isa *isa,
+                            void *memory, size_t bytes)
+{
+    size_t needed = 0;
+    const frnn_status status = frnn_model_size(config, isa, &needed);
+    if (status != FRNN_OK)
+        return status;
+    if (!model || !memory)
+        return FRNN_BAD_ARGUMENT;
+    if (bytes < needed)
+        return FRNN_SMALL_MEMORY;
+    memset(memory, 0, needed);
+    arena placed = arena_over(memory);
+    *model = lay_out(config, isa, &placed);
+    return FRNN_OK;
+}
+
+frnn_status frnn_model_set_weights(frnn_model *model, int layer, int direction,
+                                   const frnn_weights *weights)
+{
+    if (!model || !weights || !weights->weight_ih || !weights->weight_hh || layer < 0 ||
+        direction < 0 || layer >= model->config.num_layers || direction >= model->directions ||
+        (model->config.proj_size > 0) != (weights->weight_hr != NULL))
+        return FRNN_BAD_ARGUMENT;
+    for (int i = 0; i < model->stages; i++) {
+        const model_stage *s = &model_layer_at(model, layer, direction)->stage[i];
+        const frnn_stage *kernel = s->kernel;
+        if (is_projection(s, model->isa)) {
+            const frnn_matrix hr = {weights->weight_hr, s->units, s->depth};
+            model->isa->pack(s->h_weights, hr, kernel->h_gate, kernel->h_gates);
+            continue;
+        }
+        const frnn_matrix ih = {weights->weight_ih, s->units, s->inputs};
+        const frnn_matrix hh = {weights->weight_hh, s->units, s->depth};
+        model->isa->pack(s->x_weights, ih, kernel->x_gate, kernel->x_gates);
+        model->isa->pack(s->h_weights, hh, kernel->h_gate + kernel->slots - kernel->h_gates,
+                         kernel->h_gates);
+        model->isa->pack_bias(s->bias, kernel, s->units, weights->bias_ih, weights->bias_hh);
+    }
+    return FRNN_OK;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* How a pass is cut, from the sizes of the model and of the batch. */
+#include "plan.h"
+
+enum {
+    /* Pre-activations of a chunk stay in L2 beside the weights in use.
+     * Case rnn/lstm_500_128_32_32: longer chunks go through memory. */
+    PRE_BYTES = 256 * 1024,
+    /* Rows enough to hide the weights' way from L3; case lstm_25_64_1024_1024. */
+    LEAST_BLOCK_ROWS = 96,
+    /* Rows of the projection enough for full tiles to pay for reading its weights; case
+     * gru_500_1_256_256. */
+    LEAST_CHUNK_ROWS = 96
+};
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+size_t frnn_plan_pre_floats(const frnn_model *model)
+{
+    size_t floats = 0;
+    for (int i = 0; i < model->stages; i++) {
+        const model_stage *s = &model->layers->stage[i];
+        floats += (size_t)s->panels * (size_t)(s->kernel->slots * model->isa->lanes);
+    }
+    return floats;
+}
+
+frnn_plan frnn_plan_make(const frnn_model *model, size_t steps, size_t batch)
+{
+    const size_t row_bytes = frnn_plan_pre_floats(model) * sizeof(float);
+    const size_t fitting = PRE_BYTES / row_bytes;
+    frnn_plan plan;
+    plan.block_rows = larger(1, smaller(batch, larger(fitting, LEAST_BLOCK_ROWS)));
+    plan.chunk_steps = smaller(steps, larger(1, larger(fitting, LEAST_CHUNK_ROWS) / plan.block_rows));
+    return plan;
+}

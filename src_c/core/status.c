@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* Status codes in words. */
+#include <fastrnn.h>
+
+const char *frnn_status_text(frnn_status status)
+{
+    switch (status) {
+    case FRNN_OK: return "no error";
+    case FRNN_BAD_CONFIG: return "a size of the configuration is out of range";
+    case FRNN_BAD_ARGUMENT: return "an argument is null or out of range";
+    case FRNN_TOO_LARGE: return "a size is too large for this machine";
+    case FRNN_SMALL_MEMORY: return "the memory handed over is too small";
+    }
+    return "unknown status";
+}

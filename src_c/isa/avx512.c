@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* The kernels compiled for AVX-512F. The pragmas enable it for this file only. */
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f"))), apply_to = function)
+#else
+#pragma GCC target("avx512f")
+#endif
+#include "../simd/vec_avx512.h"
+
+#include "../kernels/all.h"
+
+const frnn_isa frnn_isa_avx512 = ISA_TABLE("avx512");
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif

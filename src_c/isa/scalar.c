@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+/* The kernels in portable C, one lane: the table that every machine has. */
+#include "../simd/vec_scalar.h"
+
+#include "../kernels/all.h"
+
+const frnn_isa frnn_isa_scalar = ISA_TABLE("scalar");

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* The packed weight layout, known to this file and tile.h alone. */
+#ifndef FRNN_KERNELS_PACK_H
+#define FRNN_KERNELS_PACK_H
+
+/* panels[p][k][g][lane] = matrix[gate[g] * units + p * LANES + lane][k], zero beyond the last unit. */
+static void pack(float *panels, frnn_matrix matrix, const signed char *gate, int gates)
+{
+    const size_t units = (size_t)matrix.units, depth = (size_t)matrix.depth;
+    for (size_t first = 0; first < units; first += LANES)
+        for (size_t k = 0; k < depth; k++)
+            for (int g = 0; g < gates; g++)
+                for (size_t unit = first; unit < first + LANES; unit++) {
+                    const size_t row = (size_t)gate[g] * units + unit;
+                    *panels++ = unit < units ? matrix.values[row * depth + k] : 0.0f;
+                }
+}
+
+/* bias[p][slot][lane]: the sum of the biases of the matrices that feed the slot; NULL is zero. */
+static void pack_bias(float *bias, const struct frnn_stage *stage, int units, const float *bias_ih,
+                      const float *bias_hh)
+{
+    const size_t count = (size_t)units;
+    for (size_t first = 0; first < count; first += LANES)
+        for (int slot = 0; slot < stage->slots; slot++)
+            for (size_t unit = first; unit < first + LANES; unit++) {
+                const int x_gate = stage->x_gate[slot], h_gate = stage->h_gate[slot];
+                float sum = 0.0f;
+                if (bias_ih && x_gate >= 0 && unit < count)
+                    sum += bias_ih[(size_t)x_gate * count + unit];
+                if (bias_hh && h_gate >= 0 && unit < count)
+                    sum += bias_hh[(size_t)h_gate * count + unit];
+                *bias++ = sum;
+            }
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* The vector layer in portable C: one float. It is also the layer's manual.
+ *
+ * Every vec_*.h defines the same names: LANES floats make a vec, ACCUMULATORS of them may be alive
+ * in an inner loop beside its operands. Pointers need no alignment. */
+#ifndef FRNN_VEC_H
+#define FRNN_VEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__GNUC__)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE static inline
+#endif
+
+enum { LANES = 1, ACCUMULATORS = 12 };
+typedef float vec;
+
+ALWAYS_INLINE vec vec_zero(void) { return 0.0f; }
+ALWAYS_INLINE vec vec_set(float x) { return x; }
+ALWAYS_INLINE vec vec_broadcast(const float *p) { return *p; }
+ALWAYS_INLINE vec vec_load(const float *p) { return *p; }
+ALWAYS_INLINE void vec_store(float *p, vec a) { *p = a; }
+
+/* The first n < LANES floats of p; the other lanes are zero, their memory is not touched. */
+ALWAYS_INLINE vec vec_load_part(const float *p, int n) { return n > 0 ? *p : 0.0f; }
+
+/* Stores the first n < LANES floats and touches no other. */
+ALWAYS_INLINE void vec_store_part(float *p, vec a, int n)
+{
+    if (n > 0)
+        *p = a;
+}
+
+ALWAYS_INLINE vec vec_add(vec a, vec b) { return a + b; }
+ALWAYS_INLINE vec vec_sub(vec a, vec b) { return a - b; }
+ALWAYS_INLINE vec vec_mul(vec a, vec b) { return a * b; }
+ALWAYS_INLINE vec vec_div(vec a, vec b) { return a / b; }
+
+/* a * b + c and c - a * b, rounded once where the machine has the instruction. */
+#if defined(__FP_FAST_FMAF)
+ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c) { return __builtin_fmaf(a, b, c); }
+ALWAYS_INLINE vec vec_fnma(vec a, vec b, vec c) { return __builtin_fmaf(-a, b, c); }
+#else
+ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c) { return a * b + c; }
+ALWAYS_INLINE vec vec_fnma(vec a, vec b, vec c) { return c - a * b; }
+#endif
+
+/* The second operand where either is NaN, so that a bound given first lets a NaN through. */
+ALWAYS_INLINE vec vec_min(vec a, vec b) { return a < b ? a : b; }
+ALWAYS_INLINE vec vec_max(vec a, vec b) { return a > b ? a : b; }
+
+/* The lowest 9 bits of a's pattern, moved to sign and exponent: 2^(bits - 127). */
+ALWAYS_INLINE vec vec_exponent(vec a)
+{
+    uint32_t bits;
+    memcpy(&bits, &a, sizeof bits);
+    bits <<= 23;
+    memcpy(&a, &bits, sizeof bits);
+    return a;
+}
+
+/* Makes denormals zero on this thread; returns what vec_denormals_restore takes to undo it. */
+#if defined(__SSE__)
+ALWAYS_INLINE unsigned vec_denormals_off(void)
+{
+    const unsigned saved = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(saved | 0x8040u);
+    return saved;
+}
+ALWAYS_INLINE void vec_denormals_restore(unsigned saved) { __builtin_ia32_ldmxcsr(saved); }
+#else
+ALWAYS_INLINE unsigned vec_denormals_off(void) { return 0; }
+ALWAYS_INLINE void vec_denormals_restore(unsigned saved) { (void)saved; }
+#endif
+
+#endif
