@@ -89,16 +89,21 @@ int main(int argc, char **argv)
     const double work = flops(&config, steps, batch);
     const int calls = (int)(2e8 / work) + 1;
     double best = 1e30, begin = seconds();
+    float sink = 0;
+    double peak = 0;
     do {
-        const double t = seconds();
+        const double p = seconds(), fma = frnn_probe_fma(isa, 200000, &sink);
+        const double t = seconds(), rate = fma / (t - p);
+        peak = rate > peak ? rate : peak;
         for (int i = 0; i < calls; i++) frnn_forward(model, &call, workspace, workspace_bytes);
         const double each = (seconds() - t) / calls;
         best = each < best ? each : best;
     } while (seconds() - begin < 1.0);
-    printf("%-6s T %zu B %zu I %d H %d L %d D %d P %d %s: %.4f ms  %.1f GFLOP/s  workspace %zu KiB\n",
+    printf("%-6s T %zu B %zu I %d H %d L %d D %d P %d %s: %.4f ms  %.1f GFLOP/s  %.0f %% of FMA peak  workspace %zu KiB\n",
            argv[1], steps, batch, config.input_size, config.hidden_size, config.num_layers,
            1 + config.bidirectional, config.proj_size, frnn_isa_name(isa), best * 1e3,
-           work / best * 1e-9, workspace_bytes >> 10);
+           work / best * 1e-9,
+           100 * work / best / peak, workspace_bytes >> 10);
     free(memory), free(workspace), free(x), free(y);
     return 0;
 }

@@ -13,3 +13,13 @@ void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count)
 {
     isa->tanh(y, x, count);
 }
+
+double frnn_probe_fma(const frnn_isa *isa, size_t rounds, float *result)
+{
+    return isa->probe_fma(rounds, result);
+}
+
+void frnn_probe_read(const frnn_isa *isa, const float *values, size_t count, float *result)
+{
+    isa->probe_read(values, count, result);
+}

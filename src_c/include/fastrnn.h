@@ -61,6 +61,10 @@ const char *frnn_isa_name(const frnn_isa *isa);
 /* y[i] = sigmoid(x[i]) or tanh(x[i]) for i < count, as the kernels compute them. y may be x. */
 void frnn_sigmoid(const frnn_isa *isa, float *y, const float *x, size_t count);
 void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count);
+/* For benchmarks. Runs `rounds` rounds of independent FMAs and returns the floating-point
+ * operations done; reads count floats once. *result only keeps the work from being optimized away. */
+double frnn_probe_fma(const frnn_isa *isa, size_t rounds, float *result);
+void frnn_probe_read(const frnn_isa *isa, const float *values, size_t count, float *result);
 
 /* ---- Models --------------------------------------------------------------------------------- */
 

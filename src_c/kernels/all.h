@@ -11,6 +11,7 @@
 
 #include "sweep.h"
 
+#include "probe.h"
 #include "stage.h"
 
 static unsigned denormals_off(void) { return vec_denormals_off(); }
@@ -20,7 +21,7 @@ static void denormals_restore(unsigned saved) { vec_denormals_restore(saved); }
 #define ISA_TABLE(isa_name)                                                                          \
     {                                                                                                \
         .name = isa_name, .lanes = LANES, .pack = pack, .pack_bias = pack_bias,                          \
-        .sigmoid = sigmoid_map, .tanh = tanh_map,                                                    \
+        .sigmoid = sigmoid_map, .tanh = tanh_map, .probe_fma = probe_fma, .probe_read = probe_read,  \
         .denormals_off = denormals_off, .denormals_restore = denormals_restore,                      \
         .stages[FRNN_F32] = {                                                                        \
             [FRNN_STAGE_RNN_TANH] = {1, 1, 1, {0}, {0}, project_rnn, step_rnn_tanh},                 \

@@ -74,6 +74,8 @@ struct frnn_isa {
                       const float *bias_hh);
     void (*sigmoid)(float *y, const float *x, size_t count);
     void (*tanh)(float *y, const float *x, size_t count);
+    double (*probe_fma)(size_t rounds, float *result);
+    void (*probe_read)(const float *values, size_t count, float *result);
     unsigned (*denormals_off)(void);
     void (*denormals_restore)(unsigned saved);
     frnn_stage stages[FRNN_DTYPE_COUNT][FRNN_STAGE_COUNT];

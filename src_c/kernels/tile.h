@@ -28,23 +28,31 @@ ALWAYS_INLINE int tile_panels(const int rows, const int gates)
     return fit >= 8 && rows == 1 ? 8 : fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
 }
 
-/* acc[rows][panels][gates] += in[rows][k] * weights[panels][k][gates] for k < depth. */
+/* acc[rows][panels][gates] += in[rows][k] * weights[panels][k][gates] for k < depth. Registers hold
+ * the fewer of the operands, rows or vectors of weights, and one of the others at a time. */
 ALWAYS_INLINE void tile_product(vec *acc, const float *const *in, const float *weights,
                                 size_t panel_floats, size_t depth, const int rows,
                                 const int panels, const int gates)
 {
-    for (size_t k = 0; k < depth; k++) {
-        vec x[MAX_TILE_ROWS];
-        UNROLL for (int r = 0; r < rows; r++) x[r] = vec_broadcast(in[r] + k);
-        UNROLL for (int p = 0; p < panels; p++)
-            UNROLL for (int g = 0; g < gates; g++) {
-                const vec w = vec_load(weights + (size_t)p * panel_floats + g * LANES);
-                UNROLL for (int r = 0; r < rows; r++) {
-                    vec *sum = &acc[(r * panels + p) * gates + g];
-                    *sum = vec_fma(x[r], w, *sum);
-                }
+    const int vectors = panels * gates;
+    for (size_t k = 0; k < depth; k++, weights += gates * LANES) {
+        vec x[MAX_TILE_ROWS], w[ACCUMULATORS];
+        if (rows <= vectors) {
+            UNROLL for (int r = 0; r < rows; r++) x[r] = vec_broadcast(in[r] + k);
+            UNROLL for (int v = 0; v < vectors; v++) {
+                w[v] = vec_load(weights + (size_t)(v / gates) * panel_floats + v % gates * LANES);
+                UNROLL for (int r = 0; r < rows; r++)
+                    acc[r * vectors + v] = vec_fma(x[r], w[v], acc[r * vectors + v]);
             }
-        weights += gates * LANES;
+        } else {
+            UNROLL for (int v = 0; v < vectors; v++)
+                w[v] = vec_load(weights + (size_t)(v / gates) * panel_floats + v % gates * LANES);
+            UNROLL for (int r = 0; r < rows; r++) {
+                x[r] = vec_broadcast(in[r] + k);
+                UNROLL for (int v = 0; v < vectors; v++)
+                    acc[r * vectors + v] = vec_fma(x[r], w[v], acc[r * vectors + v]);
+            }
+        }
     }
 }
 
