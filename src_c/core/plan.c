@@ -32,6 +32,9 @@ frnn_plan frnn_plan_make(const frnn_model *model, size_t steps, size_t batch)
     const size_t fitting = PRE_BYTES / row_bytes;
     frnn_plan plan;
     plan.block_rows = larger(1, smaller(batch, larger(fitting, LEAST_BLOCK_ROWS)));
-    plan.chunk_steps = smaller(steps, larger(1, larger(fitting, LEAST_CHUNK_ROWS) / plan.block_rows));
+    /* Chunks of equal length: a short last one would read the input weights for a few rows. */
+    const size_t most = larger(1, larger(fitting, LEAST_CHUNK_ROWS) / plan.block_rows);
+    const size_t chunks = (steps - 1) / most + 1;
+    plan.chunk_steps = (steps - 1) / chunks + 1;
     return plan;
 }
