@@ -98,7 +98,7 @@ int main(int argc, char **argv)
         for (int i = 0; i < calls; i++) frnn_forward(model, &call, workspace, workspace_bytes);
         const double each = (seconds() - t) / calls;
         best = each < best ? each : best;
-    } while (seconds() - begin < 1.0);
+    } while (seconds() - begin < 0.4);
     printf("%-6s T %zu B %zu I %d H %d L %d D %d P %d %s: %.4f ms  %.1f GFLOP/s  %.0f %% of FMA peak  workspace %zu KiB\n",
            argv[1], steps, batch, config.input_size, config.hidden_size, config.num_layers,
            1 + config.bidirectional, config.proj_size, frnn_isa_name(isa), best * 1e3,

@@ -36,22 +36,16 @@ ALWAYS_INLINE void tile(const frnn_pass *a, tile_place at, const sweep_kind *kin
     const int from_bias = kind->from_bias && at.k == 0;
     const float *in[MAX_TILE_ROWS];
     vec acc[ACCUMULATORS];
-    UNROLL for (int r = 0; r < rows; r++) {
-        in[r] = a->in[at.row + r] + at.k;
-        UNROLL for (int p = 0; p < panels; p++) {
-            const float *start = from_bias ? bias_at(a, at.panel + p, kind->slots)
-                                           : pre_at(a, at.panel + p, at.row + r, kind->slots);
-            start += kind->first * LANES;
-            UNROLL for (int g = 0; g < gates; g++)
-                acc[(r * panels + p) * gates + g] = vec_load(start + g * LANES);
-        }
-    }
+    UNROLL for (int r = 0; r < rows; r++) in[r] = a->in[at.row + r] + at.k;
+    UNROLL for (int i = 0; i < rows * panels * gates; i++) acc[i] = vec_zero();
     tile_product(acc, in, weights, panel_floats, (size_t)(at.k_end - at.k), rows, panels, gates);
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int p = 0; p < panels; p++) {
-            float *end = pre_at(a, at.panel + p, at.row + r, kind->slots) + kind->first * LANES;
+            float *sum = pre_at(a, at.panel + p, at.row + r, kind->slots) + kind->first * LANES;
+            const float *term = from_bias ? bias_at(a, at.panel + p, kind->slots) : sum;
             UNROLL for (int g = 0; g < gates; g++)
-                vec_store(end + g * LANES, acc[(r * panels + p) * gates + g]);
+                vec_store(sum + g * LANES,
+                          vec_add(vec_load(term + g * LANES), acc[(r * panels + p) * gates + g]));
         }
     if (at.k_end == a->depth)
         kind->finish(a, at, rows, panels);
@@ -121,18 +115,16 @@ ALWAYS_INLINE const float *next_weights(const frnn_pass *a, int panel, int k_end
     return a->weights + row * row_floats;
 }
 
-/* Panels in groups as wide as a tile, and each group's depth in runs whose weights stay in L1 for
- * all rows; the sums wait in pre between two runs. */
+/* Panels in groups as wide as a tile, each group's depth in runs; the sums wait in pre between two
+ * runs. */
 ALWAYS_INLINE void sweep(const frnn_pass *a, const sweep_kind *kind, const int gates)
 {
     const int full = tile_rows(gates);
     const int group = a->rows >= full ? tile_panels(full, gates) : a->end_panel;
-    const int run = L1_BUDGET / (tile_panels(full, gates) * gates * LANES * (int)sizeof(float));
-    const int longest = a->rows > full ? run + run / 2 : a->depth;
     for (int panel = a->first_panel; panel < a->end_panel; panel += group) {
         const int end = a->end_panel - panel > group ? panel + group : a->end_panel;
         for (int k = 0, k_end; k < a->depth; k = k_end) {
-            k_end = a->depth - k > longest ? k + run : a->depth;
+            k_end = a->depth - k > RUN + RUN / 2 ? k + RUN : a->depth;
             const float *const next = next_weights(a, panel, k_end, end, gates);
             sweep_rows(a, (tile_place){0, panel, k, k_end, next}, end, kind, gates);
         }

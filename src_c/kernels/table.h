@@ -7,8 +7,8 @@
  * a stage has an input part (x, projected ahead of time by `project`) that fills the first
  * x_gates slots, and a recurrent part (h, added by `step`) that adds to the last h_gates slots.
  *
- * Every sum is one chain: bias, then x in ascending order, then h in ascending order. This is
- * why bits depend neither on the tile, the batch nor on where a sequence is cut. */
+ * Every sum is taken in one order: bias, then x, then h, each in ascending order in runs of a fixed
+ * length. This is why bits depend neither on the tile, the batch nor on where a sequence is cut. */
 #ifndef FRNN_KERNELS_TABLE_H
 #define FRNN_KERNELS_TABLE_H
 

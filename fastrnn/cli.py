@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: MIT
+"""The command line: run and inspect exported models, show the configuration, run the demo.
+
+Exit status: 0 ok, 1 failed (one line on stderr), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+import fastrnn
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastrnn.readers import ModelFile
+
+TOP_LEVEL = "(top level)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status; wrong usage is argparse's SystemExit(2)."""
+    args = build_parser().parse_args(argv)
+    try:
+        args.command(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader left (`fastrnn inspect | head`): the interpreter must not flush to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, ValueError, TypeError, MemoryError) as error:
+        print(f"fastrnn: error: {_explain(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastrnn", description="Fast RNN, GRU and LSTM layers on CPUs."
+    )
+    parser.add_argument("--version", action="version", version=f"fastrnn {fastrnn.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="run the recurrent layer of an exported model"))
+    _add_inspect(commands.add_parser("inspect", help="list tensors and recurrent layers of a file"))
+    _add_plain(
+        commands.add_parser("config", help="show version, instruction sets, threads"), config
+    )
+    _add_plain(commands.add_parser("demo", help="run a small trained classifier and time it"), demo)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Runs the recurrent layer stored in MODEL (.pt, .safetensors, .npz, TorchScript) over "
+        "INPUT.npy, [steps, batch, features] or [steps, features], and writes float32."
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL")
+    add("input", metavar="INPUT.npy")
+    add("-o", "--output", metavar="OUTPUT.npy", required=True)
+    add("--prefix", metavar="NAME", help="which recurrent layer, where MODEL holds several")
+    add("--key", metavar="KEY", help="which state dict, where a checkpoint holds several")
+    add(
+        "--nonlinearity", choices=("tanh", "relu"), help="of an RNN, where MODEL does not record it"
+    )
+    add("--reset-before", action="store_true", help="GRU with the reset gate before the product")
+    add("--batch-first", action="store_true", help="INPUT and OUTPUT are [batch, steps, features]")
+    add("--lengths", metavar="N,N,...", help="steps of each sequence, or a .npy file of them")
+    add("--state-in", metavar="H0.npy", help="initial state, or an .npz of h (and c)")
+    add("--cell-state", metavar="C0.npy", help="initial cell state of an LSTM, beside --state-in")
+    add("--state-out", metavar="FILE.npz", help="write the final state as h (and c)")
+    add("--threads", metavar="N", type=_positive, help="how many threads to use")
+    add("--isa", metavar="NAME", help="instruction set, see `fastrnn config`")
+    _add_plain(parser, run)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
+    return int(text)
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument(
+        "--key", metavar="KEY", help="which state dict, where a checkpoint holds several"
+    )
+    _add_plain(parser, inspect)
+
+
+def _add_plain(
+    parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None]
+) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(command=command)
+
+
+def run(args: argparse.Namespace) -> None:
+    layer = fastrnn.load(
+        args.model, args.prefix, key=args.key, isa=args.isa, **_layer_options(args)
+    )
+    x = read_array(args.input)
+    state = read_state(args.state_in, args.cell_state, isinstance(layer, fastrnn.LSTM))
+    lengths = None if args.lengths is None else read_lengths(args.lengths)
+
+    with nullcontext() if args.threads is None else fastrnn.num_threads(args.threads):
+        threads = fastrnn.get_num_threads()
+        start = perf_counter()
+        y, final = layer(x, state, lengths=lengths)
+        seconds = perf_counter() - start
+
+    write_atomically(args.output, lambda file: np.save(file, y, allow_pickle=False))
+    if args.state_out is not None:
+        write_state(args.state_out, final)
+
+    cell = type(layer).__name__
+    if args.json:
+        facts = {"output": args.output, "shape": list(y.shape), "dtype": str(y.dtype), "cell": cell}
+        _print_json(facts | {"isa": layer.isa, "threads": threads, "seconds": seconds})
+    else:
+        plural = "" if threads == 1 else "s"
+        print(
+            f"{cell} {_size(x.shape)} -> {_size(y.shape)} {y.dtype}, isa {layer.isa}, "
+            f"{threads} thread{plural}, {seconds * 1e3:.3f} ms: {_printable(args.output)}"
+        )
+
+
+def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Only what was asked for, so that what the file itself records stays in force."""
+    options: dict[str, Any] = {}
+    if args.batch_first:
+        options["batch_first"] = True
+    if args.nonlinearity is not None:
+        options["nonlinearity"] = args.nonlinearity
+    if args.reset_before:
+        options["reset_after"] = False
+    return options
+
+
+def read_array(path: str) -> NDArray[Any]:
+    """The array of a .npy file; mapped first, which refuses a file shorter than its header says."""
+    try:
+        with np.errstate(over="ignore"):  # numpy multiplies absurd shapes before it refuses them
+            mapped = np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # its header parser lets the tokenizer's and others through
+        raise ValueError(f"{path}: not a readable .npy array: {error}") from error
+    return np.array(mapped, dtype=mapped.dtype.newbyteorder("="))
+
+
+def read_lengths(text: str) -> NDArray[np.int64]:
+    """Sequence lengths from `3,5,2` or from a .npy file of integers."""
+    if text.endswith(".npy"):
+        lengths = read_array(text)
+        if lengths.dtype.kind not in "iu" or lengths.ndim != 1:
+            raise ValueError(
+                f"{text}: lengths: expected a list of integers, "
+                f"got {lengths.dtype} {_size(lengths.shape)}"
+            )
+        return lengths.astype(np.int64)
+    try:
+        return np.array([int(word) for word in text.split(",")], np.int64)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"--lengths: expected integers with commas between or a .npy file, got {text!r}"
+        ) from None
+
+
+def read_state(path: str | None, cell_path: str | None, is_lstm: bool) -> Any:
+    """The initial state as the layer takes it: None, h, or (h, c) for an LSTM."""
+    if path is None:
+        if cell_path is not None:
+            raise ValueError("--cell-state: expected --state-in beside it, got none")
+        return None
+    arrays = fastrnn.read_state_dict(path) if path.endswith(".npz") else {"h": read_array(path)}
+    if cell_path is not None:
+        if "c" in arrays:
+            raise ValueError(f"--cell-state: {path} holds a cell state c already")
+        arrays["c"] = read_array(cell_path)
+    expected = {"h", "c"} if is_lstm else {"h"}
+    if set(arrays) != expected:
+        raise ValueError(
+            f"initial state: expected {_names(expected)} for this layer, got {_names(arrays)}"
+        )
+    return (arrays["h"], arrays["c"]) if is_lstm else arrays["h"]
+
+
+def write_state(path: str, state: Any) -> None:
+    arrays = dict(zip("hc", state, strict=True)) if isinstance(state, tuple) else {"h": state}
+    write_atomically(path, lambda file: np.savez(file, **arrays))
+
+
+def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
+    """Writes beside the target and renames: no half file is ever seen, a failure keeps the old."""
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():  # a device or a pipe: not replaced, cannot seek
+        whole = BytesIO()
+        write(whole)
+        target.write_bytes(whole.getbuffer())
+        return
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            write(file)
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def inspect(args: argparse.Namespace) -> None:
+    from fastrnn.readers import read_file
+
+    model = read_file(args.model, key=args.key)
+    tensors: list[dict[str, Any]] = [
+        {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
+        for name, array in model.arrays.items()
+    ]
+    stacks, broken = _recurrent_stacks(model)
+    if args.json:
+        facts = {"path": model.path, "format": model.format, "tensors": tensors}
+        _print_json(facts | {"stacks": stacks, "broken": broken})
+        return
+    print(f"{_printable(model.path)}: {model.format}, {len(tensors)} tensors")
+    _print_table(
+        ["tensor", "shape", "dtype"],
+        ([_printable(t["name"]), _size(t["shape"]), t["dtype"]] for t in tensors),
+    )
+    print()
+    if stacks:
+        _print_table(
+            ["recurrent layer", "cell", "input", "hidden", "layers", "directions", "bias", "proj"],
+            map(_stack_row, stacks),
+        )
+    for prefix, problem in broken.items():
+        print(f"not usable: {_printable(prefix) or TOP_LEVEL}: {_printable(problem)}")
+    if not stacks and not broken:
+        print("no recurrent layers")
+
+
+def _recurrent_stacks(model: ModelFile) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The file's recurrent layers with their sizes, and what is wrong with its broken ones."""
+    from fastrnn.weights import Stack, scan_stacks
+
+    stacks: list[dict[str, Any]] = []
+    broken: dict[str, str] = {}
+    for dotted, found in scan_stacks(model.arrays).items():
+        prefix = dotted.removesuffix(".")
+        if isinstance(found, Stack):
+            recorded = model.recurrent.get(prefix, {})  # what tensors do not tell
+            names = [name for name in ("batch_first", "nonlinearity") if name in recorded]
+            facts = asdict(found) | {"prefix": prefix}
+            stacks.append(facts | {name: recorded[name] for name in names})
+        else:
+            broken[prefix] = str(found)
+    return stacks, broken
+
+
+def _stack_row(stack: dict[str, Any]) -> list[str]:
+    relu = " relu" if stack.get("nonlinearity") == "relu" else ""
+    return [
+        _printable(stack["prefix"]) or TOP_LEVEL,
+        stack["cell"] + relu,
+        str(stack["input_size"]),
+        str(stack["hidden_size"]),
+        str(stack["num_layers"]),
+        str(1 + stack["bidirectional"]),
+        "yes" if stack["bias"] else "no",
+        str(stack["proj_size"] or "-"),
+    ]
+
+
+def config(args: argparse.Namespace) -> None:
+    if args.json:
+        _print_json(fastrnn.config())
+    else:
+        fastrnn.show_config()
+
+
+def demo(args: argparse.Namespace) -> None:
+    from fastrnn.demo import run_demo
+
+    result = run_demo()
+    if args.json:
+        _print_json(asdict(result))
+        return
+    print(f"an LSTM trained with PyTorch reads handwritten digits; isa {result.isa}")
+    print(f"held-out images         {result.sequences}, read as {result.steps} rows of 8 pixels")
+    print(f"accuracy                {result.accuracy:.2%}")
+    print(f"difference from PyTorch {result.largest_difference:.1e} at most")
+    print(
+        f"time per sequence       {result.us_per_sequence:.2f} us in a batch of {result.sequences}"
+    )
+    print(f"time per streamed step  {result.us_per_step:.2f} us")
+
+
+def _print_json(facts: dict[str, Any]) -> None:
+    print(json.dumps(facts, indent=2))
+
+
+def _print_table(head: list[str], rows: Iterable[list[str]]) -> None:
+    table = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+def _names(names: Iterable[str]) -> str:
+    return " and ".join(sorted(names, reverse=True)) or "nothing"
+
+
+def _printable(text: str) -> str:
+    """A file's own names must not steer the terminal."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    else:
+        text = str(error) or type(error).__name__
+    return _printable(" ".join(text.split()))

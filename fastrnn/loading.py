@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""From a file to a layer that is ready to run: `fastrnn.load`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .layers import GRU, LSTM, RNN
+from .readers import FormatError, ModelFile, read_file
+from .weights import Stack, listing, scan_stacks, take_stack, with_dot
+
+LAYERS: dict[str, type[LSTM] | type[GRU] | type[RNN]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
+
+# What the weights do not tell, so that the caller may; None: any cell.
+FREE_OPTIONS = {
+    "batch_first": None,
+    "dropout": None,
+    "nonlinearity": "RNN",
+    "reset_after": "GRU",
+}
+
+
+def load(
+    path: str | os.PathLike[str],
+    prefix: str | None = None,
+    *,
+    key: str | None = None,
+    check_crc: bool = True,
+    isa: str | None = None,
+    **options: Any,
+) -> LSTM | GRU | RNN:
+    """Make a layer of the one recurrent stack in a file, or of the one under `prefix`.
+
+    Cell, sizes, layers, directions, biases and projection come from the weights. What these do not
+    tell (batch_first, dropout, nonlinearity, reset_after) comes from the file where it says so
+    (TorchScript), else from `options`, else it is the default of the layer's constructor.
+    """
+    file = read_file(path, key=key, check_crc=check_crc)
+    stack = choose_stack(file, prefix)
+    arguments = complete_options(stack, file_options(file, stack), options)
+    layer = LAYERS[stack.cell](**arguments, isa=isa)
+    layer.load_state_dict(take_stack(file.arrays, stack))
+    return layer
+
+
+def choose_stack(file: ModelFile, prefix: str | None) -> Stack:
+    """Find the stack to load; FormatError if it is broken, or if it is not clear which one."""
+    found = scan_stacks(file.arrays)
+    if prefix is None and len(found) == 1:
+        (chosen,) = found.values()
+    elif prefix is None and found:
+        raise FormatError(
+            f"{file.path}: {len(found)} recurrent stacks, expected one; "
+            f"choose by prefix= from {describe(found)}"
+        )
+    elif prefix is not None and with_dot(prefix) in found:
+        chosen = found[with_dot(prefix)]
+    else:
+        where = "" if prefix is None else f" under {prefix!r}"
+        there = describe(found) if found else listing(file.arrays) or "no tensors"
+        raise FormatError(f"{file.path}: no recurrent weights{where}; the file has {there}")
+    if isinstance(chosen, FormatError):
+        raise FormatError(f"{file.path}: {chosen}") from chosen
+    return chosen
+
+
+def describe(found: dict[str, Stack | FormatError]) -> str:
+    """List stacks by prefix, with cell and sizes or what is wrong with them."""
+    parts = [
+        f"{prefix.removesuffix('.')!r} ({'broken: ' * isinstance(stack, FormatError)}{stack})"
+        for prefix, stack in list(found.items())[:20]
+    ]
+    rest = [f"and {len(found) - len(parts)} more"] if len(found) > len(parts) else []
+    return ", ".join(parts + rest)
+
+
+def file_options(file: ModelFile, stack: Stack) -> dict[str, object]:
+    """What the file itself says about the stack's module; it must fit the weights."""
+    module = stack.prefix.removesuffix(".")
+    said = dict(file.recurrent.get(module, {}))
+    inferred = {"cell": stack.cell, "proj_size": 0, **stack.options()}
+    for name, value in inferred.items():
+        if name in said and said[name] != value:
+            raise FormatError(
+                f"{file.path}: the module {module!r} says {name} {said[name]!r}, "
+                f"expected {value!r} from the shapes of its weights"
+            )
+    return {name: value for name, value in said.items() if name in allowed_options(stack)}
+
+
+def allowed_options(stack: Stack) -> list[str]:
+    """List the options that the caller may give for a stack."""
+    free = [name for name, cell in FREE_OPTIONS.items() if cell in (None, stack.cell)]
+    return [*stack.options(), *free]
+
+
+def complete_options(
+    stack: Stack, said: dict[str, object], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Put together the constructor's arguments; options may add, not contradict."""
+    known = {**said, **stack.options()}
+    for name, value in options.items():
+        if name not in allowed_options(stack):
+            raise TypeError(
+                f"load() got an option {name!r}, expected one of {listing(allowed_options(stack))} "
+                f"for this {stack.cell}"
+            )
+        if name in known and known[name] != value:
+            raise ValueError(f"{name}={value!r} contradicts the file, which has {known[name]!r}")
+    return {**known, **options}

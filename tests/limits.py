@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MIT
+"""Every tolerance of the tests, each with its reason."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# float64 against float64: only the order of sums differs.
+REFERENCE = 1e-12
+
+# float32 against float64 or against torch's float32, up to 100 steps: rounding of sums of up to
+# 430 products, taken in runs of 128 at most, over weights as large as PyTorch first draws them.
+PARITY = 5e-6
+
+# Weights of 32 multiply the rounding of the layer below by up to 32 per unit that feeds a gate.
+SATURATED = 1e-4
+
+
+def error(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest |found - wanted| / max(1, |wanted|): absolute below 1, relative above."""
+    assert found.shape == wanted.shape, f"shape {found.shape}, wanted {wanted.shape}"
+    if not wanted.size:
+        return 0.0
+    wanted = wanted.astype(np.float64)
+    return float(np.max(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))))
