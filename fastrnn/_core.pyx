@@ -7,6 +7,8 @@ from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 
+from libc.string cimport memset
+
 import numpy
 
 cdef extern from "fastrnn.h" nogil:
@@ -92,7 +94,7 @@ VERSION = FRNN_VERSION.decode()
 COMPILER = FRNN_COMPILER.decode()
 
 cdef object empty = numpy.empty
-cdef object float32 = numpy.float32
+cdef object float32 = numpy.dtype(numpy.float32)
 
 
 cdef int check(frnn_status status) except -1:
@@ -192,34 +194,53 @@ cdef class Model:
             status = frnn_model_set_weights(self.model, layer, direction, &weights)
         check(status)
 
-    def forward(self, const float[:, :, :] x, float[:, :, :] y, const float[:, :, ::1] h0,
-                const float[:, :, ::1] c0, float[:, :, ::1] hn, float[:, :, ::1] cn,
-                const size_t[::1] lengths) -> None:
-        """One pass, time-major; shapes and a contiguous last axis are the caller's to check."""
+    def forward(self, x, y, h0, c0, hn, cn, lengths) -> bool:
+        """One pass over float32 arrays, time-major; False when x cannot be read in place.
+
+        x and y (T, B, size) with contiguous rows, the rest contiguous; None where there is none.
+        Shapes and dtypes are the caller's to check.
+        """
+        cdef Py_buffer views[7]
         cdef frnn_call call
-        if x.shape[1] == 0:
-            return
-        call.steps, call.batch = <size_t> x.shape[0], <size_t> x.shape[1]
-        call.x, call.x_step, call.x_row = &x[0, 0, 0], x.strides[0] // 4, x.strides[1] // 4
-        call.y, call.y_step, call.y_row = &y[0, 0, 0], y.strides[0] // 4, y.strides[1] // 4
-        call.lengths, call.h0, call.c0, call.hn, call.cn = NULL, NULL, NULL, &hn[0, 0, 0], NULL
-        if lengths is not None:
-            call.lengths = &lengths[0]
-        if h0 is not None:
-            call.h0 = &h0[0, 0, 0]
-        if c0 is not None:
-            call.c0 = &c0[0, 0, 0]
-        if cn is not None:
-            call.cn = &cn[0, 0, 0]
+        cdef int held = 0
         cdef Workspace workspace = self.spare
         self.spare = None
         if workspace is None:
             workspace = Workspace()
-        workspace.grow(self.model, call.steps, call.batch)
-        with nogil:
-            status = frnn_forward(self.model, &call, workspace.memory, workspace.bytes)
-        self.spare = workspace
-        check(status)
+        memset(views, 0, sizeof(views))
+        try:
+            for array in (x, y, h0, c0, hn, cn, lengths):
+                if array is not None:
+                    PyObject_GetBuffer(array, &views[held], PyBUF_STRIDES)
+                held += 1
+            if not rows_in_place(&views[0]):
+                return False
+            call.steps, call.batch = <size_t> views[0].shape[0], <size_t> views[0].shape[1]
+            call.x = <const float *> views[0].buf
+            call.x_step, call.x_row = views[0].strides[0] // 4, views[0].strides[1] // 4
+            call.y = <float *> views[1].buf
+            call.y_step, call.y_row = views[1].strides[0] // 4, views[1].strides[1] // 4
+            call.h0, call.c0 = <const float *> views[2].buf, <const float *> views[3].buf
+            call.hn, call.cn = <float *> views[4].buf, <float *> views[5].buf
+            call.lengths = <const size_t *> views[6].buf
+            workspace.grow(self.model, call.steps, call.batch)
+            with nogil:
+                status = frnn_forward(self.model, &call, workspace.memory, workspace.bytes)
+            check(status)
+            return True
+        finally:
+            for i in range(held):
+                PyBuffer_Release(&views[i])
+            self.spare = workspace
+
+
+cdef bint rows_in_place(const Py_buffer *x) noexcept:
+    """Whether the rows of x, its last axis, are aligned floats side by side."""
+    cdef int last = x.ndim - 1
+    for i in range(last):
+        if x.strides[i] % 4:
+            return False
+    return <size_t> x.buf % 4 == 0 and (x.shape[last] == 1 or x.strides[last] == 4)
 
 
 cdef class Stepper:
@@ -251,8 +272,7 @@ cdef class Stepper:
             return False
         if (view.ndim == 2 and view.format[0] == c"f" and view.format[1] == 0
                 and view.shape[0] == <Py_ssize_t> self.call.batch and view.shape[1] == width
-                and (width == 1 or view.strides[1] == 4) and view.strides[0] % 4 == 0
-                and <size_t> view.buf % 4 == 0):
+                and rows_in_place(view)):
             return True
         PyBuffer_Release(view)
         return False

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float32]
 
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.float16))
+FLOAT32 = np.dtype(np.float32)
+_FLOATS = (FLOAT32, np.dtype(np.float64), np.dtype(np.float16))
 
 
 def float_array(value: ArrayLike, name: str) -> Array:
@@ -16,4 +17,4 @@ def float_array(value: ArrayLike, name: str) -> Array:
     array = np.asarray(value)
     if array.dtype not in _FLOATS:
         raise TypeError(f"{name}: expected float32, float16 or float64, got {array.dtype}")
-    return array.astype(np.float32, copy=False)
+    return array.astype(FLOAT32, copy=False)

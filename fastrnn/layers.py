@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
-from .arrays import Array, float_array
+from .arrays import FLOAT32, Array, float_array
 from .streams import Stream
 from .weights import check_state_dict, parameter_shapes
 
@@ -66,6 +66,8 @@ class _Layer:
         self.proj_size = int(proj_size)
         self.isa = default_isa() if isa is None else check_isa(isa, "isa")
         self._output_size = self.proj_size or self.hidden_size
+        self._width = self._output_size * (2 if self.bidirectional else 1)
+        self._state_rows = self.num_layers * (2 if self.bidirectional else 1)
         self._weights = self._initial_weights(np.random.default_rng(seed))
         self._model: _core.Model | None = None
 
@@ -177,33 +179,36 @@ class _Layer:
         >>> y.shape, h.shape, c.shape
         ((7, 2, 5), (1, 2, 5), (1, 2, 5))
         """
-        x = float_array(x, "x")
-        if x.ndim == 3 and x.shape[2] == self.input_size:
-            batched = True
-            rows = x.swapaxes(0, 1) if self.batch_first else x
-        elif x.ndim == 2 and x.shape[1] == self.input_size:
-            batched = False
-            rows = x[:, None, :]
-        else:
-            raise ValueError(f"x: expected {self._expected_input()}, got shape {x.shape}")
-        if not _is_row_major(rows):
-            rows = rows.copy()
+        if type(x) is not np.ndarray or x.dtype is not FLOAT32:
+            x = float_array(x, "x")
+        rows = self._time_major(x)
         steps, batch, _ = rows.shape
-        if steps == 0:
-            raise ValueError("x: expected at least one step, got a sequence of length 0")
-        h0, c0 = self._initial_state(state, batch, batched)
-        width = self._output_size * (2 if self.bidirectional else 1)
-        if self.batch_first and batched:
-            y = np.empty((batch, steps, width), np.float32)
-            y_rows = y.swapaxes(0, 1)
-        else:
-            y = y_rows = np.empty((steps, batch, width), np.float32)
+        width = self._width
+        y = np.empty((steps, batch, width) if rows is x else (*x.shape[:-1], width), FLOAT32)
+        y_rows = y if rows is x else self._time_major(y, width)
+        h0, c0 = (None, None) if state is None else self._checked_state(state, batch, x.ndim == 3)
         hn, cn = self._empty_state(batch)
         counts = None if lengths is None else _check_lengths(lengths, batch, steps)
-        self._packed().forward(rows, y_rows, h0, c0, hn, cn, counts)
-        if not batched:
-            y, hn, cn = y[:, 0], hn[:, 0], None if cn is None else cn[:, 0]
+        if batch > 0:
+            model = self._model or self._packed()
+            if not model.forward(rows, y_rows, h0, c0, hn, cn, counts):
+                model.forward(rows.copy(), y_rows, h0, c0, hn, cn, counts)
+        if x.ndim == 2:
+            hn, cn = hn[:, 0], None if cn is None else cn[:, 0]
         return y, hn if cn is None else (hn, cn)
+
+    def _time_major(self, x: Array, size: int = 0) -> Array:
+        """A view (T, B, size) of x as the caller sees it."""
+        if x.ndim not in (2, 3) or x.shape[-1] != (size or self.input_size):
+            axes = "(batch, steps" if self.batch_first else "(steps, batch"
+            raise ValueError(
+                f"x: expected {axes}, {self.input_size}) or (steps, {self.input_size}), "
+                f"got shape {x.shape}"
+            )
+        rows = x[:, None] if x.ndim == 2 else x.swapaxes(0, 1) if self.batch_first else x
+        if rows.shape[0] == 0:
+            raise ValueError("x: expected at least one step, got a sequence of length 0")
+        return rows
 
     def stream(self, batch_size: int = 1) -> Stream:
         """Return `batch_size` streams that run step by step from zero states."""
@@ -215,24 +220,15 @@ class _Layer:
         stream.reset()
         return stream
 
-    def _expected_input(self) -> str:
-        axes = "(batch, steps" if self.batch_first else "(steps, batch"
-        return f"{axes}, {self.input_size}) or (steps, {self.input_size})"
-
     def _empty_state(self, batch: int) -> tuple[Array, Array | None]:
-        count = self.num_layers * (2 if self.bidirectional else 1)
-        return np.empty((count, batch, self._output_size), np.float32), None
+        return np.empty((self._state_rows, batch, self._output_size), FLOAT32), None
 
-    def _initial_state(
-        self, state: Any, batch: int, batched: bool
-    ) -> tuple[Array | None, Array | None]:
-        if state is None:
-            return None, None
+    def _checked_state(self, state: Any, batch: int, batched: bool) -> tuple[Array, Array | None]:
         return self._check_state(state, "state", batch, batched, self._output_size), None
 
     def _check_state(self, state: Any, name: str, batch: int, batched: bool, size: int) -> Array:
         array = float_array(state, name)
-        count = self.num_layers * (2 if self.bidirectional else 1)
+        count = self._state_rows
         expected = (count, batch, size) if batched else (count, size)
         if array.shape != expected:
             raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
@@ -286,14 +282,11 @@ class LSTM(_Layer):
         return "lstm"
 
     def _empty_state(self, batch: int) -> tuple[Array, Array | None]:
-        h, _ = super()._empty_state(batch)
-        return h, np.empty((h.shape[0], batch, self.hidden_size), np.float32)
+        count = self._state_rows
+        h = np.empty((count, batch, self._output_size), FLOAT32)
+        return h, np.empty((count, batch, self.hidden_size), FLOAT32)
 
-    def _initial_state(
-        self, state: Any, batch: int, batched: bool
-    ) -> tuple[Array | None, Array | None]:
-        if state is None:
-            return None, None
+    def _checked_state(self, state: Any, batch: int, batched: bool) -> tuple[Array, Array | None]:
         if not isinstance(state, tuple | list) or len(state) != 2:
             raise ValueError(f"state: expected a pair (h, c), got {type(state).__name__}")
         h = self._check_state(state[0], "state[0] (h)", batch, batched, self._output_size)
@@ -450,13 +443,3 @@ def _check_lengths(lengths: Sequence[int] | ArrayLike, batch: int, steps: int) -
         outside = array[(array < 1) | (array > steps)][0]
         raise ValueError(f"lengths: expected 1 to {steps} steps, got {outside}")
     return array.astype(np.uintp)
-
-
-def _is_row_major(x: Array) -> bool:
-    """Whether the core can read x in place: aligned, the last axis contiguous."""
-    return (
-        x.flags.aligned
-        and (x.strides[2] == 4 or x.shape[2] == 1)
-        and x.strides[0] % 4 == 0
-        and x.strides[1] % 4 == 0
-    )
