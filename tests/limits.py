@@ -9,7 +9,7 @@ import numpy as np
 REFERENCE = 1e-12
 
 # float32 against float64 or against torch's float32, up to 100 steps: rounding of sums of up to
-# 430 products, taken in runs of 128 at most, over weights as large as PyTorch first draws them.
+# 430 products, taken in runs of 384 at most, over weights as large as PyTorch first draws them.
 PARITY = 5e-6
 
 # Weights of 32 multiply the rounding of the layer below by up to 32 per unit that feeds a gate.

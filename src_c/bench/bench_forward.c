@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "../platform/memory.h"
+
 static const char *const cells[] = {"rnn", "rnn_relu", "gru", "gru_reset_before", "lstm"};
 static const int gates[] = {1, 1, 3, 3, 4};
 
@@ -70,13 +72,14 @@ int main(int argc, char **argv)
     frnn_model *model = NULL;
     if (!isa || frnn_model_size(&config, isa, &model_bytes) != FRNN_OK)
         return fprintf(stderr, "bad case\n"), 2;
-    void *memory = NULL, *workspace = NULL;
-    if (posix_memalign(&memory, 1 << 21, model_bytes))
+    void *const memory = frnn_memory_allocate(model_bytes);
+    if (!memory)
         return 1;
     frnn_model_init(&model, &config, isa, memory, model_bytes);
     set_random_weights(model, &config);
     frnn_workspace_size(model, steps, batch, &workspace_bytes);
-    if (posix_memalign(&workspace, 64, workspace_bytes))
+    void *const workspace = frnn_memory_allocate(workspace_bytes);
+    if (!workspace)
         return 1;
     const int width = (1 + config.bidirectional) *
                       (config.proj_size ? config.proj_size : config.hidden_size);
@@ -104,6 +107,6 @@ int main(int argc, char **argv)
            1 + config.bidirectional, config.proj_size, frnn_isa_name(isa), best * 1e3,
            work / best * 1e-9,
            100 * work / best / peak, workspace_bytes >> 10);
-    free(memory), free(workspace), free(x), free(y);
+    frnn_memory_free(memory), frnn_memory_free(workspace), free(x), free(y);
     return 0;
 }

@@ -6,7 +6,6 @@
 /* Where a tile lies: rows and panels from here on, depth [k, k_end). */
 typedef struct {
     int row, panel, k, k_end;
-    const float *next; /* the weights that the sweep reads after this run, or NULL */
 } tile_place;
 
 /* What a sweep computes: the sums of pre's slots from `first` on, and what to do when the sums of
@@ -51,18 +50,6 @@ ALWAYS_INLINE void tile(const frnn_pass *a, tile_place at, const sweep_kind *kin
         kind->finish(a, at, rows, panels);
 }
 
-/* Asks for this tile's share of the next run's weights, so that they come from L3 or memory while
- * the tiles of this run compute; case lstm_25_64_1024_1024. */
-ALWAYS_INLINE void prefetch_next(const frnn_pass *a, tile_place at, const int full, const int gates)
-{
-    const size_t row_floats = (size_t)(gates * LANES), panel_floats = (size_t)a->depth * row_floats;
-    const size_t run = (size_t)(at.k_end - at.k) * row_floats;
-    const size_t tiles = (size_t)(a->rows / full), share = (run / tiles + 15) / 16 * 16;
-    const float *from = at.next + (size_t)(at.row / full) * share;
-    for (int p = 0; p < tile_panels(full, gates); p++, from += panel_floats)
-        for (size_t i = 0; i < share; i += 16) vec_prefetch(from + i);
-}
-
 /* All panels [at.panel, end) of `rows` rows, as many side by side as the tile takes. */
 ALWAYS_INLINE void tile_strip(const frnn_pass *a, tile_place at, int end, const sweep_kind *kind,
                               const int rows, const int gates)
@@ -86,11 +73,8 @@ ALWAYS_INLINE void sweep_rows(const frnn_pass *a, tile_place at, int end, const 
                               const int gates)
 {
     const int most = tile_rows(gates);
-    for (at.row = 0; a->rows - at.row >= most; at.row += most) {
-        if (at.next)
-            prefetch_next(a, at, most, gates);
+    for (at.row = 0; a->rows - at.row >= most; at.row += most)
         tile_strip(a, at, end, kind, most, gates);
-    }
     switch (a->rows - at.row) {
 #define THIN(r)                                       \
     case r:                                           \
@@ -103,18 +87,6 @@ ALWAYS_INLINE void sweep_rows(const frnn_pass *a, tile_place at, int end, const 
     }
 }
 
-/* The weights after depth k_end of a group of panels that ends before `end`; NULL when there are
- * none, or so few rows that the tiles leave no time for it. */
-ALWAYS_INLINE const float *next_weights(const frnn_pass *a, int panel, int k_end, int end,
-                                        const int gates)
-{
-    const size_t row_floats = (size_t)(gates * LANES), depth = (size_t)a->depth;
-    if (a->rows < 2 * tile_rows(gates) || (k_end == a->depth && end == a->end_panel))
-        return NULL;
-    const size_t row = k_end < a->depth ? (size_t)panel * depth + (size_t)k_end : (size_t)end * depth;
-    return a->weights + row * row_floats;
-}
-
 /* Panels in groups as wide as a tile, each group's depth in runs; the sums wait in pre between two
  * runs. */
 ALWAYS_INLINE void sweep(const frnn_pass *a, const sweep_kind *kind, const int gates)
@@ -125,8 +97,7 @@ ALWAYS_INLINE void sweep(const frnn_pass *a, const sweep_kind *kind, const int g
         const int end = a->end_panel - panel > group ? panel + group : a->end_panel;
         for (int k = 0, k_end; k < a->depth; k = k_end) {
             k_end = a->depth - k > RUN + RUN / 2 ? k + RUN : a->depth;
-            const float *const next = next_weights(a, panel, k_end, end, gates);
-            sweep_rows(a, (tile_place){0, panel, k, k_end, next}, end, kind, gates);
+            sweep_rows(a, (tile_place){0, panel, k, k_end}, end, kind, gates);
         }
     }
 }

@@ -14,7 +14,7 @@ enum {
     /* A sum is cut into runs of this depth (the last one up to half as long again), each summed
      * from zero: the weights of a run stay in L1 while all rows use them, and rounding errors grow
      * with the length of a run instead of the whole depth. */
-    RUN = LANES > 8 ? 64 : 128
+    RUN = LANES > 8 ? 128 : 256
 };
 
 /* Rows of a full tile: all accumulators in use, rows and vectors of weights in balance. */

@@ -25,9 +25,6 @@ ALWAYS_INLINE vec vec_broadcast(const float *p) { return *p; }
 ALWAYS_INLINE vec vec_load(const float *p) { return *p; }
 ALWAYS_INLINE void vec_store(float *p, vec a) { *p = a; }
 
-/* Asks for the cache line of p, for use soon; any address will do. */
-ALWAYS_INLINE void vec_prefetch(const float *p) { (void)p; }
-
 /* The first n < LANES floats of p; the other lanes are zero, their memory is not touched. */
 ALWAYS_INLINE vec vec_load_part(const float *p, int n) { return n > 0 ? *p : 0.0f; }
 
