@@ -14,58 +14,70 @@
 /* tanh(9.02) is 1 in float. */
 #define TANH_LIMIT 18.04f
 
+/* exp(-x) = scale * (1 - fall). */
 typedef struct {
-    vec scale, expm1_r; /* exp(x) = scale * (1 + expm1_r) */
-} exp_parts;
+    vec scale, fall;
+} exp_minus;
 
-ALWAYS_INLINE exp_parts vec_exp_parts(vec x)
+ALWAYS_INLINE exp_minus vec_exp_minus_parts(vec x)
 {
     /* Adding 1.5 * 2^23 rounds to an integer; adding 127 more leaves 2^n's exponent in the low bits. */
     const vec round = vec_set(12582912.0f + 127.0f);
-    const vec shifted = vec_fma(x, vec_set(1.44269504f), round);
+    const vec shifted = vec_fnma(x, vec_set(1.44269504f), round);
     const vec n = vec_sub(shifted, round);
-    const vec r = vec_fnma(n, vec_set(-2.12194440e-4f), vec_fnma(n, vec_set(0.693359375f), x));
-    vec q = vec_set(1.3882517e-3f);
-    q = vec_fma(q, r, vec_set(8.3665472e-3f));
-    q = vec_fma(q, r, vec_set(4.1667201e-2f));
-    q = vec_fma(q, r, vec_set(1.6666543e-1f));
-    q = vec_fma(q, r, vec_set(4.9999998e-1f));
-    return (exp_parts){vec_exponent(shifted), vec_fma(vec_mul(r, r), q, r)};
+    /* s = x + n ln 2 = -r, so that the odd terms change their sign and nothing is negated. */
+    const vec s = vec_fnma(n, vec_set(2.12194440e-4f), vec_fma(n, vec_set(0.693359375f), x));
+    const vec s2 = vec_mul(s, s);
+    const vec low = vec_fnma(s, vec_set(1.6666543e-1f), vec_set(4.9999998e-1f));
+    const vec high = vec_fnma(s, vec_set(8.3665472e-3f), vec_set(4.1667201e-2f));
+    const vec q = vec_fma(s2, vec_fma(s2, vec_set(1.3882517e-3f), high), low);
+    return (exp_minus){vec_exponent(shifted), vec_fnma(s2, q, s)};
 }
 
-/* exp(-x), so that sigmoid(x) = 1 / (1 + exp(-x)); -x is bounded by limit from above. */
+ALWAYS_INLINE exp_minus vec_exp_minus_bounded(vec x, float limit)
+{
+    return vec_exp_minus_parts(vec_max(vec_set(-limit), vec_min(vec_set(EXP_LIMIT), x)));
+}
+
+/* exp(-x); -x is bounded by limit from above. */
 ALWAYS_INLINE vec vec_exp_minus(vec x, float limit)
 {
-    const vec bounded = vec_max(vec_set(-limit), vec_min(vec_set(EXP_LIMIT), x));
-    const exp_parts e = vec_exp_parts(vec_sub(vec_zero(), bounded));
-    return vec_fma(e.scale, e.expm1_r, e.scale);
+    const exp_minus e = vec_exp_minus_bounded(x, limit);
+    return vec_fnma(e.scale, e.fall, e.scale);
 }
 
-/* 1 + exp(-x): the denominator of a gate inside a cell. */
-ALWAYS_INLINE vec vec_gate_below(vec x)
+/* 1 + exp(-x), the denominator of sigmoid(x), rounded once. */
+ALWAYS_INLINE vec vec_sigmoid_below(vec x, float limit)
 {
-    return vec_add(vec_set(1.0f), vec_exp_minus(x, GATE_LIMIT));
+    const exp_minus e = vec_exp_minus_bounded(x, limit);
+    return vec_fnma(e.scale, e.fall, vec_add(vec_set(1.0f), e.scale));
 }
 
-/* u = expm1(2 x), so that tanh(x) = u / (u + 2), exact to the last bits near zero too. */
-ALWAYS_INLINE vec vec_expm1_twice(vec x)
+ALWAYS_INLINE vec vec_gate_below(vec x) { return vec_sigmoid_below(x, GATE_LIMIT); }
+
+/* tanh(x) = above / below: expm1(-2 x), exact to the last bits near zero too, and -1 - exp(-2 x). */
+typedef struct {
+    vec above, below;
+} tanh_ratio;
+
+ALWAYS_INLINE tanh_ratio vec_tanh_ratio(vec x)
 {
-    const vec twice = vec_add(x, x);
-    const exp_parts e = vec_exp_parts(
-        vec_max(vec_set(-TANH_LIMIT), vec_min(vec_set(TANH_LIMIT), twice)));
-    return vec_fma(e.scale, e.expm1_r, vec_sub(e.scale, vec_set(1.0f)));
+    const exp_minus e = vec_exp_minus_parts(
+        vec_max(vec_set(-TANH_LIMIT), vec_min(vec_set(TANH_LIMIT), vec_add(x, x))));
+    return (tanh_ratio){vec_fnma(e.scale, e.fall, vec_sub(e.scale, vec_set(1.0f))),
+                        vec_fma(e.scale, e.fall, vec_sub(vec_set(-1.0f), e.scale))};
 }
 
 ALWAYS_INLINE vec vec_sigmoid(vec x)
 {
-    const vec one = vec_set(1.0f);
-    return vec_div(one, vec_add(one, vec_exp_minus(x, EXP_LIMIT)));
+    return vec_div(vec_set(1.0f), vec_sigmoid_below(x, EXP_LIMIT));
 }
 
+/* Of |x|, where the ratio is good to 2 ulp, with the sign put back. */
 ALWAYS_INLINE vec vec_tanh(vec x)
 {
-    const vec u = vec_expm1_twice(x);
-    return vec_div(u, vec_add(u, vec_set(2.0f)));
+    const tanh_ratio t = vec_tanh_ratio(vec_abs(x));
+    return vec_copysign(vec_div(t.above, t.below), x);
 }
 
 /* The two functions over arrays, for tests and for layers that are nothing else. */

@@ -5,22 +5,23 @@
 
 enum { LSTM_SLOTS = 4 };
 
-/* c = sigmoid(f) c + sigmoid(i) tanh(g) over one common denominator, h = sigmoid(o) tanh(c) over
- * another: two divisions instead of five. gate: i f g o; c: [LANES], updated in place. */
-ALWAYS_INLINE vec lstm_finish(const vec *gate, float *c)
+/* c = sigmoid(f) c + sigmoid(i) tanh(g), over one common denominator. pre: i f g o; c: in place. */
+ALWAYS_INLINE void lstm_cell_state(const float *pre, float *c)
 {
-    const vec i_below = vec_gate_below(gate[0]);
-    const vec f_below = vec_gate_below(gate[1]);
-    const vec g_above = vec_expm1_twice(gate[2]);
-    const vec o_below = vec_gate_below(gate[3]);
+    const vec i_below = vec_gate_below(vec_load(pre));
+    const vec f_below = vec_gate_below(vec_load(pre + LANES));
+    const tanh_ratio g = vec_tanh_ratio(vec_load(pre + 2 * LANES));
+    const vec ig_below = vec_mul(i_below, g.below);
+    const vec above = vec_fma(vec_load(c), ig_below, vec_mul(g.above, f_below));
+    vec_store(c, vec_div(above, vec_mul(f_below, ig_below)));
+}
 
-    const vec ig_below = vec_mul(i_below, vec_add(g_above, vec_set(2.0f)));
-    const vec above = vec_fma(vec_load(c), ig_below, vec_mul(g_above, f_below));
-    const vec c_new = vec_div(above, vec_mul(f_below, ig_below));
-    vec_store(c, c_new);
-
-    const vec c_above = vec_expm1_twice(c_new);
-    return vec_div(c_above, vec_mul(o_below, vec_add(c_above, vec_set(2.0f))));
+/* h = sigmoid(o) tanh(c), over another: with the above two divisions instead of five. */
+ALWAYS_INLINE vec lstm_output(const float *pre, const float *c)
+{
+    const vec o_below = vec_gate_below(vec_load(pre + 3 * LANES));
+    const tanh_ratio t = vec_tanh_ratio(vec_load(c));
+    return vec_div(t.above, vec_mul(o_below, t.below));
 }
 
 #endif

@@ -5,7 +5,7 @@
 
 enum { RNN_SLOTS = 1 };
 
-ALWAYS_INLINE vec rnn_tanh_finish(const vec *gate) { return vec_tanh(gate[0]); }
-ALWAYS_INLINE vec rnn_relu_finish(const vec *gate) { return vec_max(vec_zero(), gate[0]); }
+ALWAYS_INLINE vec rnn_tanh(const float *pre) { return vec_tanh(vec_load(pre)); }
+ALWAYS_INLINE vec rnn_relu(const float *pre) { return vec_max(vec_zero(), vec_load(pre)); }
 
 #endif

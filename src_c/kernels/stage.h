@@ -4,50 +4,67 @@
 #define FRNN_KERNELS_STAGE_H
 
 /* What closes the sums of project. */
-static void finish_nothing(const frnn_pass *a, tile_place at, int rows, int panels)
+static void finish_nothing(const frnn_pass *a, int panel, int end)
 {
-    (void)a, (void)at, (void)rows, (void)panels;
+    (void)a, (void)panel, (void)end;
 }
 
 /* The slot that gets nothing from x, n_h, starts its recurrent sum at the bias. */
-static void finish_gru_bias(const frnn_pass *a, tile_place at, int rows, int panels)
+static void finish_gru_bias(const frnn_pass *a, int panel, int end)
 {
-    for (int p = at.panel; p < at.panel + panels; p++) {
+    for (int p = panel; p < end; p++) {
         const vec n_h = vec_load(bias_at(a, p, GRU_SLOTS) + (GRU_SLOTS - 1) * LANES);
-        for (int r = at.row; r < at.row + rows; r++)
+        for (int r = 0; r < a->rows; r++)
             vec_store(pre_at(a, p, r, GRU_SLOTS) + (GRU_SLOTS - 1) * LANES, n_h);
     }
 }
 
-/* One vector of units: loads its sums, computes the cell, stores y. stage is a constant. */
-ALWAYS_INLINE void finish_units(const frnn_pass *a, int row, int panel, const int slots,
-                                const int stage)
+/* The h of a vector of units; the lanes beyond the last unit are zero. */
+ALWAYS_INLINE vec load_h(const frnn_pass *a, int row, int unit)
 {
-    const int unit = panel * LANES, count = a->units - unit, whole = count >= LANES;
-    const int needs_h = stage == FRNN_STAGE_GRU || stage == FRNN_STAGE_GRU_RESET ||
-                        stage == FRNN_STAGE_GRU_CANDIDATE;
-    const int needs_c = stage == FRNN_STAGE_LSTM || stage == FRNN_STAGE_GRU_RESET ||
-                        stage == FRNN_STAGE_GRU_CANDIDATE;
-    const float *const pre = pre_at(a, panel, row, slots);
+    const float *const h = a->h[row] + unit;
+    return a->units - unit >= LANES ? vec_load(h) : vec_load_part(h, a->units - unit);
+}
+
+ALWAYS_INLINE void store_y(const frnn_pass *a, int row, int unit, vec value)
+{
     float *const y = a->y[row] + unit;
-    float *const c = needs_c ? a->c + (size_t)row * a->c_stride + unit : NULL;
-    vec gate[FRNN_MAX_SLOTS], h = vec_zero(), result;
-    UNROLL for (int g = 0; g < slots; g++) gate[g] = vec_load(pre + g * LANES);
-    if (needs_h)
-        h = whole ? vec_load(a->h[row] + unit) : vec_load_part(a->h[row] + unit, count);
-    switch (stage) {
-    case FRNN_STAGE_RNN_TANH: result = rnn_tanh_finish(gate); break;
-    case FRNN_STAGE_RNN_RELU: result = rnn_relu_finish(gate); break;
-    case FRNN_STAGE_GRU: result = gru_finish(gate, h); break;
-    case FRNN_STAGE_GRU_RESET: result = gru_reset_finish(gate, h, c); break;
-    case FRNN_STAGE_GRU_CANDIDATE: result = gru_candidate_finish(gate, h, c); break;
-    case FRNN_STAGE_LSTM: result = lstm_finish(gate, c); break;
-    default: result = gate[0]; break; /* linear: the sum itself */
-    }
-    if (whole)
-        vec_store(y, result);
+    if (a->units - unit >= LANES)
+        vec_store(y, value);
     else
-        vec_store_part(y, result, count);
+        vec_store_part(y, value, a->units - unit);
+}
+
+/* One vector of units through one half of its cell's formula; stage and half are constants. */
+ALWAYS_INLINE void finish_units(const frnn_pass *a, int row, int panel, const int slots,
+                                const int stage, const int half)
+{
+    const int unit = panel * LANES;
+    float *const pre = pre_at(a, panel, row, slots);
+    const size_t place = (size_t)row * a->c_stride + (size_t)unit;
+    switch (stage) {
+    case FRNN_STAGE_RNN_TANH: store_y(a, row, unit, rnn_tanh(pre)); break;
+    case FRNN_STAGE_RNN_RELU: store_y(a, row, unit, rnn_relu(pre)); break;
+    case FRNN_STAGE_GRU:
+        if (half == 0)
+            gru_candidate(pre);
+        else
+            store_y(a, row, unit, gru_output(pre, load_h(a, row, unit)));
+        break;
+    case FRNN_STAGE_GRU_RESET:
+        store_y(a, row, unit, gru_reset(pre, load_h(a, row, unit), a->c + place));
+        break;
+    case FRNN_STAGE_GRU_CANDIDATE:
+        store_y(a, row, unit, gru_reset_output(pre, load_h(a, row, unit), a->c + place));
+        break;
+    case FRNN_STAGE_LSTM:
+        if (half == 0)
+            lstm_cell_state(pre, a->c + place);
+        else
+            store_y(a, row, unit, lstm_output(pre, a->c + place));
+        break;
+    default: store_y(a, row, unit, vec_load(pre)); break; /* linear: the sum itself */
+    }
 }
 
 #define PROJECT_KERNEL(name, sweep_gates, slots, finish)                   \
@@ -61,25 +78,28 @@ PROJECT_KERNEL(project_gru_reset, sweep_2, GRU_RESET_SLOTS, finish_nothing)
 PROJECT_KERNEL(project_lstm, sweep_4, LSTM_SLOTS, finish_nothing)
 #undef PROJECT_KERNEL
 
-/* first: the slot of the first recurrent sum; from_bias: there was no project before. */
-#define STEP_KERNEL(name, sweep_gates, slots, first, from_bias, stage)                  \
-    static void finish_##name(const frnn_pass *a, tile_place at, int rows, int panels)  \
-    {                                                                                   \
-        for (int r = at.row; r < at.row + rows; r++)                                    \
-            for (int p = at.panel; p < at.panel + panels; p++)                          \
-                finish_units(a, r, p, slots, stage);                                    \
-    }                                                                                   \
-    static void step_##name(const frnn_pass *a)                                         \
-    {                                                                                   \
-        sweep_gates(a, &(const sweep_kind){slots, first, from_bias, finish_##name});    \
+/* first: the slot of the first recurrent sum; from_bias: there was no project before. A long
+ * formula is cut in halves, a loop each: more units are in flight in a short chain of operations
+ * (case lstm_500_128_32_32). */
+#define STEP_KERNEL(name, sweep_gates, slots, first, from_bias, stage, halves)       \
+    static void finish_##name(const frnn_pass *a, int panel, int end)                \
+    {                                                                                \
+        UNROLL for (int half = 0; half < (halves); half++)                           \
+            for (int p = panel; p < end; p++)                                        \
+                for (int r = 0; r < a->rows; r++)                                    \
+                    finish_units(a, r, p, slots, stage, half);                       \
+    }                                                                                \
+    static void step_##name(const frnn_pass *a)                                      \
+    {                                                                                \
+        sweep_gates(a, &(const sweep_kind){slots, first, from_bias, finish_##name}); \
     }
-STEP_KERNEL(rnn_tanh, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_RNN_TANH)
-STEP_KERNEL(rnn_relu, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_RNN_RELU)
-STEP_KERNEL(gru, sweep_3, GRU_SLOTS, 1, 0, FRNN_STAGE_GRU)
-STEP_KERNEL(gru_reset, sweep_2, GRU_RESET_SLOTS, 0, 0, FRNN_STAGE_GRU_RESET)
-STEP_KERNEL(gru_candidate, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_GRU_CANDIDATE)
-STEP_KERNEL(lstm, sweep_4, LSTM_SLOTS, 0, 0, FRNN_STAGE_LSTM)
-STEP_KERNEL(linear, sweep_1, RNN_SLOTS, 0, 1, FRNN_STAGE_LINEAR)
+STEP_KERNEL(rnn_tanh, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_RNN_TANH, 1)
+STEP_KERNEL(rnn_relu, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_RNN_RELU, 1)
+STEP_KERNEL(gru, sweep_3, GRU_SLOTS, 1, 0, FRNN_STAGE_GRU, 2)
+STEP_KERNEL(gru_reset, sweep_2, GRU_RESET_SLOTS, 0, 0, FRNN_STAGE_GRU_RESET, 1)
+STEP_KERNEL(gru_candidate, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_GRU_CANDIDATE, 1)
+STEP_KERNEL(lstm, sweep_4, LSTM_SLOTS, 0, 0, FRNN_STAGE_LSTM, 2)
+STEP_KERNEL(linear, sweep_1, RNN_SLOTS, 0, 1, FRNN_STAGE_LINEAR, 1)
 #undef STEP_KERNEL
 
 #endif

@@ -8,12 +8,12 @@ typedef struct {
     int row, panel, k, k_end;
 } tile_place;
 
-/* What a sweep computes: the sums of pre's slots from `first` on, and what to do when the sums of
- * a tile are whole. */
+/* What a sweep computes: the sums of pre's slots from `first` on, and what to do with panels
+ * [panel, end) when their sums are whole for all rows. */
 typedef struct {
     int slots, first;
     int from_bias; /* the sums start at the bias instead of what pre holds */
-    void (*finish)(const frnn_pass *a, tile_place at, int rows, int panels);
+    void (*finish)(const frnn_pass *a, int panel, int end);
 } sweep_kind;
 
 ALWAYS_INLINE float *pre_at(const frnn_pass *a, int panel, int row, int slots)
@@ -46,8 +46,6 @@ ALWAYS_INLINE void tile(const frnn_pass *a, tile_place at, const sweep_kind *kin
                 vec_store(sum + g * LANES,
                           vec_add(vec_load(term + g * LANES), acc[(r * panels + p) * gates + g]));
         }
-    if (at.k_end == a->depth)
-        kind->finish(a, at, rows, panels);
 }
 
 /* All panels [at.panel, end) of `rows` rows, as many side by side as the tile takes. */
@@ -99,6 +97,7 @@ ALWAYS_INLINE void sweep(const frnn_pass *a, const sweep_kind *kind, const int g
             k_end = a->depth - k > RUN + RUN / 2 ? k + RUN : a->depth;
             sweep_rows(a, (tile_place){0, panel, k, k_end}, end, kind, gates);
         }
+        kind->finish(a, panel, end);
     }
 }
 

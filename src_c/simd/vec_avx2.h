@@ -51,6 +51,13 @@ ALWAYS_INLINE vec vec_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_ps(a, b, 
 ALWAYS_INLINE vec vec_min(vec a, vec b) { return _mm256_min_ps(a, b); }
 ALWAYS_INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
 
+ALWAYS_INLINE vec vec_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+
+ALWAYS_INLINE vec vec_copysign(vec a, vec sign)
+{
+    return _mm256_or_ps(a, _mm256_and_ps(_mm256_set1_ps(-0.0f), sign));
+}
+
 ALWAYS_INLINE vec vec_exponent(vec a)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23));

@@ -31,6 +31,15 @@ ALWAYS_INLINE vec vec_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, 
 ALWAYS_INLINE vec vec_min(vec a, vec b) { return _mm512_min_ps(a, b); }
 ALWAYS_INLINE vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); }
 
+ALWAYS_INLINE vec vec_abs(vec a) { return _mm512_abs_ps(a); }
+
+ALWAYS_INLINE vec vec_copysign(vec a, vec sign)
+{
+    const __m512i bit = _mm512_set1_epi32((int)0x80000000u);
+    const __m512i taken = _mm512_and_epi32(bit, _mm512_castps_si512(sign));
+    return _mm512_castsi512_ps(_mm512_or_epi32(_mm512_castps_si512(a), taken));
+}
+
 ALWAYS_INLINE vec vec_exponent(vec a)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));

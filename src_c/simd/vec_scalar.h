@@ -53,6 +53,10 @@ ALWAYS_INLINE vec vec_fnma(vec a, vec b, vec c) { return c - a * b; }
 ALWAYS_INLINE vec vec_min(vec a, vec b) { return a < b ? a : b; }
 ALWAYS_INLINE vec vec_max(vec a, vec b) { return a > b ? a : b; }
 
+ALWAYS_INLINE vec vec_abs(vec a) { return __builtin_fabsf(a); }
+/* a >= 0 with the sign of `sign`. */
+ALWAYS_INLINE vec vec_copysign(vec a, vec sign) { return __builtin_copysignf(a, sign); }
+
 /* The lowest 9 bits of a's pattern, moved to sign and exponent: 2^(bits - 127). */
 ALWAYS_INLINE vec vec_exponent(vec a)
 {

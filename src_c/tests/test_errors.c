@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/* Every status code; sizes that must not overflow; a call that fails changes nothing. */
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+#include "fence.h"
+
+static const frnn_config LSTM = {.cell = FRNN_LSTM, .input_size = 3, .hidden_size = 5,
+                                 .num_layers = 2, .bidirectional = 1, .proj_size = 2};
+
+static void check_texts(void)
+{
+    for (int a = FRNN_SMALL_MEMORY - 1; a <= FRNN_OK; a++)
+        for (int b = a + 1; b <= FRNN_OK; b++)
+            CHECK(strcmp(frnn_status_text((frnn_status)a), frnn_status_text((frnn_status)b)) != 0);
+    CHECK(strcmp(frnn_status_text((frnn_status)1), frnn_status_text((frnn_status)-99)) == 0);
+}
+
+static void check_isas(void)
+{
+    int count = 0;
+    for (; frnn_isa_at(count); count++)
+        CHECK(frnn_isa_find(frnn_isa_name(frnn_isa_at(count))) == frnn_isa_at(count));
+    CHECK(count >= 1 && strcmp(frnn_isa_name(frnn_isa_at(count - 1)), "scalar") == 0);
+    CHECK(!frnn_isa_at(count + 100) && !frnn_isa_at(-1) && !frnn_isa_at(INT_MIN));
+    CHECK(!frnn_isa_find(NULL) && !frnn_isa_find("") && !frnn_isa_find("avx") &&
+          !frnn_isa_find("scalar "));
+}
+
+/* ---- Configurations ------------------------------------------------------------------------- */
+
+static void check_bad_configs(const frnn_isa *isa)
+{
+    size_t bytes = 42;
+    CHECK(frnn_model_size(NULL, isa, &bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_size(&LSTM, NULL, &bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_size(&LSTM, isa, NULL) == FRNN_BAD_ARGUMENT);
+    frnn_config bad[14];
+    for (int i = 0; i < 14; i++) bad[i] = LSTM;
+    bad[0].cell = (frnn_cell)(FRNN_LSTM + 1), bad[1].cell = (frnn_cell)-1;
+    bad[2].input_size = 0, bad[3].input_size = -1;
+    bad[4].hidden_size = 0, bad[5].hidden_size = INT_MIN;
+    bad[6].num_layers = 0, bad[7].num_layers = -5;
+    bad[8].bidirectional = 2, bad[9].bidirectional = -1;
+    bad[10].proj_size = -1, bad[11].proj_size = 5, bad[12].proj_size = INT_MAX;
+    bad[13].cell = FRNN_GRU; /* with a projection */
+    for (int i = 0; i < 14; i++) {
+        snprintf(check_case, sizeof check_case, "bad config %d", i);
+        CHECK(frnn_model_size(&bad[i], isa, &bytes) == FRNN_BAD_CONFIG);
+    }
+    CHECK(bytes == 42);
+}
+
+/* Bytes of the weights alone, in double: no integer can hold them all. */
+static double weight_bytes(const frnn_config *c)
+{
+    const double directions = 1 + c->bidirectional, hidden = c->hidden_size;
+    const double outputs = c->proj_size ? c->proj_size : c->hidden_size;
+    const double gates = c->cell == FRNN_LSTM ? 4 : c->cell >= FRNN_GRU ? 3 : 1;
+    const double first = gates * hidden * (c->input_size + outputs);
+    const double above = gates * hidden * (directions + 1) * outputs * (c->num_layers - 1);
+    return 4.0 * directions * (first + above + c->num_layers * c->proj_size * hidden);
+}
+
+/* Whatever the sizes, the answer is too large or enough. */
+static void check_huge_configs(const frnn_isa *isa)
+{
+    static const int sizes[] = {1, 17, 1 << 15, 1 << 20, INT_MAX / 64, INT_MAX / 64 + 1, 1 << 30,
+                                INT_MAX};
+    enum { SIZES = sizeof sizes / sizeof sizes[0] };
+    int too_large = 0;
+    for (int cell = FRNN_RNN_TANH; cell <= FRNN_LSTM; cell++)
+        for (int i = 0; i < SIZES * SIZES * 3 * 2 * 2; i++) {
+            static const int layers[] = {1, 3, 5000};
+            frnn_config c = {.cell = (frnn_cell)cell,
+                             .input_size = sizes[i % SIZES],
+                             .hidden_size = sizes[i / SIZES % SIZES],
+                             .num_layers = layers[i / SIZES / SIZES % 3],
+                             .bidirectional = i / SIZES / SIZES / 3 % 2};
+            if (i / SIZES / SIZES / 3 / 2 == 1 && cell == FRNN_LSTM && c.hidden_size > 1)
+                c.proj_size = c.hidden_size - 1;
+            size_t bytes = 0;
+            snprintf(check_case, sizeof check_case, "huge config: cell %d i%d h%d l%d p%d", cell,
+                     c.input_size, c.hidden_size, c.num_layers, c.proj_size);
+            const frnn_status status = frnn_model_size(&c, isa, &bytes);
+            CHECK(status == FRNN_OK || status == FRNN_TOO_LARGE);
+            CHECK(status != FRNN_OK || ((double)bytes >= weight_bytes(&c) && bytes < PTRDIFF_MAX));
+            CHECK(status != FRNN_TOO_LARGE || bytes == 0);
+            too_large += status == FRNN_TOO_LARGE;
+        }
+    CHECK(too_large > 0);
+    const frnn_config most = {.cell = FRNN_RNN_TANH, .input_size = 1, .hidden_size = 1,
+                              .num_layers = INT_MAX};
+    size_t bytes = 0;
+    CHECK(frnn_model_size(&most, isa, &bytes) == FRNN_TOO_LARGE);
+}
+
+/* ---- Models --------------------------------------------------------------------------------- */
+
+static void check_init(const frnn_isa *isa, fence *memory)
+{
+    size_t bytes = 0;
+    frnn_model *model = NULL;
+    snprintf(check_case, sizeof check_case, "%s model", frnn_isa_name(isa));
+    CHECK(frnn_model_size(&LSTM, isa, &bytes) == FRNN_OK);
+    void *at = fence_take(memory, bytes, 0, 0);
+    CHECK(frnn_model_init(&model, &LSTM, isa, at, bytes - 1) == FRNN_SMALL_MEMORY);
+    CHECK(frnn_model_init(&model, &LSTM, isa, at, 0) == FRNN_SMALL_MEMORY);
+    CHECK(frnn_model_init(&model, &LSTM, isa, NULL, bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_init(NULL, &LSTM, isa, at, bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_init(&model, NULL, isa, at, bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_init(&model, &LSTM, NULL, at, bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(!model && fence_is_unwritten(memory) && fence_is_whole(memory));
+    CHECK(frnn_model_init(&model, &LSTM, isa, at, bytes) == FRNN_OK && model);
+}
+
+/* The model in memory, with weights of 0.1. */
+static frnn_model *make_model(const frnn_isa *isa, fence *memory)
+{
+    static float tenth[4 * 5 * 5];
+    size_t bytes = 0;
+    frnn_model *model = NULL;
+    for (size_t i = 0; i < sizeof tenth / sizeof *tenth; i++) tenth[i] = 0.1f;
+    frnn_model_size(&LSTM, isa, &bytes);
+    frnn_model_init(&model, &LSTM, isa, fence_take(memory, bytes, 0, 0), bytes);
+    const frnn_weights good = {tenth, tenth, NULL, tenth, tenth};
+    for (int part = 0; part < 4; part++)
+        CHECK(frnn_model_set_weights(model, part / 2, part % 2, &good) == FRNN_OK);
+    return model;
+}
+
+static void check_weights(const frnn_isa *isa, fence *memory)
+{
+    const float value[4 * 5 * 5] = {0.0f};
+    const frnn_weights good = {value, value, value, value, value};
+    frnn_weights bad[3] = {good, good, good};
+    frnn_model *model = make_model(isa, memory);
+    bad[0].weight_ih = NULL, bad[1].weight_hh = NULL, bad[2].weight_hr = NULL;
+    for (int i = 0; i < 3; i++)
+        CHECK(frnn_model_set_weights(model, 0, 0, &bad[i]) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_set_weights(NULL, 0, 0, &good) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_set_weights(model, 0, 0, NULL) == FRNN_BAD_ARGUMENT);
+    static const int places[][2] = {{-1, 0}, {2, 0}, {0, -1}, {0, 2}, {INT_MAX, 0}, {0, INT_MIN}};
+    for (int i = 0; i < 6; i++)
+        CHECK(frnn_model_set_weights(model, places[i][0], places[i][1], &good) ==
+              FRNN_BAD_ARGUMENT);
+
+    frnn_config plain = LSTM;
+    size_t bytes = 0;
+    plain.proj_size = 0;
+    frnn_model_size(&plain, isa, &bytes);
+    CHECK(frnn_model_init(&model, &plain, isa, fence_take(memory, bytes, 0, 0), bytes) == FRNN_OK);
+    CHECK(frnn_model_set_weights(model, 0, 0, &good) == FRNN_BAD_ARGUMENT); /* no projection */
+}
+
+/* ---- Passes --------------------------------------------------------------------------------- */
+
+static void check_workspace(const frnn_isa *isa, fence *memory)
+{
+    const frnn_model *model = make_model(isa, memory);
+    size_t bytes = 42;
+    CHECK(frnn_workspace_size(NULL, 1, 1, &bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_workspace_size(model, 1, 1, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_workspace_size(model, 0, 1, &bytes) == FRNN_BAD_ARGUMENT);
+    static const size_t sizes[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 16, SIZE_MAX / 16 + 1};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        snprintf(check_case, sizeof check_case, "%s workspace of %zu", frnn_isa_name(isa), sizes[i]);
+        CHECK(frnn_workspace_size(model, 1, sizes[i], &bytes) == FRNN_TOO_LARGE);
+        CHECK(frnn_workspace_size(model, sizes[i], 1, &bytes) == FRNN_TOO_LARGE);
+        CHECK(frnn_workspace_size(model, sizes[i], sizes[i], &bytes) == FRNN_TOO_LARGE);
+    }
+    CHECK(bytes == 42);
+    CHECK(frnn_workspace_size(model, 1, 0, &bytes) == FRNN_OK && bytes != 42);
+}
+
+/* A pass that fails leaves y and the states as they were. */
+static void check_forward(const frnn_isa *isa, fence *memory, fence *out, fence *workspace)
+{
+    enum { STEPS = 3, BATCH = 2, Y = STEPS * BATCH * 4, H = 4 * BATCH * 2, C = 4 * BATCH * 5 };
+    const frnn_model *model = make_model(isa, memory);
+    const float x[STEPS * BATCH * 3] = {0.0f};
+    const size_t too_long[BATCH] = {1, STEPS + 1};
+    float *const y = fence_take(out, (Y + H + C) * sizeof(float), 0, 0);
+    const frnn_call good = {.steps = STEPS, .batch = BATCH, .x = x, .x_step = 6, .x_row = 3, .y = y,
+                            .y_step = BATCH * 4, .y_row = 4, .hn = y + Y, .cn = y + Y + H};
+    frnn_call bad[4] = {good, good, good, good};
+    size_t bytes = 0;
+    bad[0].x = NULL, bad[1].y = NULL, bad[2].steps = 0, bad[3].lengths = too_long;
+    CHECK(frnn_workspace_size(model, STEPS, BATCH, &bytes) == FRNN_OK);
+    void *const at = fence_take(workspace, bytes, 0, 0);
+    snprintf(check_case, sizeof check_case, "%s forward", frnn_isa_name(isa));
+    for (int i = 0; i < 4; i++)
+        CHECK(frnn_forward(model, &bad[i], at, bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_forward(NULL, &good, at, bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_forward(model, NULL, at, bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_forward(model, &good, NULL, bytes) == FRNN_SMALL_MEMORY);
+    CHECK(frnn_forward(model, &good, at, bytes - 1) == FRNN_SMALL_MEMORY);
+    frnn_call huge = good;
+    huge.batch = SIZE_MAX / 2, huge.steps = SIZE_MAX / 2;
+    CHECK(frnn_forward(model, &huge, at, bytes) == FRNN_TOO_LARGE);
+    CHECK(fence_is_unwritten(out) && fence_is_unwritten(workspace) && fence_is_whole(out));
+
+    frnn_call none = good;
+    none.batch = 0, none.x = NULL, none.y = NULL, none.lengths = too_long;
+    CHECK(frnn_forward(model, &none, at, bytes) == FRNN_OK);
+    CHECK(fence_is_unwritten(out));
+    const size_t nothing[BATCH] = {0, 0};
+    frnn_call empty = good;
+    empty.lengths = nothing;
+    CHECK(frnn_forward(model, &empty, at, bytes) == FRNN_OK);
+    for (int i = 0; i < Y + H + C; i++) CHECK(y[i] == 0.0f);
+}
+
+int main(int argc, char **argv)
+{
+    const check_options options = check_parse(argc, argv);
+    static fence memory, out, workspace;
+    fence_report_traps(check_case);
+    check_texts();
+    check_isas();
+    for (int i = 0; check_isa_at(&options, i); i++) {
+        const frnn_isa *isa = check_isa_at(&options, i);
+        check_bad_configs(isa);
+        check_huge_configs(isa);
+        check_init(isa, &memory);
+        check_weights(isa, &memory);
+        check_workspace(isa, &memory);
+        check_forward(isa, &memory, &out, &workspace);
+    }
+    return check_summary("test_errors");
+}
