@@ -3,6 +3,7 @@
 
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,13 @@ from setuptools import Extension, setup
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 X86_ONLY = {"avx2.c", "avx512.c"}
+
+
+def version() -> str:
+    """The version, which stands in the C header alone."""
+    header = Path("src_c", "include", "fastrnn.h").read_text(encoding="utf-8")
+    (found,) = re.findall(r'^#define FRNN_VERSION "(.+)"$', header, re.MULTILINE)
+    return found
 
 
 def c_sources() -> list[str]:
@@ -24,7 +32,8 @@ def compile_arguments() -> list[str]:
     if sys.platform == "win32":
         return ["/O2", "/std:c11", "/fp:precise"]
     # A product and a sum fuse where the kernels say so and nowhere else: bits depend on it.
-    flags = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
+    # Python's own flags ask for debug information, which is most of a wheel's size.
+    flags = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden"]
     return flags + os.environ.get("FASTRNN_CFLAGS", "").split()
 
 
@@ -36,4 +45,9 @@ core = Extension(
     extra_compile_args=compile_arguments(),
 )
 
-setup(ext_modules=cythonize([core], compiler_directives={"language_level": "3"}))
+setup(
+    version=version(),
+    ext_modules=cythonize([core], compiler_directives={"language_level": "3"}),
+    # Times of files do not tell that CC or FASTRNN_CFLAGS has changed since the last build.
+    options={"build_ext": {"force": True}},
+)

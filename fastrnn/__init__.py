@@ -10,14 +10,25 @@
 
 from __future__ import annotations
 
-from ._core import VERSION as __version__
-from ._core import isas
+try:
+    from ._core import isas
+except ModuleNotFoundError as error:
+    if error.name != f"{__name__}._core":
+        raise
+    raise ImportError(
+        f"{__path__[0]} holds fastrnn's sources, but not its compiled core: run Python in another "
+        "folder after `pip install .`, or compile in place with `pip install -e .`"
+    ) from error
+
+from . import _core
 from .config import config, show_config
 from .layers import GRU, LSTM, RNN
 from .loading import load
 from .readers import FormatError, read_state_dict
 from .streams import Stream
 from .threads import get_num_threads, num_threads, set_num_threads
+
+__version__ = _core.VERSION
 
 __all__ = [
     "GRU",

@@ -51,7 +51,7 @@ class Stream(_core.Stepper):
             self.c[:, chosen] = 0.0
 
     def _convert(self, x: Any, out: Any) -> Array:
-        """What `step` calls for an x or out that it cannot use in place: a usable x, or an error."""
+        """What `step` calls for an x or out it cannot use in place: a usable x, or an error."""
         batch = self.h.shape[1]
         if out is not None and not _is_output(out, (batch, self.h.shape[2])):
             found = (
@@ -80,5 +80,3 @@ def _is_output(out: Any, shape: tuple[int, int]) -> bool:
         and out.flags.aligned
         and (shape[1] == 1 or out.strides[1] == 4)
     )
-
-

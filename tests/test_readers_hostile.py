@@ -141,7 +141,8 @@ def test_named_pipe_does_not_hang(tmp_path):
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     thread.join(5)
-    assert failures and "not a regular file" in failures[0]
+    assert failures
+    assert "not a regular file" in failures[0]
 
 
 def test_sparse_file_of_a_tebibyte(tmp_path):
@@ -179,7 +180,7 @@ def test_lack_of_memory(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "head, match",
+    ("head", "match"),
     [
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"x" * 257 + b"ustar", "tar archive"),
@@ -202,7 +203,7 @@ def test_other_kinds_are_recognised(tmp_path, head, match):
 
 
 @pytest.mark.parametrize(
-    "names, match",
+    ("names", "match"),
     [
         (["m/archive_format", "m/models/model.json"], "torch.export"),
         (["m/models/model.json", "m/data/weights/weight_0"], "torch.export"),
@@ -222,7 +223,7 @@ def test_other_archives_are_recognised(tmp_path, names, match):
 
 
 @pytest.mark.parametrize(
-    "body, match",
+    ("body", "match"),
     [
         (b"\xff", "opcode 0xff"),
         (b"0", "opcode 0x30"),
@@ -342,7 +343,7 @@ def padding(count: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "opening, closing",
+    ("opening", "closing"),
     [(b"]", b"a"), (b"", b"\x85"), (b"}N", b"s"), (b"cA\nB\n", b"\x85R")],
     ids=["lists", "tuples", "dicts", "calls"],
 )
@@ -402,7 +403,7 @@ def parameter(*args: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "bad, match",
+    ("bad", "match"),
     [
         (tensor([7], source=storage(6)), "reaches element 6 of a storage of 6"),
         (tensor([6], offset=1), "reaches element 6"),

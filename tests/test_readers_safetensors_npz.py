@@ -69,7 +69,7 @@ ONE = '"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}'
 
 
 @pytest.mark.parametrize(
-    "header, match",
+    ("header", "match"),
     [
         ({"w": entry(shape=(2, 4))}, "takes 24 bytes, its shape needs 32"),
         ({"w": entry(4, 28)}, "leaves a gap"),
@@ -154,11 +154,13 @@ def test_npz_against_numpy(tmp_path):
     for save in (np.savez, np.savez_compressed):
         save(tmp_path / "m.npz", **arrays)
         found = read_file(tmp_path / "m.npz")
-        assert found.format == "npz" and list(found.arrays) == list(arrays)
+        assert found.format == "npz"
+        assert list(found.arrays) == list(arrays)
         for name, array in arrays.items():
             result = found.arrays[name]
             assert result.dtype == array.dtype.newbyteorder("="), name
-            assert result.flags.carray and result.dtype.isnative
+            assert result.flags.carray
+            assert result.dtype.isnative
             np.testing.assert_array_equal(result, array)
 
 
@@ -173,7 +175,7 @@ def test_npy_versions(tmp_path, version):
 
 
 @pytest.mark.parametrize(
-    "header, match",
+    ("header", "match"),
     [
         ("{'descr': '|O', 'fortran_order': False, 'shape': (6,), }", "not an array of plain"),
         ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (6,), }", "not an array"),
@@ -205,7 +207,7 @@ def test_bad_npy_headers(tmp_path, header, match):
 
 
 @pytest.mark.parametrize(
-    "member, match",
+    ("member", "match"),
     [
         (b"", "not a .npy array"),
         (b"\x93NUMPY\1\0", "not a .npy array"),

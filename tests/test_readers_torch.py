@@ -58,7 +58,9 @@ def assert_same(torch, arrays, tensors):
         array = arrays[name]
         assert array.dtype == expected.dtype, name
         assert array.shape == expected.shape, name
-        assert array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
+        assert array.flags.c_contiguous
+        assert array.flags.aligned
+        assert array.dtype.isnative
         assert array.tobytes() == expected.tobytes(), name
 
 
@@ -293,7 +295,8 @@ def test_many_members(torch, tmp_path):
 
 def test_small_file(tmp_path):
     found = read_bytes(tmp_path, SMALL)
-    assert found.format == "torch zip" and found.recurrent == {}
+    assert found.format == "torch zip"
+    assert found.recurrent == {}
     np.testing.assert_array_equal(found.arrays["weight"], FLOATS.reshape(2, 3))
     assert found.path == str(tmp_path / "model.bin")
 
@@ -339,7 +342,7 @@ def test_legacy_stream_by_hand(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "keys, raw, match",
+    ("keys", "raw", "match"),
     [
         (list_(), b"", "differs from what the object refers to"),
         (list_(text("0"), text("0")), b"", "differs"),
@@ -357,7 +360,7 @@ def test_bad_legacy_storages(tmp_path, keys, raw, match):
 
 
 @pytest.mark.parametrize(
-    "index, body, match",
+    ("index", "body", "match"),
     [
         (1, b"M\xe8\x03", "protocol version is not 1001"),
         (2, b"N", "system information: not a dict"),

@@ -264,7 +264,7 @@ def test_hand_made_frozen_module(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, constants, match",
+    ("options", "constants", "match"),
     [
         ("True, 1, 0., False, False, True", FROZEN, "2 weights do not fit 1 layers, bias=True"),
         ("False, 3, 0., False, False, True", FROZEN, "do not fit 3 layers"),
@@ -281,7 +281,7 @@ def test_bad_frozen_modules(tmp_path, options, constants, match):
 
 
 @pytest.mark.parametrize(
-    "root, match",
+    ("root", "match"),
     [
         (dict_({"weight": tensor([4])}), "does not hold a TorchScript module"),
         (global_("__torch__", "Net"), "does not hold a TorchScript module"),
@@ -329,4 +329,5 @@ def test_odd_code_is_ignored(tmp_path):
         "torch.lstm_cell(x, [h, c], self.p, self.q)", "torch.rnn_relu_cell(a)",
     ]  # fmt: skip
     found = read_bytes(tmp_path, script_file(module(b"}"), code="\n".join(lines) + "\n"))
-    assert found.recurrent == {} and found.arrays == {}
+    assert found.recurrent == {}
+    assert found.arrays == {}

@@ -24,7 +24,7 @@ def both(**values) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.parametrize(
-    "changes, match",
+    ("changes", "match"),
     [
         ({"central": {"name": b"m/data/1"}}, "another name in its local header"),
         ({"local": {"name": b"m/data/12"}}, "another name|no local header|differ"),
@@ -76,7 +76,7 @@ def test_bad_zip_members(tmp_path, changes, match):
 
 
 @pytest.mark.parametrize(
-    "end, match",
+    ("end", "match"),
     [
         ({"disk": 1}, "multi-disk"),
         ({"count": 1}, "after its last entry"),
@@ -111,7 +111,7 @@ def test_harmless_zip_variants(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "extra, match",
+    ("extra", "match"),
     [
         (struct.pack("<HHQQ", 1, 16, 24, 25), "CRC or size differ"),
         (struct.pack("<HHQ", 1, 8, 24), "8 bytes, not 16"),

@@ -8,15 +8,7 @@ from dataclasses import dataclass, field
 
 from .elements import Array
 from .errors import FormatError
-from .npz import read_npz
-from .safetensors import read_safetensors
-from .sniff import NPZ, TORCH_LEGACY, TORCH_ZIP, TORCHSCRIPT, ZIP, sniff_archive, sniff_head
 from .source import Source, open_source
-from .state_dict import below, select, wrapper_path
-from .torch_legacy import read_torch_legacy
-from .torch_zip import read_torch_zip
-from .torchscript import read_torchscript
-from .zip_archive import ZipArchive
 
 __all__ = ["FormatError", "ModelFile", "read_file", "read_state_dict"]
 
@@ -66,6 +58,16 @@ def read_state_dict(
 def _read(
     source: Source, key: str | None, check_crc: bool
 ) -> tuple[str, dict[str, Array], Recurrent]:
+    # Not before a file is read: these are most of what `import fastrnn` would cost.
+    from .npz import read_npz
+    from .safetensors import read_safetensors
+    from .sniff import NPZ, TORCH_LEGACY, TORCH_ZIP, TORCHSCRIPT, ZIP, sniff_archive, sniff_head
+    from .state_dict import below, select, wrapper_path
+    from .torch_legacy import read_torch_legacy
+    from .torch_zip import read_torch_zip
+    from .torchscript import read_torchscript
+    from .zip_archive import ZipArchive
+
     kind = sniff_head(source)
     recurrent: Recurrent = {}
     if kind == ZIP:
