@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import os
 import platform
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .workload import Workload
 
 CACHE_FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
-PROBE_SECONDS = 0.1
+PROBE_SECONDS = 0.2
+FMA_ROUNDS = 200_000  # some milliseconds
 MEMORY_PROBE_BYTES = 256 << 20
 
 
@@ -50,23 +55,38 @@ class Limits:
 
 
 def measure_limits() -> Limits | None:
-    """Measure with the probes of fastrnn's core; None where it has none."""
+    """Measure with the probes of fastrnn's core; None where it is not installed."""
     try:
         import fastrnn
         from fastrnn import _core
-
-        probe_fma, probe_bandwidth = _core.probe_fma, _core.probe_bandwidth
-    except (ImportError, AttributeError):
+    except ImportError:
         return None
     isa = fastrnn.isas()[0]
     levels = []
     for level in cache_levels():
         # Half of a level: the other half is room for what else lives there.
-        speed = float(probe_bandwidth(level.size // 2, PROBE_SECONDS))
+        speed = _read_speed(_core.probe_read, isa, level.size // 2)
         levels.append(Level(level.name, level.size, level.shared, speed))
-    speed = float(probe_bandwidth(MEMORY_PROBE_BYTES, PROBE_SECONDS))
+    speed = _read_speed(_core.probe_read, isa, MEMORY_PROBE_BYTES)
     levels.append(Level("memory", 1 << 62, True, speed))
-    return Limits(isa, float(probe_fma(isa, PROBE_SECONDS)), tuple(levels))
+    flops = _core.probe_fma(isa, FMA_ROUNDS) / _best_time(lambda: _core.probe_fma(isa, FMA_ROUNDS))
+    return Limits(isa, flops, tuple(levels))
+
+
+def _read_speed(probe: Callable[[str, Any, int], None], isa: str, size: int) -> float:
+    """Bytes/s of reading `size` bytes again and again."""
+    values = np.ones(size // 4, np.float32)
+    repeats = max(1, 20_000_000 // size)
+    return size * repeats / _best_time(lambda: probe(isa, values, repeats))
+
+
+def _best_time(work: Callable[[], object]) -> float:
+    """The least time of a piece of work, over PROBE_SECONDS of repeats."""
+    best, end = float("inf"), time.perf_counter() + PROBE_SECONDS
+    while (start := time.perf_counter()) < end:
+        work()
+        best = min(best, time.perf_counter() - start)
+    return best
 
 
 def ideal_seconds(workload: Workload, limits: Limits, threads: int) -> float:

@@ -10,7 +10,7 @@ enum {
     LEAST_BLOCK_ROWS = 96,
     /* Rows of the projection enough for full tiles to pay for reading its weights; case
      * gru_500_1_256_256. */
-    LEAST_CHUNK_ROWS = 96
+    LEAST_CHUNK_ROWS = 192
 };
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }

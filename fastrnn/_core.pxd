@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""The C declarations that _core.pyx uses: src_c/include/fastrnn.h and memory."""
+
+cdef extern from "fastrnn.h" nogil:
+    const char *FRNN_VERSION
+    ctypedef enum frnn_status:
+        FRNN_OK
+        FRNN_SMALL_MEMORY
+    ctypedef enum frnn_cell:
+        FRNN_RNN_TANH
+        FRNN_RNN_RELU
+        FRNN_GRU
+        FRNN_GRU_RESET_BEFORE
+        FRNN_LSTM
+    ctypedef struct frnn_config:
+        frnn_cell cell
+        int input_size
+        int hidden_size
+        int num_layers
+        int bidirectional
+        int proj_size
+    ctypedef struct frnn_isa:
+        pass
+    ctypedef struct frnn_model:
+        pass
+    ctypedef struct frnn_weights:
+        const float *weight_ih
+        const float *weight_hh
+        const float *bias_ih
+        const float *bias_hh
+        const float *weight_hr
+    ctypedef struct frnn_call:
+        size_t steps
+        size_t batch
+        const float *x
+        Py_ssize_t x_step
+        Py_ssize_t x_row
+        float *y
+        Py_ssize_t y_step
+        Py_ssize_t y_row
+        const size_t *lengths
+        const float *h0
+        const float *c0
+        float *hn
+        float *cn
+    const char *frnn_status_text(frnn_status status)
+    const frnn_isa *frnn_isa_at(int index)
+    const frnn_isa *frnn_isa_find(const char *name)
+    const char *frnn_isa_name(const frnn_isa *isa)
+    void frnn_sigmoid(const frnn_isa *isa, float *y, const float *x, size_t count)
+    void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count)
+    double frnn_probe_fma(const frnn_isa *isa, size_t rounds, float *result)
+    void frnn_probe_read(const frnn_isa *isa, const float *values, size_t count, float *result)
+    frnn_status frnn_model_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes)
+    frnn_status frnn_model_init(frnn_model **model, const frnn_config *config,
+                                const frnn_isa *isa, void *memory, size_t bytes)
+    frnn_status frnn_model_set_weights(frnn_model *model, int layer, int direction,
+                                       const frnn_weights *weights)
+    frnn_status frnn_workspace_size(const frnn_model *model, size_t steps, size_t batch,
+                                    size_t *bytes)
+    frnn_status frnn_forward(const frnn_model *model, const frnn_call *call, void *workspace,
+                             size_t bytes)
+
+cdef extern from "../src_c/platform/memory.h" nogil:
+    void *frnn_memory_allocate(size_t bytes)
+    void frnn_memory_free(void *memory)
+
+cdef extern from *:
+    """
+    #if defined(__VERSION__)
+    #define FRNN_COMPILER __VERSION__
+    #else
+    #define FRNN_COMPILER "unknown"
+    #endif
+    """
+    const char *FRNN_COMPILER
