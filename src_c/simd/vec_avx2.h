@@ -9,6 +9,8 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
+#include "denormals.h"
+
 enum { LANES = 8, ACCUMULATORS = 12 };
 typedef __m256 vec;
 
@@ -64,14 +66,5 @@ ALWAYS_INLINE vec vec_exponent(vec a)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23));
 }
-
-ALWAYS_INLINE unsigned vec_denormals_off(void)
-{
-    const unsigned saved = _mm_getcsr();
-    _mm_setcsr(saved | 0x8040u); /* flush to zero, denormals are zero */
-    return saved;
-}
-
-ALWAYS_INLINE void vec_denormals_restore(unsigned saved) { _mm_setcsr(saved); }
 
 #endif

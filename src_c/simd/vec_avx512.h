@@ -9,6 +9,8 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
+#include "denormals.h"
+
 enum { LANES = 16, ACCUMULATORS = 24 };
 typedef __m512 vec;
 
@@ -46,14 +48,5 @@ ALWAYS_INLINE vec vec_exponent(vec a)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));
 }
-
-ALWAYS_INLINE unsigned vec_denormals_off(void)
-{
-    const unsigned saved = _mm_getcsr();
-    _mm_setcsr(saved | 0x8040u); /* flush to zero, denormals are zero */
-    return saved;
-}
-
-ALWAYS_INLINE void vec_denormals_restore(unsigned saved) { _mm_setcsr(saved); }
 
 #endif

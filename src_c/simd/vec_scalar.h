@@ -16,6 +16,8 @@
 #define ALWAYS_INLINE static inline
 #endif
 
+#include "denormals.h"
+
 enum { LANES = 1, ACCUMULATORS = 12 };
 typedef float vec;
 
@@ -69,19 +71,5 @@ ALWAYS_INLINE vec vec_exponent(vec a)
     memcpy(&a, &bits, sizeof bits);
     return a;
 }
-
-/* Makes denormals zero on this thread; returns what vec_denormals_restore takes to undo it. */
-#if defined(__SSE__)
-ALWAYS_INLINE unsigned vec_denormals_off(void)
-{
-    const unsigned saved = __builtin_ia32_stmxcsr();
-    __builtin_ia32_ldmxcsr(saved | 0x8040u);
-    return saved;
-}
-ALWAYS_INLINE void vec_denormals_restore(unsigned saved) { __builtin_ia32_ldmxcsr(saved); }
-#else
-ALWAYS_INLINE unsigned vec_denormals_off(void) { return 0; }
-ALWAYS_INLINE void vec_denormals_restore(unsigned saved) { (void)saved; }
-#endif
 
 #endif
