@@ -67,8 +67,10 @@ cdef extern from "../src_c/platform/memory.h" nogil:
 
 cdef extern from *:
     """
-    #if defined(__VERSION__)
+    #if defined(__clang__)
     #define FRNN_COMPILER __VERSION__
+    #elif defined(__GNUC__)
+    #define FRNN_COMPILER "GCC " __VERSION__
     #else
     #define FRNN_COMPILER "unknown"
     #endif

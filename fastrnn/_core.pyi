@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""Types of the compiled core, whose source is _core.pyx."""
+
+from typing import Any, Final
+
+from numpy import uintp
+from numpy.typing import NDArray
+from typing_extensions import disjoint_base
+
+from .arrays import Array
+
+CELLS: Final[dict[str, int]]
+VERSION: Final[str]
+COMPILER: Final[str]
+
+def isas() -> list[str]: ...
+def sigmoid(isa: str, x: Array, y: Array) -> None: ...
+def tanh(isa: str, x: Array, y: Array) -> None: ...
+def probe_fma(isa: str, rounds: int) -> float: ...
+def probe_read(isa: str, values: Array, repeats: int) -> None: ...
+
+@disjoint_base
+class Workspace: ...
+
+@disjoint_base
+class Model:
+    nbytes: int
+    isa: str
+    def __new__(
+        cls,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool,
+        proj_size: int,
+        isa: str,
+    ) -> Model: ...
+    def set_weights(
+        self,
+        layer: int,
+        direction: int,
+        weight_ih: Array,
+        weight_hh: Array,
+        bias_ih: Array | None,
+        bias_hh: Array | None,
+        weight_hr: Array | None,
+    ) -> None: ...
+    def forward(
+        self,
+        x: Array,
+        y: Array,
+        h0: Array | None,
+        c0: Array | None,
+        hn: Array,
+        cn: Array | None,
+        lengths: NDArray[uintp] | None,
+    ) -> bool: ...
+
+@disjoint_base
+class Stepper:
+    inputs: int
+    h: Array
+    c: Any
+    def __new__(cls, model: Model, h: Array, c: Array | None, inputs: int) -> Stepper: ...
+    def step(self, x: Any, out: Array | None = None) -> Array: ...
