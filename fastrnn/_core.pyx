@@ -228,10 +228,12 @@ cdef class Stepper:
         cdef Py_buffer x_view, y_view
         y = empty((self.call.batch, self.outputs), float32) if out is None else out
         if not self.take(x, &x_view, self.inputs, 0):
-            return self.step(self._convert(x, out), out)
+            x = self._copied(x)
+            if not self.take(x, &x_view, self.inputs, 0):
+                raise ValueError("x: expected rows of float32 that can be read in place")
         if not self.take(y, &y_view, self.outputs, PyBUF_WRITABLE):
             PyBuffer_Release(&x_view)
-            return self._convert(x, out)
+            raise ValueError(self._expected_out(out))
         self.call.x, self.call.x_row = <const float *> x_view.buf, x_view.strides[0] // 4
         self.call.y, self.call.y_row = <float *> y_view.buf, y_view.strides[0] // 4
         with nogil:

@@ -50,18 +50,17 @@ class Stream(_core.Stepper):
         if self.c is not None:
             self.c[:, chosen] = 0.0
 
-    def _convert(self, x: Any, out: Any) -> Array:
-        """What `step` calls for an x or out it cannot use in place: a usable x, or an error."""
-        batch = self.h.shape[1]
-        if out is not None and not _is_output(out, (batch, self.h.shape[2])):
-            found = (
-                f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-            )
-            raise ValueError(
-                f"out: expected a writable float32 array of shape {(batch, self.h.shape[2])} with "
-                f"contiguous rows, got {found}"
-            )
-        return np.ascontiguousarray(_fitting(x, (batch, self.inputs), "x"))
+    def _copied(self, x: Any) -> Array:
+        """A copy for `step` of an x that it cannot read in place, or an error."""
+        return np.array(_fitting(x, (self.h.shape[1], self.inputs), "x"), order="C")
+
+    def _expected_out(self, out: Any) -> str:
+        """What to say of an `out` that `step` cannot write."""
+        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        return (
+            "out: expected a writable float32 array of shape "
+            f"{(self.h.shape[1], self.h.shape[2])} with contiguous rows, got {found}"
+        )
 
 
 def _fitting(value: Any, shape: tuple[int, ...], name: str) -> Array:
@@ -69,14 +68,3 @@ def _fitting(value: Any, shape: tuple[int, ...], name: str) -> Array:
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array
-
-
-def _is_output(out: Any, shape: tuple[int, int]) -> bool:
-    return (
-        isinstance(out, np.ndarray)
-        and out.dtype == np.float32
-        and out.shape == shape
-        and out.flags.writeable
-        and out.flags.aligned
-        and (shape[1] == 1 or out.strides[1] == 4)
-    )

@@ -6,8 +6,8 @@
 #ifndef FRNN_KERNELS_ACTIVATION_H
 #define FRNN_KERNELS_ACTIVATION_H
 
-/* Bounds of an argument of exp: between them every result is a normal number. */
-#define EXP_LIMIT 87.33f
+/* Bounds of an argument of exp: 2^n is 0 at the lower one (n = -127) and finite at the upper. */
+#define EXP_LIMIT 88.0f
 /* sigmoid(-34) = 1.7e-15. With this bound the product of two sigmoid denominators and one of tanh
  * stays below 2^127, so that a cell can divide once for three gates. */
 #define GATE_LIMIT 34.0f

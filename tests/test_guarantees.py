@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""What the README guarantees beside numbers and bits: shared layers, steps without allocation."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import fastrnn
+
+CELLS = {"LSTM": fastrnn.LSTM, "GRU": fastrnn.GRU, "RNN": fastrnn.RNN}
+cells = pytest.mark.parametrize("cell", CELLS)
+
+
+@cells
+def test_threads_share_a_layer(isa, cell):
+    """Calls of different sizes at once, of which the first packs the weights, give their own."""
+    layer, alone = (CELLS[cell](24, 65, 2, bidirectional=True, seed=1, isa=isa) for _ in range(2))
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((30, 1 + i % 7, 24)).astype(np.float32) for i in range(48)]
+    wanted = [alone(x)[0].tobytes() for x in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda x: layer(x)[0].tobytes(), inputs))
+    assert found == wanted
+
+
+@cells
+def test_streams_share_a_layer(isa, cell):
+    layer = CELLS[cell](24, 65, 2, seed=1, isa=isa)
+    x = np.random.default_rng(0).standard_normal((40, 8, 24)).astype(np.float32)
+    whole, _ = layer(x)
+
+    def run(row: int) -> bytes:
+        stream = layer.stream()
+        return b"".join(stream.step(x[t, row : row + 1]).tobytes() for t in range(len(x)))
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(run, range(8)))
+    assert found == [whole[:, row].tobytes() for row in range(8)]
+
+
+@cells
+def test_a_step_with_out_allocates_nothing(isa, cell):
+    stream = CELLS[cell](24, 65, isa=isa).stream(3)
+    x, out = np.ones((3, 24), np.float32), np.empty((3, 65), np.float32)
+    stream.step(x, out)
+    blocks = sys.getallocatedblocks()
+    tracemalloc.start()
+    for _ in range(1000):
+        stream.step(x, out)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1000  # what the loop itself takes
+    assert sys.getallocatedblocks() - blocks < 20
+
+
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="denormals stay on this machine"
+)
+def test_denormals_are_zero_inside_a_pass_only(isa):
+    """A pass never meets the slow path of denormals, and leaves the caller's mode as it was."""
+    tiny = np.full((3, 2, 1), 1e-39, np.float32)
+    layer = fastrnn.RNN(1, 1, nonlinearity="relu", bias=False, isa=isa)
+    one = np.ones((1, 1), np.float32)
+    layer.load_state_dict({"weight_ih_l0": one, "weight_hh_l0": one})
+    assert not layer(tiny, tiny[:1])[0].any()
+    stream = layer.stream(2)
+    assert not stream.step(tiny[0]).any()
+    assert (tiny * np.float32(2) > tiny).all()
