@@ -2,16 +2,12 @@
 """The compiled core: every C source and the Cython file over them, one flag set for all."""
 
 import os
-import platform
 import re
 import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
-
-X86 = platform.machine().lower() in ("x86_64", "amd64")
-X86_ONLY = {"avx2.c", "avx512.c"}
 
 
 def version() -> str:
@@ -25,7 +21,7 @@ def c_sources() -> list[str]:
     """Sources of the library; tests, benchmarks and examples are programs of their own."""
     folders = ("core", "isa", "platform")
     found = [path for folder in folders for path in sorted(Path("src_c", folder).glob("*.c"))]
-    return [path.as_posix() for path in found if X86 or path.name not in X86_ONLY]
+    return [path.as_posix() for path in found]
 
 
 def compile_arguments() -> list[str]:

@@ -60,7 +60,7 @@ class Model:
 @disjoint_base
 class Stepper:
     inputs: int
-    h: Array
-    c: Any
+    _h: Array
+    _c: Any
     def __new__(cls, model: Model, h: Array, c: Array | None, inputs: int) -> Stepper: ...
     def step(self, x: Any, out: Array | None = None) -> Array: ...

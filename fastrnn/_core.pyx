@@ -108,6 +108,7 @@ cdef class Model:
     cdef void *memory
     cdef readonly size_t nbytes
     cdef readonly str isa
+    cdef Py_ssize_t inputs, hidden, outputs, directions, state_rows
     cdef Workspace spare  # of the last call, for the next one
 
     def __cinit__(self, str cell, int input_size, int hidden_size, int num_layers,
@@ -121,6 +122,9 @@ cdef class Model:
             raise MemoryError(f"no memory for a model of {self.nbytes} bytes")
         check(frnn_model_init(&self.model, &config, table, self.memory, self.nbytes))
         self.isa = isa
+        self.inputs, self.hidden, self.outputs = input_size, hidden_size, proj_size or hidden_size
+        self.directions = 2 if bidirectional else 1
+        self.state_rows = num_layers * self.directions
 
     def __dealloc__(self):
         frnn_memory_free(self.memory)
@@ -159,6 +163,7 @@ cdef class Model:
                 if array is not None:
                     PyObject_GetBuffer(array, &views[held], PyBUF_STRIDES)
                 held += 1
+            self.check_shapes(views)
             if not rows_in_place(&views[0]):
                 return False
             call.steps, call.batch = <size_t> views[0].shape[0], <size_t> views[0].shape[1]
@@ -180,6 +185,26 @@ cdef class Model:
             self.spare = workspace
 
 
+    cdef int check_shapes(self, const Py_buffer *views) except -1:
+        """The last guard of memory: everything as large as the packed model takes it to be."""
+        cdef Py_ssize_t steps = views[0].shape[0], batch = views[0].shape[1]
+        fits = (has_shape(&views[0], steps, batch, self.inputs)
+                and has_shape(&views[1], steps, batch, self.outputs * self.directions)
+                and has_shape(&views[2], self.state_rows, batch, self.outputs)
+                and has_shape(&views[3], self.state_rows, batch, self.hidden)
+                and has_shape(&views[4], self.state_rows, batch, self.outputs)
+                and has_shape(&views[5], self.state_rows, batch, self.hidden)
+                and (views[6].buf is NULL or views[6].shape[0] == batch))
+        if not fits:
+            raise ValueError("the arrays do not have the sizes of the packed model")
+        return 0
+
+
+cdef bint has_shape(const Py_buffer *view, Py_ssize_t a, Py_ssize_t b, Py_ssize_t c) noexcept:
+    return view.buf is NULL or (view.ndim == 3 and view.shape[0] == a and view.shape[1] == b
+                                and view.shape[2] == c)
+
+
 cdef bint rows_in_place(const Py_buffer *x) noexcept:
     """Whether the rows of x, its last axis, are aligned floats side by side."""
     cdef int last = x.ndim - 1
@@ -195,20 +220,21 @@ cdef class Stepper:
     cdef Workspace workspace
     cdef frnn_call call
     cdef Py_ssize_t outputs
+    cdef bint busy
+    cdef float[:, :, ::1] h_view, c_view  # keep the arrays where they are
     cdef readonly Py_ssize_t inputs
-    cdef readonly object h, c
+    cdef readonly object _h, _c
 
     def __cinit__(self, Model model, h, c, Py_ssize_t inputs):
-        cdef float[:, :, ::1] h_view = h, c_view = c
-        self.model, self.h, self.c = model, h, c
-        self.inputs, self.outputs = inputs, h_view.shape[2]
+        self.model, self._h, self._c, self.h_view, self.c_view = model, h, c, h, c
+        self.inputs, self.outputs = inputs, self.h_view.shape[2]
         self.workspace = Workspace()
-        self.call.steps, self.call.batch = 1, <size_t> h_view.shape[1]
+        self.call.steps, self.call.batch = 1, <size_t> self.h_view.shape[1]
         self.workspace.grow(model.model, 1, self.call.batch)
-        self.call.h0 = self.call.hn = &h_view[0, 0, 0]
+        self.call.h0 = self.call.hn = &self.h_view[0, 0, 0]
         self.call.c0 = self.call.cn = NULL
         if c is not None:
-            self.call.c0 = self.call.cn = &c_view[0, 0, 0]
+            self.call.c0 = self.call.cn = &self.c_view[0, 0, 0]
 
     cdef bint take(self, object rows, Py_buffer *view, Py_ssize_t width, int flags):
         """Whether rows is a float32 buffer [batch][width] with contiguous rows; then view holds it."""
@@ -234,12 +260,32 @@ cdef class Stepper:
         if not self.take(y, &y_view, self.outputs, PyBUF_WRITABLE):
             PyBuffer_Release(&x_view)
             raise ValueError(self._expected_out(out))
-        self.call.x, self.call.x_row = <const float *> x_view.buf, x_view.strides[0] // 4
-        self.call.y, self.call.y_row = <float *> y_view.buf, y_view.strides[0] // 4
-        with nogil:
-            status = frnn_forward(self.model.model, &self.call, self.workspace.memory,
-                                  self.workspace.bytes)
-        PyBuffer_Release(&x_view)
-        PyBuffer_Release(&y_view)
+        try:
+            if self.busy:
+                raise RuntimeError("step: a stream belongs to one thread at a time, got another")
+            if overlap(&x_view, &y_view):
+                raise ValueError("out: expected memory of its own, or x itself, got a part of x")
+            self.call.x, self.call.x_row = <const float *> x_view.buf, x_view.strides[0] // 4
+            self.call.y, self.call.y_row = <float *> y_view.buf, y_view.strides[0] // 4
+            self.busy = True
+            with nogil:
+                status = frnn_forward(self.model.model, &self.call, self.workspace.memory,
+                                      self.workspace.bytes)
+            self.busy = False
+        finally:
+            PyBuffer_Release(&x_view)
+            PyBuffer_Release(&y_view)
         check(status)
         return y
+
+
+cdef bint overlap(const Py_buffer *x, const Py_buffer *y) noexcept:
+    """Whether a step would read rows of x after it wrote them as y."""
+    cdef Py_ssize_t rows = x.shape[0] - 1
+    cdef Py_ssize_t x_first = <Py_ssize_t> x.buf, y_first = <Py_ssize_t> y.buf
+    cdef Py_ssize_t x_last = x_first + rows * x.strides[0]
+    cdef Py_ssize_t y_last = y_first + rows * y.strides[0]
+    if x_first == y_first and x_last == y_last and y.shape[1] <= x.shape[1]:
+        return False
+    return (min(x_first, x_last) < max(y_first, y_last) + 4 * y.shape[1]
+            and min(y_first, y_last) < max(x_first, x_last) + 4 * x.shape[1])

@@ -59,17 +59,22 @@ class _Layer:
         self.input_size = int(input_size)
         self.hidden_size = int(hidden_size)
         self.num_layers = int(num_layers)
-        self.bias = bool(bias)
-        self.batch_first = bool(batch_first)
+        self.bias = _checked_flag("bias", bias)
+        self.batch_first = _checked_flag("batch_first", batch_first)
         self.dropout = float(dropout)
-        self.bidirectional = bool(bidirectional)
+        self.bidirectional = _checked_flag("bidirectional", bidirectional)
         self.proj_size = int(proj_size)
-        self.isa = default_isa() if isa is None else check_isa(isa, "isa")
+        self._isa = default_isa() if isa is None else check_isa(isa, "isa")
         self._output_size = self.proj_size or self.hidden_size
         self._width = self._output_size * (2 if self.bidirectional else 1)
         self._state_rows = self.num_layers * (2 if self.bidirectional else 1)
         self._weights = self._initial_weights(np.random.default_rng(seed))
         self._model: _core.Model | None = None
+
+    @property
+    def isa(self) -> str:
+        """The instruction set whose kernels run this layer."""
+        return self._isa
 
     # --- Weights ---
 
@@ -90,9 +95,9 @@ class _Layer:
         )
 
     def _initial_weights(self, rng: np.random.Generator) -> dict[str, Array]:
-        bound = 1.0 / np.sqrt(self.hidden_size)
+        bound = np.float32(self.hidden_size**-0.5)
         return {
-            name: rng.uniform(-bound, bound, shape).astype(np.float32)
+            name: (rng.random(shape, np.float32) * 2 - 1) * bound
             for name, shape in self._shapes().items()
         }
 
@@ -112,7 +117,7 @@ class _Layer:
 
     def _packed(self) -> _core.Model:
         """The weights as the kernels want them, packed at the first use."""
-        model = self._model
+        model, weights = self._model, self._weights
         if model is None:
             model = _core.Model(
                 self._cell,
@@ -129,13 +134,14 @@ class _Layer:
                     model.set_weights(
                         layer,
                         direction,
-                        self._weights["weight_ih" + place],
-                        self._weights["weight_hh" + place],
-                        self._weights.get("bias_ih" + place),
-                        self._weights.get("bias_hh" + place),
-                        self._weights.get("weight_hr" + place),
+                        weights["weight_ih" + place],
+                        weights["weight_hh" + place],
+                        weights.get("bias_ih" + place),
+                        weights.get("bias_hh" + place),
+                        weights.get("weight_hr" + place),
                     )
-            self._model = model
+            if weights is self._weights:  # no other thread has loaded others meanwhile
+                self._model = model
         return model
 
     def __getstate__(self) -> dict[str, Any]:
@@ -144,7 +150,7 @@ class _Layer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self.isa not in _core.isas():  # pickled on a machine with other instruction sets
-            self.isa = default_isa()
+            self._isa = default_isa()
 
     def __repr__(self) -> str:
         words = [f"{self.input_size}, {self.hidden_size}"]
@@ -322,7 +328,7 @@ class GRU(_Layer):
         isa: str | None = None,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        self.reset_after = bool(reset_after)
+        self.reset_after = _checked_flag("reset_after", reset_after)
         super().__init__(
             input_size,
             hidden_size,
@@ -407,6 +413,12 @@ def _check_size(name: str, value: int) -> None:
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
     if not 1 <= value < 2**24:
         raise ValueError(f"{name}: expected 1 to {2**24 - 1}, got {value}")
+
+
+def _checked_flag(name: str, value: bool) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
 
 
 def _check_projection(proj_size: int, hidden_size: int) -> None:

@@ -38,7 +38,9 @@ def load(
     """
     file = read_file(path, key=key, check_crc=check_crc)
     stack = choose_stack(file, prefix)
-    arguments = complete_options(stack, file_options(file, stack), options)
+    said = file_options(file, stack)
+    require_nonlinearity(file, stack, {**said, **options})
+    arguments = complete_options(stack, said, options)
     layer = LAYERS[stack.cell](**arguments, isa=isa)
     layer.load_state_dict(take_stack(file.arrays, stack))
     return layer
@@ -87,6 +89,15 @@ def file_options(file: ModelFile, stack: Stack) -> dict[str, object]:
                 f"expected {value!r} from the shapes of its weights"
             )
     return {name: value for name, value in said.items() if name in allowed_options(stack)}
+
+
+def require_nonlinearity(file: ModelFile, stack: Stack, known: dict[str, object]) -> None:
+    """Refuse to guess what a TorchScript file, which could have told it, leaves open."""
+    if file.format == "torchscript" and stack.cell == "RNN" and "nonlinearity" not in known:
+        raise FormatError(
+            f"{file.path}: the code of the RNN {stack.prefix.removesuffix('.')!r} does not tell its "
+            "nonlinearity, expected nonlinearity='tanh' or nonlinearity='relu' as an argument"
+        )
 
 
 def allowed_options(stack: Stack) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ def batch(*shape: int) -> np.ndarray:
         ((3, 4), {"dropout": 1.5}, ValueError, "dropout"),
         ((3, 4), {"dropout": "no"}, TypeError, "dropout"),
         ((3, 4), {"isa": "mmx"}, ValueError, "isa"),
+        ((3, 4), {"bias": "no"}, TypeError, "bias"),
     ],
 )
 def test_construction_refuses(arguments, options, error, word):
@@ -212,6 +214,106 @@ def test_a_bad_state_is_refused():
     for bad in (h, (h, c, c), (h, c[:, :1]), (h[0], c)):
         with pytest.raises(ValueError, match="state"):
             stream.state = bad
+
+
+def test_the_two_states_swap():
+    stream = fastrnn.LSTM(3, 5, seed=1).stream(2)
+    stream.step(batch(2, 3))
+    h, c = stream.state
+    stream.state = (c, h)
+    found_h, found_c = stream.state
+    assert found_h.tobytes() == c.tobytes()
+    assert found_c.tobytes() == h.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [
+        ([2], ValueError),
+        ([-3], ValueError),
+        ([0.5], TypeError),
+        ("a", TypeError),
+        ([True], TypeError),
+        ([True, False, True], TypeError),
+    ],
+)
+def test_a_reset_refuses(rows, error):
+    stream = fastrnn.GRU(3, 5).stream(2)
+    stream.step(batch(2, 3))
+    with pytest.raises(error, match="rows: expected"):
+        stream.reset(rows)
+    assert stream.state.any(axis=2).all()
+
+
+def test_a_reset_takes_what_numpy_takes():
+    stream = fastrnn.GRU(3, 5).stream(3)
+    for rows, left in (([], [1, 1, 1]), (np.array([False, True, False]), [True, False, True])):
+        stream.step(batch(3, 3))
+        stream.reset(rows)
+        assert stream.state.any(axis=2)[0].tolist() == left
+
+
+def test_a_step_may_write_over_x_but_not_over_a_part_of_it(isa):
+    stream = fastrnn.RNN(4, 4, seed=1, isa=isa).stream(300)
+    rows = batch(301, 4)
+    wanted = stream.step(rows[:-1])
+    stream.reset()
+    with pytest.raises(ValueError, match="out: expected memory of its own"):
+        stream.step(rows[:-1], rows[1:])
+    assert stream.step(rows[:-1], rows[:-1]).tobytes() == wanted.tobytes()
+
+
+def test_a_stream_is_stepped_by_one_thread_at_a_time():
+    stream = fastrnn.LSTM(256, 256, seed=1).stream(32)
+    x = batch(32, 256)
+
+    def steps(_: int) -> int:
+        refused = 0
+        for _ in range(50):
+            try:
+                stream.step(x)
+            except RuntimeError:
+                refused += 1
+        return refused
+
+    with ThreadPoolExecutor(4) as pool:
+        refused = sum(pool.map(steps, range(4)))
+    assert np.isfinite(stream.state[0]).all()
+    assert refused < 200
+
+
+def test_weights_loaded_during_a_first_call_win():
+    zeros = {name: a * 0 for name, a in fastrnn.LSTM(64, 300).state_dict().items()}
+    x = batch(1, 1, 64)
+    for seed in range(10):
+        layer = fastrnn.LSTM(64, 300, seed=seed)
+        with ThreadPoolExecutor(1) as pool:
+            pending = pool.submit(layer, x)
+            layer.load_state_dict(zeros)
+            pending.result()
+        assert not layer(x)[0].any()
+
+
+@cells
+def test_zero_weights_give_positive_zeros(cell, isa):
+    layer = CELLS[cell](3, 9, isa=isa)
+    layer.load_state_dict({name: a * 0 for name, a in layer.state_dict().items()})
+    y, _ = layer(np.abs(batch(3, 2, 3)))
+    assert not y.any()
+    assert not np.signbit(y).any()
+
+
+def test_sizes_changed_behind_the_layers_back_are_refused():
+    layer = fastrnn.LSTM(8, 64)
+    layer(batch(2, 1, 8))
+    layer.hidden_size = 1
+    with pytest.raises(ValueError, match="packed model"):
+        layer(batch(2, 1, 8))
+
+
+def test_a_stream_is_not_pickled():
+    with pytest.raises(TypeError, match="copy its state"):
+        pickle.dumps(fastrnn.GRU(3, 5).stream())
 
 
 def test_two_directions_do_not_stream():

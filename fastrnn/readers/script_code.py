@@ -17,6 +17,7 @@ _METHOD = re.compile(r"  def \w+\(")
 _FINAL = re.compile(r"  (\w+) : Final\[\w+\] = (.+)")
 _ASSIGN = re.compile(r" {1,200}(\w+) = (\[[\w., ]*\]|[A-Za-z_][\w.]{0,1023})")
 _CALL = re.compile(r"torch\.(lstm|gru|rnn_tanh|rnn_relu)(_cell)?\(")
+_ACTIVATION = re.compile(r"torch\.(relu|tanh)_?\(")
 _INTEGER = re.compile(r"-?\d{1,18}")
 _FLOAT = re.compile(r"-?\d{0,32}\.?\d{0,32}(?:[eE][-+]?\d{1,3})?")
 _CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
@@ -42,6 +43,7 @@ class ScriptClass:
 
     constants: Constants = field(default_factory=dict)
     calls: list[RecurrentCall] = field(default_factory=list)
+    activations: set[str] = field(default_factory=set)  # of relu and tanh, those it calls
 
 
 def read_classes(text: str) -> dict[str, ScriptClass]:
@@ -50,6 +52,7 @@ def read_classes(text: str) -> dict[str, ScriptClass]:
     current = ScriptClass()
     variables: dict[str, str] = {}
     for line in text.split("\n"):
+        current.activations.update(_ACTIVATION.findall(line))
         if match := _CLASS.match(line):
             current = classes.setdefault(match[1], ScriptClass())
         elif _METHOD.match(line):

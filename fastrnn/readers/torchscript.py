@@ -143,6 +143,8 @@ def _describe(
         if known:
             recurrent[path] = known
             continue
+        if nonlinearity := _traced_nonlinearity(class_name.rpartition(".")[2], code):
+            recurrent[path] = {"nonlinearity": nonlinearity}
         for call in code.calls:
             if call.constants:
                 frozen.setdefault(tuple(call.constants), call)
@@ -168,6 +170,14 @@ def _from_constants(class_name: str, constants: Constants) -> Constants:
     if nonlinearity:
         known["nonlinearity"] = nonlinearity
     return known
+
+
+def _traced_nonlinearity(class_name: str, code: ScriptClass) -> str | None:
+    """The nonlinearity of a traced RNNCell, whose code is two products and one function."""
+    if class_name != "RNNCell" or len(code.activations) != 1:
+        return None
+    (nonlinearity,) = code.activations
+    return nonlinearity
 
 
 def _typed(options: Constants) -> Constants:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Times the forward pass of one case without Python: bench_forward CELL T B I H [L [D [P [ISA]]]] */
+/* Times the forward pass of one case without Python. */
 #define _POSIX_C_SOURCE 200809L
 #include <fastrnn.h>
 #include <stdio.h>
@@ -36,7 +36,9 @@ static void set_random_weights(frnn_model *model, const frnn_config *c)
             const int inputs = layer ? directions * r : c->input_size;
             float *ih = random_floats((size_t)gate_rows * (size_t)inputs, 0.1f);
             float *hh = random_floats((size_t)gate_rows * (size_t)r, 0.1f);
-            float *hr = c->proj_size ? random_floats((size_t)r * (size_t)c->hidden_size, 0.1f) : NULL;
+            float *hr = NULL;
+            if (c->proj_size)
+                hr = random_floats((size_t)r * (size_t)c->hidden_size, 0.1f);
             float *bias = random_floats((size_t)gate_rows, 0.1f);
             frnn_model_set_weights(model, layer, d, &(frnn_weights){ih, hh, bias, bias, hr});
             free(ih), free(hh), free(hr), free(bias);
@@ -57,7 +59,8 @@ static double flops(const frnn_config *c, size_t steps, size_t batch)
 int main(int argc, char **argv)
 {
     if (argc < 6)
-        return fprintf(stderr, "usage: %s CELL T B I H [layers [directions [proj [isa]]]]\n", argv[0]), 2;
+        return fprintf(stderr, "usage: %s CELL T B I H [layers [directions [proj [isa]]]]\n",
+                       argv[0]), 2;
     int cell = 0;
     while (cell < 5 && strcmp(argv[1], cells[cell]) != 0) cell++;
     const size_t steps = strtoul(argv[2], NULL, 10), batch = strtoul(argv[3], NULL, 10);
@@ -102,7 +105,8 @@ int main(int argc, char **argv)
         const double each = (seconds() - t) / calls;
         best = each < best ? each : best;
     } while (seconds() - begin < 0.4);
-    printf("%-6s T %zu B %zu I %d H %d L %d D %d P %d %s: %.4f ms  %.1f GFLOP/s  %.0f %% of FMA peak  workspace %zu KiB\n",
+    printf("%-6s T %zu B %zu I %d H %d L %d D %d P %d %s: %.4f ms  %.1f GFLOP/s  %.0f %% of FMA "
+           "peak  workspace %zu KiB\n",
            argv[1], steps, batch, config.input_size, config.hidden_size, config.num_layers,
            1 + config.bidirectional, config.proj_size, frnn_isa_name(isa), best * 1e3,
            work / best * 1e-9,

@@ -26,7 +26,8 @@ static inline arena arena_over(void *memory)
 /* count elements of size bytes, aligned; NULL while counting. Overflow sticks. */
 static inline void *arena_take(arena *a, size_t count, size_t size)
 {
-    const size_t limit = PTRDIFF_MAX - 2 * FRNN_ALIGNMENT - a->used;
+    const size_t most = PTRDIFF_MAX / FRNN_ALIGNMENT * FRNN_ALIGNMENT - 2 * FRNN_ALIGNMENT;
+    const size_t limit = most - a->used;
     if (a->overflow || (count > 0 && size > limit / count)) {
         a->overflow = 1;
         return NULL;

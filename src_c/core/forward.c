@@ -211,10 +211,11 @@ static void clear_padding(const block *b)
 {
     const frnn_call *call = b->call;
     const size_t width = (size_t)(b->model->directions * b->model->output_size);
-    for (size_t row = 0; row < b->rows; row++)
+    for (size_t row = 0; row < b->rows; row++) {
+        float *const y = call->y + (ptrdiff_t)b->order[row] * call->y_row;
         for (size_t step = row_length(b, row); step < call->steps; step++)
-            memset(call->y + (ptrdiff_t)step * call->y_step + (ptrdiff_t)b->order[row] * call->y_row,
-                   0, width * sizeof(float));
+            memset(y + (ptrdiff_t)step * call->y_step, 0, width * sizeof(float));
+    }
 }
 
 /* Where a layer reads (from_below) or writes; lower layers meet in the workspace, where the steps
@@ -309,7 +310,7 @@ frnn_status frnn_workspace_size(const frnn_model *model, size_t steps, size_t ba
     if (!model || !bytes || steps == 0)
         return FRNN_BAD_ARGUMENT;
     arena count = {NULL, 0, 0};
-    workspace_lay_out(model, steps, batch, &count);
+    frnn_workspace_lay_out(model, steps, batch, &count);
     if (count.overflow)
         return FRNN_TOO_LARGE;
     *bytes = arena_footprint(&count);
@@ -328,7 +329,8 @@ frnn_status frnn_forward(const frnn_model *model, const frnn_call *call, void *w
     if (!workspace_memory || bytes < needed)
         return FRNN_SMALL_MEMORY;
     arena placed = arena_over(workspace_memory);
-    block b = {model, call, workspace_lay_out(model, call->steps, call->batch, &placed), NULL, 0};
+    block b = {.model = model, .call = call};
+    b.w = frnn_workspace_lay_out(model, call->steps, call->batch, &placed);
     sort_by_length(b.w.order, b.w.merged, call->lengths, call->batch);
     const unsigned saved = model->isa->denormals_off();
     for (size_t row = 0; row < call->batch; row += b.rows) {

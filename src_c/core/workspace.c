@@ -2,7 +2,7 @@
 /* The workspace: one walk that both sizes it and places it. */
 #include "workspace.h"
 
-workspace workspace_lay_out(const frnn_model *model, size_t steps, size_t batch, arena *memory)
+workspace frnn_workspace_lay_out(const frnn_model *model, size_t steps, size_t batch, arena *memory)
 {
     workspace w = {.plan = frnn_plan_make(model, steps, batch)};
     const size_t block = w.plan.block_rows, chunk = w.plan.chunk_steps;
@@ -25,7 +25,8 @@ workspace workspace_lay_out(const frnn_model *model, size_t steps, size_t batch,
     if (model_has_cell_state(model) || model->stages > 1)
         w.c = arena_take(memory, checked_product(states, model->padded_units), sizeof *w.c);
     if (model->stages > 1) {
-        w.between = arena_take(memory, checked_product(block, model->padded_units), sizeof *w.between);
+        const size_t floats = checked_product(block, model->padded_units);
+        w.between = arena_take(memory, floats, sizeof *w.between);
         w.between_rows = arena_take(memory, block, sizeof *w.between_rows);
     }
     const size_t span = model->directions > 1 ? steps : chunk;

@@ -19,12 +19,14 @@ typedef struct {
     float *h;                    /* [num_layers][directions][block][R]: states between chunks */
     float *c;                    /* [num_layers][directions][block][padded_units] */
     const float **h_rows;        /* [block] -> [R]: h as rows */
-    float *between;              /* [block][padded_units]: from a cell's first stage to its second */
+    float *between;              /* [block][padded_units]: from a first stage to a second */
     float **between_rows;        /* [block] -> [padded_units] */
-    float *layer_y[2];           /* outputs of lower layers, in turns: [chunk or steps][block][directions * R] */
+    float *layer_y[2];           /* outputs of lower layers, in turns, of a chunk or all steps:
+                                  * [steps][block][directions * R] */
 } workspace;
 
 /* Lays a workspace out, or counts what it takes. */
-workspace workspace_lay_out(const frnn_model *model, size_t steps, size_t batch, arena *memory);
+workspace frnn_workspace_lay_out(const frnn_model *model, size_t steps, size_t batch,
+                                 arena *memory);
 
 #endif

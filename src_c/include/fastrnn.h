@@ -20,7 +20,7 @@ extern "C" {
 
 typedef enum {
     FRNN_OK = 0,
-    FRNN_BAD_CONFIG = -1,    /* a size below 1, an unknown cell, proj_size on a cell other than LSTM */
+    FRNN_BAD_CONFIG = -1,    /* a size below 1, an unknown cell, a projection where it can't be */
     FRNN_BAD_ARGUMENT = -2,  /* a null pointer, zero steps, or an index or length out of range */
     FRNN_TOO_LARGE = -3,     /* a size does not fit in size_t or int */
     FRNN_SMALL_MEMORY = -4   /* the memory handed over is smaller than its size function says */
@@ -62,7 +62,8 @@ const char *frnn_isa_name(const frnn_isa *isa);
 void frnn_sigmoid(const frnn_isa *isa, float *y, const float *x, size_t count);
 void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count);
 /* For benchmarks. Runs `rounds` rounds of independent FMAs and returns the floating-point
- * operations done; reads count floats once. *result only keeps the work from being optimized away. */
+ * operations done; reads count floats once. *result only keeps the work from being optimized
+ * away. */
 double frnn_probe_fma(const frnn_isa *isa, size_t rounds, float *result);
 void frnn_probe_read(const frnn_isa *isa, const float *values, size_t count, float *result);
 
@@ -93,16 +94,16 @@ frnn_status frnn_model_set_weights(frnn_model *model, int layer, int direction,
 /* ---- Running -------------------------------------------------------------------------------- */
 
 /* One pass over a batch of sequences. Strides count floats; the last axis of x and y is contiguous.
- * y must not overlap x. States are contiguous, [num_layers * directions][batch][R], for c
- * [..][hidden_size]; NULL means zeros for h0 and c0, not wanted for hn and cn. hn may be h0 and cn
- * may be c0. */
+ * y overlaps neither x, the states nor itself; it may be x where steps is 1 and the strides agree.
+ * States are contiguous, [num_layers * directions][batch][R], for c [..][hidden_size]; NULL means
+ * zeros for h0 and c0, not wanted for hn and cn. hn may be h0 and cn may be c0. */
 typedef struct {
     size_t steps, batch;              /* steps >= 1; batch may be 0 */
     const float *x;                   /* [steps][batch][input_size] */
     ptrdiff_t x_step, x_row;          /* strides of x over steps and batch */
     float *y;                         /* [steps][batch][directions * R] */
     ptrdiff_t y_step, y_row;
-    const size_t *lengths;            /* [batch], each <= steps, in any order; NULL: all are steps */
+    const size_t *lengths;            /* [batch], each <= steps, any order; NULL: all are steps */
     const float *h0, *c0;
     float *hn, *cn;
 } frnn_call;

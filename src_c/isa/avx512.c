@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The kernels compiled for AVX-512F. The pragmas enable it for this file only. */
+#include "../kernels/table.h"
+
+#if defined(__x86_64__)
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f"))), apply_to = function)
 #else
@@ -13,4 +16,5 @@ const frnn_isa frnn_isa_avx512 = ISA_TABLE("avx512");
 
 #if defined(__clang__)
 #pragma clang attribute pop
+#endif
 #endif

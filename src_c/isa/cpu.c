@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* CPU features by CPUID and XGETBV: an extension counts only when the system saves its registers. */
+/* CPU features by CPUID and XGETBV: one counts only when the system saves its registers. */
 #include "cpu.h"
 
 #if defined(__x86_64__) || defined(__i386__)

@@ -21,7 +21,7 @@ static const struct {
 const frnn_isa *frnn_isa_at(int index)
 {
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (known[i].usable() && index-- == 0)
+        if (known[i].usable() && index >= 0 && index-- == 0)
             return known[i].isa;
     return NULL;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Exponential, sigmoid and tanh on vectors.
  *
- * exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2 (Cody and Waite 1980); the polynomial of
- * expm1(r) is a weighted minimax fit, relative error 1.3e-8. */
+ * exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2 (Cody and Waite 1980); the polynomial
+ * of expm1(r) is a weighted minimax fit, relative error 1.3e-8. */
 #ifndef FRNN_KERNELS_ACTIVATION_H
 #define FRNN_KERNELS_ACTIVATION_H
 
@@ -21,7 +21,7 @@ typedef struct {
 
 ALWAYS_INLINE exp_minus vec_exp_minus_parts(vec x)
 {
-    /* Adding 1.5 * 2^23 rounds to an integer; adding 127 more leaves 2^n's exponent in the low bits. */
+    /* Adding 1.5 * 2^23 rounds to an integer, 127 more leaves 2^n's exponent in the low bits. */
     const vec round = vec_set(12582912.0f + 127.0f);
     const vec shifted = vec_fnma(x, vec_set(1.44269504f), round);
     const vec n = vec_sub(shifted, round);
@@ -55,7 +55,8 @@ ALWAYS_INLINE vec vec_sigmoid_below(vec x, float limit)
 
 ALWAYS_INLINE vec vec_gate_below(vec x) { return vec_sigmoid_below(x, GATE_LIMIT); }
 
-/* tanh(x) = above / below: expm1(-2 x), exact to the last bits near zero too, and -1 - exp(-2 x). */
+/* tanh(x) = above / below: 1 - exp(-2 x), exact to the last bits near zero too, and
+ * 1 + exp(-2 x). */
 typedef struct {
     vec above, below;
 } tanh_ratio;
@@ -64,8 +65,9 @@ ALWAYS_INLINE tanh_ratio vec_tanh_ratio(vec x)
 {
     const exp_minus e = vec_exp_minus_parts(
         vec_max(vec_set(-TANH_LIMIT), vec_min(vec_set(TANH_LIMIT), vec_add(x, x))));
-    return (tanh_ratio){vec_fnma(e.scale, e.fall, vec_sub(e.scale, vec_set(1.0f))),
-                        vec_fma(e.scale, e.fall, vec_sub(vec_set(-1.0f), e.scale))};
+    const vec one = vec_set(1.0f);
+    return (tanh_ratio){vec_fma(e.scale, e.fall, vec_sub(one, e.scale)),
+                        vec_fnma(e.scale, e.fall, vec_add(one, e.scale))};
 }
 
 ALWAYS_INLINE vec vec_sigmoid(vec x)

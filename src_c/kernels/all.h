@@ -18,18 +18,19 @@ static unsigned denormals_off(void) { return vec_denormals_off(); }
 static void denormals_restore(unsigned saved) { vec_denormals_restore(saved); }
 
 /* The table's contents. Gate numbers are PyTorch's: RNN 0, GRU r z n, LSTM i f g o. */
-#define ISA_TABLE(isa_name)                                                                          \
-    {                                                                                                \
-        .name = isa_name, .lanes = LANES, .pack = pack, .pack_bias = pack_bias,                          \
-        .sigmoid = sigmoid_map, .tanh = tanh_map, .probe_fma = probe_fma, .probe_read = probe_read,  \
-        .denormals_off = denormals_off, .denormals_restore = denormals_restore,                      \
-        .stages[FRNN_F32] = {                                                                        \
-            [FRNN_STAGE_RNN_TANH] = {1, 1, 1, {0}, {0}, project_rnn, step_rnn_tanh},                 \
-            [FRNN_STAGE_RNN_RELU] = {1, 1, 1, {0}, {0}, project_rnn, step_rnn_relu},                 \
-            [FRNN_STAGE_GRU] = {4, 3, 3, {2, 0, 1, -1}, {-1, 0, 1, 2}, project_gru, step_gru},       \
-            [FRNN_STAGE_GRU_RESET] = {2, 2, 2, {0, 1}, {0, 1}, project_gru_reset, step_gru_reset},   \
-            [FRNN_STAGE_GRU_CANDIDATE] = {1, 1, 1, {2}, {2}, project_rnn, step_gru_candidate},       \
-            [FRNN_STAGE_LSTM] = {4, 4, 4, {0, 1, 2, 3}, {0, 1, 2, 3}, project_lstm, step_lstm},      \
-            [FRNN_STAGE_LINEAR] = {1, 1, 1, {0}, {0}, project_rnn, step_linear},                     \
-        },                                                                                           \
+#define ISA_TABLE(isa_name)                                                                        \
+    {                                                                                              \
+        .name = isa_name, .lanes = LANES, .pack = pack, .pack_bias = pack_bias,                    \
+        .sigmoid = sigmoid_map, .tanh = tanh_map,                                                  \
+        .probe_fma = probe_fma, .probe_read = probe_read,                                          \
+        .denormals_off = denormals_off, .denormals_restore = denormals_restore,                    \
+        .stages[FRNN_F32] = {                                                                      \
+            [FRNN_STAGE_RNN_TANH] = {1, 1, 1, {0}, {0}, project_rnn, step_rnn_tanh},               \
+            [FRNN_STAGE_RNN_RELU] = {1, 1, 1, {0}, {0}, project_rnn, step_rnn_relu},               \
+            [FRNN_STAGE_GRU] = {4, 3, 3, {2, 0, 1, -1}, {-1, 0, 1, 2}, project_gru, step_gru},     \
+            [FRNN_STAGE_GRU_RESET] = {2, 2, 2, {0, 1}, {0, 1}, project_gru_reset, step_gru_reset}, \
+            [FRNN_STAGE_GRU_CANDIDATE] = {1, 1, 1, {2}, {2}, project_rnn, step_gru_candidate},     \
+            [FRNN_STAGE_LSTM] = {4, 4, 4, {0, 1, 2, 3}, {0, 1, 2, 3}, project_lstm, step_lstm},    \
+            [FRNN_STAGE_LINEAR] = {1, 1, 1, {0}, {0}, project_rnn, step_linear},                   \
+        },                                                                                         \
     }

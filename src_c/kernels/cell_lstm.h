@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* LSTM (Hochreiter and Schmidhuber 1997, forget gate of Gers et al. 2000), PyTorch's gates i f g o. */
+/* LSTM (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000), gates i f g o. */
 #ifndef FRNN_KERNELS_CELL_LSTM_H
 #define FRNN_KERNELS_CELL_LSTM_H
 

@@ -3,7 +3,7 @@
 #ifndef FRNN_KERNELS_PACK_H
 #define FRNN_KERNELS_PACK_H
 
-/* panels[p][k][g][lane] = matrix[gate[g] * units + p * LANES + lane][k], zero beyond the last unit. */
+/* panels[p][k][g][lane] = matrix[gate[g] * units + p * LANES + lane][k], or zero beyond units. */
 static void pack(float *panels, frnn_matrix matrix, const signed char *gate, int gates)
 {
     const size_t units = (size_t)matrix.units, depth = (size_t)matrix.depth;

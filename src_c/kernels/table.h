@@ -41,7 +41,7 @@ typedef struct frnn_pass {
     int first_panel, end_panel; /* the panels to compute */
     const float *weights;       /* [panels][depth][gates][lanes], see pack */
     const float *bias;          /* [panels][slots][lanes] */
-    float *pre;                 /* [panels][pre_rows][slots][lanes]; NULL in step: start from bias */
+    float *pre;                 /* [panels][pre_rows][slots][lanes], the sums */
     size_t pre_rows;
     const float *const *in;     /* [rows] -> [depth], input of the product */
     const float *const *h;      /* [rows] -> [units], previous state; step of a GRU only */

@@ -23,8 +23,16 @@ ALWAYS_INLINE vec vec_load(const float *p) { return _mm512_loadu_ps(p); }
 ALWAYS_INLINE void vec_store(float *p, vec a) { _mm512_storeu_ps(p, a); }
 ALWAYS_INLINE void vec_keep(vec *a) { __asm__("" : "+v"(*a)); }
 
-ALWAYS_INLINE vec vec_load_part(const float *p, int n) { return _mm512_maskz_loadu_ps(vec_first(n), p); }
-ALWAYS_INLINE void vec_store_part(float *p, vec a, int n) { _mm512_mask_storeu_ps(p, vec_first(n), a); }
+
+ALWAYS_INLINE vec vec_load_part(const float *p, int n)
+{
+    return _mm512_maskz_loadu_ps(vec_first(n), p);
+}
+
+ALWAYS_INLINE void vec_store_part(float *p, vec a, int n)
+{
+    _mm512_mask_storeu_ps(p, vec_first(n), a);
+}
 
 ALWAYS_INLINE vec vec_add(vec a, vec b) { return _mm512_add_ps(a, b); }
 ALWAYS_INLINE vec vec_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }

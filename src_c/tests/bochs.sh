@@ -10,7 +10,7 @@ programs=$1
 kernel=${KERNEL:-$(ls -t /boot/vmlinuz-* | head -1)}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/root/dev" "$work/iso"
+mkdir -p "$work/system/dev" "$work/iso"
 
 # The first process: runs every program on the best ISA, reports on the serial line, powers off.
 cat > "$work/init.c" <<'END'
@@ -41,11 +41,11 @@ int main(void)
 }
 END
 ${CC:-cc} -O1 -static -DSTRIDE="\"${STRIDE:-99}\"" -DSAMPLE="\"${SAMPLE:-99991}\"" \
-    "$work/init.c" -o "$work/root/init"
+    "$work/init.c" -o "$work/system/init"
 cp "$programs"/test_errors "$programs"/test_activations "$programs"/test_bits \
-    "$programs"/test_forward "$work/root/"
-mknod "$work/root/dev/console" c 5 1
-(cd "$work/root" && find . | cpio --quiet -o -H newc | gzip > "$work/iso/initrd.gz")
+    "$programs"/test_forward "$work/system/"
+mknod "$work/system/dev/console" c 5 1
+(cd "$work/system" && find . | cpio --quiet -o -H newc | gzip > "$work/iso/initrd.gz")
 cp "$kernel" "$work/iso/vmlinuz"
 cp /usr/lib/ISOLINUX/isolinux.bin /usr/lib/syslinux/modules/bios/ldlinux.c32 "$work/iso/"
 

@@ -44,7 +44,8 @@ static void product(double *sum, const float *matrix, const float *bias, const d
 {
     for (int row = begin; row < end; row++) {
         double total = bias ? (double)bias[row] : 0.0;
-        for (int k = 0; k < depth; k++) total += (double)matrix[(size_t)row * (size_t)depth + (size_t)k] * values[k];
+        const float *weights = matrix + (size_t)row * (size_t)depth;
+        for (int k = 0; k < depth; k++) total += (double)weights[k] * values[k];
         sum[row] = total;
     }
 }
@@ -158,10 +159,11 @@ void oracle_forward(const frnn_config *config, const frnn_weights *weights, cons
     worker w = {config, NULL, 0, (int)outputs, doubles(MOST_GATES * hidden),
                 doubles(MOST_GATES * hidden), doubles(hidden), doubles(hidden), doubles(hidden)};
     for (size_t row = 0; row < call->batch; row++) {
-        for (size_t t = 0; t < call->steps; t++)
+        for (size_t t = 0; t < call->steps; t++) {
+            const ptrdiff_t at = (ptrdiff_t)t * call->x_step + (ptrdiff_t)row * call->x_row;
             for (size_t i = 0; i < inputs; i++)
-                below[t * inputs + i] = (double)call->x[(ptrdiff_t)t * call->x_step +
-                                                        (ptrdiff_t)row * call->x_row + (ptrdiff_t)i];
+                below[t * inputs + i] = (double)call->x[at + (ptrdiff_t)i];
+        }
         memset(above, 0, call->steps * width * sizeof *above);
         run_row(config, weights, call, row, below, above, &w, hn, cn);
         for (size_t t = 0; t < call->steps; t++)

@@ -10,14 +10,15 @@
 
 #include "check.h"
 
-/* Results below the smallest normal number may be flushed to zero. */
-static const double MOST_ULP = 3.0;
 /* Where the functions bend, saturate or have their largest errors: all floats near them, always. */
-static const float dense[] = {0.0f, 1e-30f, 0.0625f, 0.1733f, 0.3466f, 1.0f, 9.01f, 17.33f, 34.0f,
-                              87.33f, 87.337f, 88.37f, 88.72f};
+static const float dense[] = {0.0f, 1e-30f, 0.0625f, 0.1254f, 0.1733f, 0.3466f, 1.0f, 9.01f,
+                              16.65f, 17.33f, 34.0f, 87.33f, 87.337f, 88.37f, 88.72f};
 
 enum { BLOCK = 2048, MOST_ISAS = 8, SIGMOID = 0, TANH = 1, FUNCTIONS = 2 };
 static const uint32_t INFINITE = 0x7f800000;
+/* In ulp. sigmoid has its most near -16.6, where the 1 of 1 + exp(16.6) is rounded away. Results
+ * below the smallest normal number may be flushed to zero. */
+static const double most_ulp[FUNCTIONS] = {2.5, 2.1};
 static const char *const names[FUNCTIONS] = {"sigmoid", "tanh"};
 
 typedef struct {
@@ -57,7 +58,8 @@ static double per_ulp(double value)
     return result;
 }
 
-static void measure(worst *w, const float *found, const double *wanted, const float *x, size_t count)
+static void measure(worst *w, const float *found, const double *wanted, const float *x,
+                    size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         const double error = fabs((double)found[i] - wanted[i]), size = fabs(wanted[i]);
@@ -154,7 +156,7 @@ int main(int argc, char **argv)
                    frnn_isa_name(isas[i]), names[f], w->ulp, (double)w->ulp_at, w->flushed,
                    (double)w->flushed_at);
             snprintf(check_case, sizeof check_case, "%s %s", frnn_isa_name(isas[i]), names[f]);
-            CHECK(w->ulp <= MOST_ULP);
+            CHECK(w->ulp <= most_ulp[f]);
             CHECK(w->flushed < 1.0);
         }
     return check_summary("test_activations");

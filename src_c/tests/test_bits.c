@@ -62,8 +62,8 @@ static void pass_free(pass *p)
 }
 
 /* Steps [begin, end) of rows [row, row + rows) from zero states, or from h and c of those rows. */
-static void run(const pass *p, size_t begin, size_t end, size_t row, size_t rows, float *h, float *c,
-                int from_state, float *y)
+static void run(const pass *p, size_t begin, size_t end, size_t row, size_t rows, float *h,
+                float *c, int from_state, float *y)
 {
     const size_t width = p->directions * p->outputs;
     const frnn_call call = {.steps = end - begin,

@@ -62,7 +62,7 @@ static double weight_bytes(const frnn_config *c)
     const double gates = c->cell == FRNN_LSTM ? 4 : c->cell >= FRNN_GRU ? 3 : 1;
     const double first = gates * hidden * (c->input_size + outputs);
     const double above = gates * hidden * (directions + 1) * outputs * (c->num_layers - 1);
-    return 4.0 * directions * (first + above + c->num_layers * c->proj_size * hidden);
+    return 4.0 * directions * (first + above + (double)c->num_layers * c->proj_size * hidden);
 }
 
 /* Whatever the sizes, the answer is too large or enough. */
@@ -167,7 +167,8 @@ static void check_workspace(const frnn_isa *isa, fence *memory)
     CHECK(frnn_workspace_size(model, 0, 1, &bytes) == FRNN_BAD_ARGUMENT);
     static const size_t sizes[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 16, SIZE_MAX / 16 + 1};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        snprintf(check_case, sizeof check_case, "%s workspace of %zu", frnn_isa_name(isa), sizes[i]);
+        snprintf(check_case, sizeof check_case, "%s workspace of %zu", frnn_isa_name(isa),
+                 sizes[i]);
         CHECK(frnn_workspace_size(model, 1, sizes[i], &bytes) == FRNN_TOO_LARGE);
         CHECK(frnn_workspace_size(model, sizes[i], 1, &bytes) == FRNN_TOO_LARGE);
         CHECK(frnn_workspace_size(model, sizes[i], sizes[i], &bytes) == FRNN_TOO_LARGE);

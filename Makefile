@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+# The menu: `make` prints it. CC chooses the compiler, PYTHON the interpreter; output is in build/.
+PYTHON ?= python3
+NAME := $(notdir $(CC))
+OUT = build/c/$(NAME)
+OPT = -O2
+STRIDE = 1# one case of so many in test_forward and test_bits
+SPARSE = 25# ... under a sanitizer
+SAMPLE = 997# one float of so many in test_activations
+ISA =# empty: all that this machine can run
+FLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -g $(OPT) -ffp-contract=off \
+    -Isrc_c/include $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+
+X86 := $(filter x86_64 amd64,$(shell uname -m))
+ISAS = scalar $(if $(X86),avx2 avx512)
+CORE = $(patsubst src_c/%.c,%.o,$(wildcard src_c/core/*.c))
+LIBRARY = $(addprefix $(OUT)/,$(CORE) $(patsubst src_c/%.c,%.o,$(wildcard src_c/platform/*.c)) \
+    $(ISAS:%=isa/%.o) isa/select.o $(if $(SIMDE),tests/simde_shim/cpu_simulated.o,isa/cpu.o))
+SUPPORT = $(patsubst %,$(OUT)/tests/%.o,check fence network oracle)
+HEADERS := $(wildcard src_c/*/*.h src_c/tests/simde_shim/*.h)
+.SECONDARY:
+.PHONY: menu check test bench asan ubsan sanitize tsan ulp embedded test-avx512 test-bochs format clean
+
+menu:              ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*##/\1 \t/p' Makefile | expand -t 16
+
+check:             ## all that must pass before a commit: formats, types, every test
+	$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
+	$(PYTHON) -m pytest -q
+
+test: $(addprefix $(OUT)/,test_forward test_bits test_errors test_activations) ## the C tests
+	$(OUT)/test_errors 1 $(ISA)
+	$(OUT)/test_activations $(SAMPLE) $(ISA)
+	$(OUT)/test_bits $(STRIDE) $(ISA)
+	$(OUT)/test_forward $(STRIDE) $(ISA)
+
+bench:             ## the forward pass of a few shapes against the machine's FMA peak
+	$(MAKE) OUT=build/c/$(NAME)-O3 OPT=-O3 build/c/$(NAME)-O3/bench_forward
+	for shape in "lstm 1 1 128 128" "lstm 26 32 512 256 2 2" "gru 500 1 256 256 2"; do \
+	    build/c/$(NAME)-O3/bench_forward $$shape; done
+
+asan:              ## the C tests under the address sanitizer
+	$(MAKE) test OUT=build/c/$(NAME)-asan OPT=-O1 SANITIZE=address STRIDE=$(SPARSE)
+ubsan:             ## ... under the undefined-behaviour sanitizer
+	$(MAKE) test OUT=build/c/$(NAME)-ubsan OPT=-O1 SANITIZE=undefined STRIDE=$(SPARSE)
+sanitize:          ## ... under both at once
+	$(MAKE) test OUT=build/c/$(NAME)-sanitize OPT=-O1 SANITIZE=address,undefined STRIDE=$(SPARSE)
+tsan:              ## ... under the thread sanitizer
+	$(MAKE) test OUT=build/c/$(NAME)-tsan OPT=-O1 SANITIZE=thread STRIDE=$(SPARSE)
+
+ulp: $(OUT)/test_activations ## sigmoid and tanh of all 2^32 floats, a few minutes
+	nice -n 19 $(OUT)/test_activations 1 $(ISA)
+
+test-avx512:       ## the AVX-512 kernels on any machine, by SIMDe (libsimde-dev)
+	$(MAKE) test OUT=build/c/$(NAME)-simde OPT=-O1 SIMDE=1 ISA=avx512
+test-bochs:        ## ... by an emulated CPU that has them; src_c/tests/bochs.sh says what it needs
+	$(MAKE) test OUT=build/c/$(NAME)-static LDFLAGS=-static SAMPLE=99991 STRIDE=99
+	sh src_c/tests/bochs.sh build/c/$(NAME)-static
+
+embedded: $(ISAS:%=$(OUT)/freestanding/%.o) ## the core and one ISA need nothing but memcpy and the like
+	$(CC) $(FLAGS) src_c/examples/embedded.c $(OUT)/freestanding/scalar.o -o $(OUT)/embedded
+	$(OUT)/embedded
+
+format:            ## formats the Python files
+	$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .
+
+clean:             ## removes what was built here
+	rm -rf build/c
+
+$(OUT)/freestanding/%.o: src_c/isa/%.c $(CORE:%.o=src_c/%.c) $(HEADERS)
+	@mkdir -p $(@D)/$*.parts
+	cd $(@D)/$*.parts && $(CC) $(FLAGS:-I%=-I$(CURDIR)/%) -ffreestanding -fno-stack-protector -c \
+	    $(addprefix $(CURDIR)/,$(filter %.c,$^))
+	ld -r $(@D)/$*.parts/*.o -o $@
+	@! nm -u $@ | grep -vwE 'memcpy|memset|memmove' || { echo "$@ needs more than memcpy"; rm $@; exit 1; }
+
+$(OUT)/test_%: $(OUT)/tests/test_%.o $(SUPPORT) $(LIBRARY)
+	$(CC) $(FLAGS) $(LDFLAGS) $^ -o $@ -lm -pthread
+
+$(OUT)/bench_forward: $(OUT)/bench/bench_forward.o $(LIBRARY)
+	$(CC) $(FLAGS) $^ -o $@ -lm -pthread
+
+# Kernels that this machine cannot run need no sanitizer: it takes most of the build's time.
+ifneq ($(SANITIZE),)
+ifeq ($(shell grep -m1 -o avx512f /proc/cpuinfo),)
+$(OUT)/isa/avx512.o: override SANITIZE =
+endif
+endif
+
+# SIMDe's headers have warnings of their own; -mfma gives its loops over fmaf the instruction.
+$(if $(SIMDE),$(OUT)/isa/avx512.o): FLAGS += -w -Wno-psabi -Isrc_c/tests/simde_shim -mavx2 -mfma
+
+$(OUT)/%.o: src_c/%.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) -c $< -o $@
