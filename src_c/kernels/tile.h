@@ -7,7 +7,14 @@
 #ifndef FRNN_KERNELS_TILE_H
 #define FRNN_KERNELS_TILE_H
 
+/* Unrolls the loop it stands before, whose length is a compile-time constant of at most 24. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
 #define UNROLL _Pragma("GCC unroll 24")
+#else
+#define UNROLL
+#endif
 
 enum {
     MAX_TILE_ROWS = 8,
