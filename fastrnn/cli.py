@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
@@ -27,7 +28,20 @@ if TYPE_CHECKING:
 
     from fastrnn.readers import ModelFile
 
+    Layer = fastrnn.LSTM | fastrnn.GRU | fastrnn.RNN
+
 TOP_LEVEL = "(top level)"
+WITH_ARTICLE = {"LSTM": "an LSTM", "GRU": "a GRU", "RNN": "an RNN"}
+RECORDED = ("batch_first", "dropout", "nonlinearity")  # what tensors do not tell
+
+# Arguments as the library's messages name them, and as this command line does.
+CLI_WORDS = {
+    "choose by prefix=": "choose by --prefix",
+    "choose one with key=": "choose one with --key",
+    "batch_first=True contradicts": "--batch-first contradicts",
+    "nonlinearity='tanh' contradicts": "--nonlinearity tanh contradicts",
+    "nonlinearity='relu' contradicts": "--nonlinearity relu contradicts",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,13 +92,23 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--nonlinearity", choices=("tanh", "relu"), help="of an RNN, where MODEL does not record it"
     )
     add("--reset-before", action="store_true", help="GRU with the reset gate before the product")
-    add("--batch-first", action="store_true", help="INPUT and OUTPUT are [batch, steps, features]")
-    add("--lengths", metavar="N,N,...", help="steps of each sequence, or a .npy file of them")
+    add(
+        "--batch-first",
+        action="store_true",
+        help="INPUT and OUTPUT are [batch, steps, features]; a TorchScript file may fix it, "
+        "either way",
+    )
+    add(
+        "--lengths",
+        metavar="N,N,...",
+        type=_lengths,
+        help="steps of each sequence, or a .npy file of them",
+    )
     add("--state-in", metavar="H0.npy", help="initial state, or an .npz of h (and c)")
     add("--cell-state", metavar="C0.npy", help="initial cell state of an LSTM, beside --state-in")
     add("--state-out", metavar="FILE.npz", help="write the final state as h (and c)")
     add("--threads", metavar="N", type=_positive, help="how many threads to use")
-    add("--isa", metavar="NAME", help="instruction set, see `fastrnn config`")
+    add("--isa", metavar="NAME", type=_isa, help="instruction set, see `fastrnn config`")
     _add_plain(parser, run)
 
 
@@ -92,6 +116,27 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
     return int(text)
+
+
+def _isa(text: str) -> str:
+    usable = fastrnn.isas()
+    if text not in usable:
+        raise argparse.ArgumentTypeError(
+            f"expected one of {', '.join(usable)}, which this machine can run, got {text!r}"
+        )
+    return text
+
+
+def _lengths(text: str) -> str | NDArray[np.int64]:
+    """The lengths of `3,5,2`; the path of a .npy file stays a path."""
+    if text.endswith(".npy"):
+        return text
+    try:
+        return np.array([int(word) for word in text.split(",")], np.int64)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"expected integers with commas between or a .npy file, got {text!r}"
+        ) from None
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
@@ -106,16 +151,15 @@ def _add_plain(
     parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None]
 ) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, parser=parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    layer = fastrnn.load(
-        args.model, args.prefix, key=args.key, isa=args.isa, **_layer_options(args)
-    )
+    check_outputs(args)
+    layer = load_layer(args)
     x = read_array(args.input)
     state = read_state(args.state_in, args.cell_state, isinstance(layer, fastrnn.LSTM))
-    lengths = None if args.lengths is None else read_lengths(args.lengths)
+    lengths = read_lengths(args.lengths) if isinstance(args.lengths, str) else args.lengths
 
     with nullcontext() if args.threads is None else fastrnn.num_threads(args.threads):
         threads = fastrnn.get_num_threads()
@@ -130,13 +174,71 @@ def run(args: argparse.Namespace) -> None:
     cell = type(layer).__name__
     if args.json:
         facts = {"output": args.output, "shape": list(y.shape), "dtype": str(y.dtype), "cell": cell}
-        _print_json(facts | {"isa": layer.isa, "threads": threads, "seconds": seconds})
+        facts |= {"batch_first": layer.batch_first, "isa": layer.isa}
+        _print_json(facts | {"threads": threads, "seconds": seconds})
     else:
         plural = "" if threads == 1 else "s"
         print(
-            f"{cell} {_size(x.shape)} -> {_size(y.shape)} {y.dtype}, isa {layer.isa}, "
-            f"{threads} thread{plural}, {seconds * 1e3:.3f} ms: {_printable(args.output)}"
+            f"{cell} {_size(x.shape)} -> {_size(y.shape)} {y.dtype}, {_layout(layer, x.ndim)}, "
+            f"isa {layer.isa}, {threads} thread{plural}, {seconds * 1e3:.3f} ms: "
+            f"{_printable(args.output)}"
         )
+
+
+def _layout(layer: Layer, dimensions: int) -> str:
+    if dimensions == 2:
+        return "one sequence"
+    return "batch first" if layer.batch_first else "steps first"
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Wrong usage if a result would replace the other or an input.
+
+    Only the state may be replaced by its successor.
+    """
+    inputs = {
+        "MODEL": args.model,
+        "INPUT.npy": args.input,
+        "--lengths": args.lengths if isinstance(args.lengths, str) else None,
+        "--state-in": args.state_in,
+        "--cell-state": args.cell_state,
+    }
+    for option, path in (("--output", args.output), ("--state-out", args.state_out)):
+        for name, other in inputs.items():
+            if (option, name) != ("--state-out", "--state-in") and _same_file(path, other):
+                args.parser.error(f"{option}: expected another file than {name}, got {path!r}")
+    if _same_file(args.output, args.state_out):
+        args.parser.error(
+            f"--state-out: expected another file than --output, got {args.state_out!r}"
+        )
+
+
+def _same_file(path: str | None, other: str | None) -> bool:
+    """Whether writing one would replace the other: devices and pipes are not replaced."""
+    if path is None or other is None:
+        return False
+    target = os.path.realpath(path)
+    replaced = os.path.isfile(target) or not os.path.exists(target)
+    return replaced and target == os.path.realpath(other)
+
+
+def load_layer(args: argparse.Namespace) -> Layer:
+    def load(**options: Any) -> Layer:
+        return fastrnn.load(args.model, args.prefix, key=args.key, isa=args.isa, **options)
+
+    try:
+        return load(**_layer_options(args))
+    except TypeError:  # perhaps an option of another cell: the file tells which cell it is
+        cell = type(load()).__name__
+        if args.nonlinearity is not None and cell != "RNN":
+            raise ValueError(
+                f"--nonlinearity: only an RNN has it, this is {WITH_ARTICLE[cell]}"
+            ) from None
+        if args.reset_before and cell != "GRU":
+            raise ValueError(
+                f"--reset-before: only a GRU has it, this is {WITH_ARTICLE[cell]}"
+            ) from None
+        raise
 
 
 def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -163,22 +265,15 @@ def read_array(path: str) -> NDArray[Any]:
     return np.array(mapped, dtype=mapped.dtype.newbyteorder("="))
 
 
-def read_lengths(text: str) -> NDArray[np.int64]:
-    """Sequence lengths from `3,5,2` or from a .npy file of integers."""
-    if text.endswith(".npy"):
-        lengths = read_array(text)
-        if lengths.dtype.kind not in "iu" or lengths.ndim != 1:
-            raise ValueError(
-                f"{text}: lengths: expected a list of integers, "
-                f"got {lengths.dtype} {_size(lengths.shape)}"
-            )
-        return lengths.astype(np.int64)
-    try:
-        return np.array([int(word) for word in text.split(",")], np.int64)
-    except (ValueError, OverflowError):
+def read_lengths(path: str) -> NDArray[np.int64]:
+    """Sequence lengths from a .npy file of integers."""
+    lengths = read_array(path)
+    if lengths.dtype.kind not in "iu" or lengths.ndim != 1:
         raise ValueError(
-            f"--lengths: expected integers with commas between or a .npy file, got {text!r}"
-        ) from None
+            f"{path}: lengths: expected a list of integers, "
+            f"got {lengths.dtype} {_size(lengths.shape)}"
+        )
+    return lengths.astype(np.int64)
 
 
 def read_state(path: str | None, cell_path: str | None, is_lstm: bool) -> Any:
@@ -208,14 +303,27 @@ def write_state(path: str, state: Any) -> None:
 def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
     """Writes beside the target and renames: no half file is ever seen, a failure keeps the old."""
     target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():  # a device or a pipe: not replaced, cannot seek
-        whole = BytesIO()
-        write(whole)
-        target.write_bytes(whole.getbuffer())
-        return
+    try:
+        if (
+            target.exists() and not target.is_file()
+        ):  # a device or a pipe: not replaced, cannot seek
+            whole = BytesIO()
+            write(whole)
+            target.write_bytes(whole.getbuffer())
+        else:
+            _replace(target, write)
+    except OSError as error:
+        error.filename, error.filename2 = path, None  # not the temporary file's name
+        raise
+
+
+def _replace(target: Path, write: Callable[[BinaryIO], None]) -> None:
+    """A new file in the place of the old one, whose permissions it takes over."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "xb") as file:
+            if target.exists():  # before anything is in it that others were not to read
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
             write(file)
         os.replace(temporary, target)
     except BaseException:
@@ -234,18 +342,24 @@ def inspect(args: argparse.Namespace) -> None:
     ]
     stacks, broken = _recurrent_stacks(model)
     if args.json:
-        facts = {"path": model.path, "format": model.format, "tensors": tensors}
-        _print_json(facts | {"stacks": stacks, "broken": broken})
+        facts: dict[str, Any] = {"path": model.path, "format": model.format, "tensors": tensors}
+        facts |= {"stacks": stacks, "broken": broken}
+        _print_json(facts | {"unreadable": model.unreadable})
         return
     print(f"{_printable(model.path)}: {model.format}, {len(tensors)} tensors")
     _print_table(
         ["tensor", "shape", "dtype"],
         ([_printable(t["name"]), _size(t["shape"]), t["dtype"]] for t in tensors),
     )
+    for name, why in model.unreadable.items():
+        print(f"not readable: {_printable(name)}: {_printable(why)}")
     print()
     if stacks:
         _print_table(
-            ["recurrent layer", "cell", "input", "hidden", "layers", "directions", "bias", "proj"],
+            [
+                *("recurrent layer", "cell", "input", "hidden", "layers", "directions"),
+                *("bias", "proj", "recorded"),
+            ],
             map(_stack_row, stacks),
         )
     for prefix, problem in broken.items():
@@ -263,26 +377,26 @@ def _recurrent_stacks(model: ModelFile) -> tuple[list[dict[str, Any]], dict[str,
     for dotted, found in scan_stacks(model.arrays).items():
         prefix = dotted.removesuffix(".")
         if isinstance(found, Stack):
-            recorded = model.recurrent.get(prefix, {})  # what tensors do not tell
-            names = [name for name in ("batch_first", "nonlinearity") if name in recorded]
+            recorded = model.recurrent.get(prefix, {})
             facts = asdict(found) | {"prefix": prefix}
-            stacks.append(facts | {name: recorded[name] for name in names})
+            stacks.append(facts | {name: recorded[name] for name in RECORDED if name in recorded})
         else:
             broken[prefix] = str(found)
     return stacks, broken
 
 
 def _stack_row(stack: dict[str, Any]) -> list[str]:
-    relu = " relu" if stack.get("nonlinearity") == "relu" else ""
+    recorded = ", ".join(f"{name}={stack[name]}" for name in RECORDED if name in stack)
     return [
         _printable(stack["prefix"]) or TOP_LEVEL,
-        stack["cell"] + relu,
+        stack["cell"],
         str(stack["input_size"]),
         str(stack["hidden_size"]),
         str(stack["num_layers"]),
         str(1 + stack["bidirectional"]),
         "yes" if stack["bias"] else "no",
         str(stack["proj_size"] or "-"),
+        _printable(recorded),
     ]
 
 
@@ -335,8 +449,10 @@ def _printable(text: str) -> str:
 
 
 def _explain(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    else:
-        text = str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError):
+        reason = error.strerror or text
+        text = reason if error.filename is None else f"{error.filename}: {reason}"
+    for words, option in CLI_WORDS.items():
+        text = text.replace(words, option)
     return _printable(" ".join(text.split()))

@@ -32,10 +32,38 @@ def load(
 ) -> LSTM | GRU | RNN:
     """Make a layer of the one recurrent stack in a file, or of the one under `prefix`.
 
-    Cell, sizes, layers, directions, biases and projection come from the weights. What these do not
-    tell (batch_first, dropout, nonlinearity, reset_after) comes from the file where it says so
-    (TorchScript), else from `options`, else it is the default of the layer's constructor.
+    path: a str or os.PathLike; a file of torch.save (a state dict or a checkpoint that holds one),
+        a TorchScript archive, or a .safetensors or .npz file with PyTorch's names of weights.
+        Nothing in it is executed.
+    prefix: the path of the recurrent module in the state dict, as "decoder.rnn"; "" is the top
+        level. Needed only if there are several; what lies outside of it does not matter.
+    key: the dotted path of the state dict inside a checkpoint that holds several, as "model".
+    check_crc: False also reads ZIP archives whose checksums are wrong or were not written.
+    isa: the instruction set to run on, one of fastrnn.isas(); None is the best one here.
+    options: what the weights do not tell. LSTM: batch_first, dropout. GRU: these and reset_after.
+        RNN: these and nonlinearity. A TorchScript file tells most of them itself; where neither
+        says anything, the default of the layer's constructor holds. Only an RNN of a TorchScript
+        file whose code does not tell the nonlinearity must be given it. Cell, sizes, layers,
+        directions, biases and projection come from the weights: input_size, hidden_size,
+        num_layers, bias, bidirectional and, for an LSTM, proj_size may be given and must agree.
+
+    Raises FormatError, a ValueError, if the file is damaged or of an unsupported kind, if it has
+    no such stack or several to choose from, or if the stack is broken; ValueError if an option
+    contradicts the file; TypeError for an unknown option or an argument of a wrong type; OSError
+    if the file cannot be opened.
+
+    >>> import tempfile, numpy as np
+    >>> weights = {"rnn.weight_ih_l0": np.zeros((6, 3)), "rnn.weight_hh_l0": np.zeros((6, 2))}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/m.npz", **weights, other=np.zeros(4))
+    ...     layer = load(f"{folder}/m.npz", prefix="rnn", batch_first=True)
+    >>> layer
+    GRU(3, 2, bias=False, batch_first=True)
+    >>> layer(np.zeros((1, 5, 3), np.float32))[0].shape
+    (1, 5, 2)
     """
+    if not (prefix is None or isinstance(prefix, str)):
+        raise TypeError(f"prefix: expected str or None, got {type(prefix).__name__}")
     file = read_file(path, key=key, check_crc=check_crc)
     stack = choose_stack(file, prefix)
     said = file_options(file, stack)
@@ -48,7 +76,7 @@ def load(
 
 def choose_stack(file: ModelFile, prefix: str | None) -> Stack:
     """Find the stack to load; FormatError if it is broken, or if it is not clear which one."""
-    found = scan_stacks(file.arrays)
+    found = scan_stacks(file.arrays, file.unreadable)
     if prefix is None and len(found) == 1:
         (chosen,) = found.values()
     elif prefix is None and found:
@@ -59,9 +87,10 @@ def choose_stack(file: ModelFile, prefix: str | None) -> Stack:
     elif prefix is not None and with_dot(prefix) in found:
         chosen = found[with_dot(prefix)]
     else:
-        where = "" if prefix is None else f" under {prefix!r}"
         there = describe(found) if found else listing(file.arrays) or "no tensors"
-        raise FormatError(f"{file.path}: no recurrent weights{where}; the file has {there}")
+        others = f"; not readable: {listing(file.unreadable)}" if file.unreadable else ""
+        where = "" if prefix is None else f" under {prefix!r}"
+        raise FormatError(f"{file.path}: no recurrent weights{where}; the file has {there}{others}")
     if isinstance(chosen, FormatError):
         raise FormatError(f"{file.path}: {chosen}") from chosen
     return chosen
@@ -95,8 +124,8 @@ def require_nonlinearity(file: ModelFile, stack: Stack, known: dict[str, object]
     """Refuse to guess what a TorchScript file, which could have told it, leaves open."""
     if file.format == "torchscript" and stack.cell == "RNN" and "nonlinearity" not in known:
         raise FormatError(
-            f"{file.path}: the code of the RNN {stack.prefix.removesuffix('.')!r} does not tell its "
-            "nonlinearity, expected nonlinearity='tanh' or nonlinearity='relu' as an argument"
+            f"{file.path}: the code of the RNN {stack.prefix.removesuffix('.')!r} does not tell "
+            "its nonlinearity, expected nonlinearity='tanh' or nonlinearity='relu' as an argument"
         )
 
 

@@ -128,10 +128,16 @@ def find_stacks(arrays: Arrays) -> list[Stack]:
     return [found for found in scan_stacks(arrays).values() if isinstance(found, Stack)]
 
 
-def scan_stacks(arrays: Arrays) -> dict[str, Stack | FormatError]:
-    """Map each prefix that has recurrent weights to its stack, or to what is wrong with it."""
+def scan_stacks(
+    arrays: Arrays, unreadable: Mapping[str, str] | None = None
+) -> dict[str, Stack | FormatError]:
+    """Map each prefix that has recurrent weights to its stack, or to what is wrong with it.
+
+    `unreadable` names the tensors that are in the file but not in `arrays`, and says why.
+    """
+    unreadable = unreadable or {}
     modules: dict[str, list[str]] = {}
-    for name in arrays:
+    for name in [*arrays, *unreadable]:
         prefix, local = split_name(name)
         modules.setdefault(prefix, []).append(local)
     found: dict[str, Stack | FormatError] = {}
@@ -139,6 +145,7 @@ def scan_stacks(arrays: Arrays) -> dict[str, Stack | FormatError]:
         if any(pattern.fullmatch(local) for pattern in RECURRENT_NAMES for local in own):
             outer = modules.get(prefix.removesuffix("module."), [])
             try:
+                refuse_unreadable(prefix, own, unreadable)
                 refuse_wrapped(prefix, own, outer)
                 found[prefix] = infer_stack(arrays, prefix, own)
             except FormatError as error:
@@ -163,6 +170,13 @@ def split_name(name: str) -> tuple[str, str]:
 def name_in_file(prefix: str, is_cell: bool, name: str) -> str:
     """Put a standard name under its prefix; the names of a cell lack the layer number."""
     return prefix + (name.removesuffix("_l0") if is_cell else name)
+
+
+def refuse_unreadable(prefix: str, own: Sequence[str], unreadable: Mapping[str, str]) -> None:
+    """Refuse a module of which some tensors are in the file but could not be read."""
+    for local in own:
+        if prefix + local in unreadable:
+            raise FormatError(unreadable[prefix + local])
 
 
 def refuse_wrapped(prefix: str, own: Sequence[str], outer: Sequence[str]) -> None:
@@ -293,11 +307,16 @@ def check_state_dict(
     As strict as PyTorch: ValueError names every tensor that is missing, unexpected or misshapen,
     TypeError one that does not hold floats.
     """
+    check_types(arrays, prefix)
     prefix = with_dot(prefix)
     found = {name.removeprefix(prefix) for name in arrays if name.startswith(prefix)}
     missing = [prefix + name for name in expected_shapes if name not in found]
     unexpected = [prefix + name for name in sorted(found) if name not in expected_shapes]
-    taken = {name: np.asarray(arrays[prefix + name]) for name in expected_shapes if name in found}
+    taken = {
+        name: as_array(prefix + name, arrays[prefix + name])
+        for name in expected_shapes
+        if name in found
+    }
     wrong = [
         f"{prefix + name!r} has shape {array.shape}, expected {expected_shapes[name]}"
         for name, array in taken.items()
@@ -314,6 +333,28 @@ def check_state_dict(
                 f"{prefix + name!r} has dtype {array.dtype}, expected {' or '.join(FLOATS)}"
             )
     return taken
+
+
+def check_types(arrays: object, prefix: object) -> None:
+    """Refuse arguments that are no mapping of names and no name."""
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays: expected a mapping of names, got {type(arrays).__name__}")
+    for name in arrays:
+        if not isinstance(name, str):
+            raise TypeError(f"arrays: expected names that are str, got {name!r}")
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix: expected str, got {type(prefix).__name__}")
+
+
+def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
+    """Convert a tensor to an array; TypeError names one that numpy cannot take."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # what torch raises depends on why
+        raise TypeError(
+            f"{name!r}: expected an array, got {type(value).__name__} that numpy cannot convert "
+            f"({error}); of a torch tensor give tensor.detach().float().cpu()"
+        ) from error
 
 
 def with_dot(prefix: str) -> str:

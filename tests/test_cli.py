@@ -184,13 +184,57 @@ def test_run_takes_an_unbatched_sequence(folder, capsys):
     assert np.load("y.npy").shape == (STEPS, HIDDEN)
 
 
-def test_run_replaces_its_own_input(folder, capsys):
+def test_run_writes_through_a_link_and_keeps_permissions(folder, capsys):
     expected, _ = fastrnn.load("LSTM.npz")(np.load("x.npy"))
-    os.symlink("x.npy", "link.npy")
+    Path("old.npy").write_bytes(b"old")
+    Path("old.npy").chmod(0o640)
+    os.symlink("old.npy", "link.npy")
     run_ok(capsys, "run", "LSTM.npz", "x.npy", "-o", "link.npy")
-    np.testing.assert_array_equal(np.load("x.npy"), expected)
+    np.testing.assert_array_equal(np.load("old.npy"), expected)
     assert Path("link.npy").is_symlink()
+    if os.name != "nt":
+        assert Path("old.npy").stat().st_mode & 0o777 == 0o640
     assert not [name for name in os.listdir() if name.endswith(".tmp")]
+
+
+def test_run_replaces_a_state_by_its_successor(folder, capsys):
+    run_ok(capsys, "run", "GRU.npz", "x.npy", "-o", "y.npy", "--state-out", "s.npz")
+    _, h = fastrnn.load("GRU.npz")(np.load("x.npy"), np.load("s.npz")["h"])
+    state = ["--state-in", "s.npz", "--state-out", "s.npz"]
+    run_ok(capsys, "run", "GRU.npz", "x.npy", "-o", "y.npy", *state)
+    np.testing.assert_array_equal(np.load("s.npz")["h"], h)
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["-o", "y.npy", "--state-out", "./y.npy"], "--output"),
+        (["-o", "link.npy"], "INPUT.npy"),
+        (["-o", "LSTM.npz"], "MODEL"),
+        (["-o", "h0.npy", "--state-in", "h0.npy"], "--state-in"),
+        (["-o", "y.npy", "--state-out", "x.npy"], "INPUT.npy"),
+        (["-o", "n.npy", "--lengths", "n.npy"], "--lengths"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_run_refuses_to_replace_its_own_files(folder, capsys, flags, named):
+    os.symlink("x.npy", "link.npy")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", "LSTM.npz", "x.npy", *flags])
+    assert exit_.value.code == 2
+    assert f"expected another file than {named}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "layout"),
+    [(["x.npy"], "steps first"), (["x.npy", "--batch-first"], "batch first"),
+     (["x1.npy"], "one sequence")],
+)  # fmt: skip
+def test_run_says_the_layout(folder, capsys, flags, layout):
+    np.save("x1.npy", np.load("x.npy")[:, 1])
+    assert f", {layout}, " in run_ok(capsys, "run", "LSTM.npz", *flags, "-o", "y.npy")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs device files and named pipes")
@@ -222,22 +266,25 @@ def test_run_writes_into_devices_and_pipes(folder, capsys):
         (["short.pt", "x.npy"], "short.pt"),
         (["empty.npy", "x.npy"], "empty.npy"),
         (["none.npz", "x.npy"], "none.npz"),
-        (["two.npz", "x.npy"], "a"),
+        (["two.npz", "x.npy"], "choose by --prefix from 'a'"),
         (["two.npz", "x.npy", "--prefix", "nowhere"], "nowhere"),
-        (["LSTM.npz", "x.npy", "--isa", "mmx"], "mmx"),
         (["LSTM.npz", "x.npy", "--lengths", "1,2"], "lengths"),
         (["LSTM.npz", "x.npy", "--lengths", "1,2,99"], "99"),
         (["LSTM.npz", "x.npy", "--lengths", "1,0,-2"], "lengths"),
-        (["LSTM.npz", "x.npy", "--lengths", "1,two,3"], "1,two,3"),
-        (["LSTM.npz", "x.npy", "--lengths", f"1,2,{10**30}"], "lengths"),
         (["LSTM.npz", "x.npy", "--lengths", "x.npy"], "lengths"),
         (["LSTM.npz", "x.npy", "--cell-state", "c0.npy"], "--state-in"),
         (["LSTM.npz", "x.npy", "--state-in", "h0.npy"], "h and c"),
         (["LSTM.npz", "x.npy", "--state-in", "none.npz"], "h and c"),
         (["GRU.npz", "x.npy", "--state-in", "h0.npy", "--cell-state", "c0.npy"], "expected h"),
         (["GRU.npz", "x.npy", "--state-in", "x.npy"], "state"),
-        (["LSTM.npz", "x.npy", "--nonlinearity", "relu"], "nonlinearity"),
-        (["RNN.npz", "x.npy", "--reset-before"], "reset_after"),
+        (
+            ["LSTM.npz", "x.npy", "--nonlinearity", "relu"],
+            "--nonlinearity: only an RNN has it, this is an LSTM",
+        ),
+        (
+            ["RNN.npz", "x.npy", "--reset-before"],
+            "--reset-before: only a GRU has it, this is an RNN",
+        ),
         (["GRU.npz", "x.npy", "--key", "ema"], "ema"),
         (["new\nline.pt", "x.npy"], "line.pt"),
     ],
@@ -305,7 +352,8 @@ def test_failed_write_keeps_the_old_file(folder, capsys, monkeypatch):
 
 
 def test_output_in_a_missing_folder(folder, capsys):
-    assert "nowhere" in run_fails(capsys, "run", "LSTM.npz", "x.npy", "-o", "nowhere/y.npy")
+    message = run_fails(capsys, "run", "LSTM.npz", "x.npy", "-o", "nowhere/y.npy")
+    assert message == "nowhere/y.npy: No such file or directory"
 
 
 @pytest.mark.parametrize(
@@ -320,6 +368,11 @@ def test_output_in_a_missing_folder(folder, capsys):
             for threads in ("two", "0", "-3")
         ),
         ["run", "RNN.npz", "x.npy", "-o", "y.npy", "--nonlinearity", "sine"],
+        ["run", "LSTM.npz", "x.npy", "-o", "y.npy", "--isa", "mmx"],
+        *(
+            ["run", "LSTM.npz", "x.npy", "-o", "y.npy", "--lengths", lengths]
+            for lengths in ("1,two,3", f"1,2,{10**30}", "")
+        ),
         ["inspect"],
         ["config", "--fast"],
     ],
@@ -393,7 +446,36 @@ def test_inspect_names_what_a_torchscript_file_records(folder, capsys):
     assert stack["cell"] == "RNN"
     assert stack["nonlinearity"] == "relu"
     assert stack["batch_first"] is True
-    assert "RNN relu" in run_ok(capsys, "inspect", "scripted.pt")
+    assert stack["dropout"] == 0
+    out = run_ok(capsys, "inspect", "scripted.pt")
+    assert "batch_first=True, dropout=0.0, nonlinearity=relu" in out
+
+
+def test_inspect_lists_unreadable_tensors(folder, capsys):
+    torch = pytest.importorskip("torch")
+    weights = torch.nn.GRU(INPUT, HIDDEN).state_dict()
+    torch.save({**weights, "mask": torch.eye(3).to_sparse()}, "sparse.pt")
+    out = run_ok(capsys, "inspect", "sparse.pt")
+    assert "not readable: mask: " in out
+    assert "GRU" in out
+    facts = json.loads(run_ok(capsys, "inspect", "sparse.pt", "--json"))
+    assert list(facts["unreadable"]) == ["mask"]
+
+
+@WITHOUT_DEPRECATIONS
+def test_run_names_a_contradicted_option(folder, capsys):
+    torch = pytest.importorskip("torch")
+    torch.jit.script(torch.nn.LSTM(INPUT, HIDDEN)).save("scripted.pt")
+    flags = ["scripted.pt", "x.npy", "-o", "y.npy", "--batch-first"]
+    assert "--batch-first contradicts the file" in run_fails(capsys, "run", *flags)
+
+
+def test_run_asks_for_a_key(folder, capsys):
+    torch = pytest.importorskip("torch")
+    weights = torch.nn.GRU(INPUT, HIDDEN).state_dict()
+    torch.save({"model": weights, "ema": dict(weights)}, "checkpoint.pt")
+    for argv in (["inspect", "checkpoint.pt"], ["run", "checkpoint.pt", "x.npy", "-o", "y.npy"]):
+        assert "choose one with --key: " in run_fails(capsys, *argv)
 
 
 @pytest.mark.parametrize("name", ["missing.pt", "x.npy", "."])

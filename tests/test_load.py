@@ -13,7 +13,7 @@ from configurations import Configuration, make_layer, torch_module
 
 import fastrnn
 from fastrnn.loading import choose_stack, file_options
-from fastrnn.readers import ModelFile
+from fastrnn.readers import ModelFile, read_file
 
 SIZES: dict[str, Any] = {"input_size": 3, "hidden_size": 5, "batch": 2, "steps": 4}
 SHAPES = (
@@ -177,6 +177,55 @@ def test_torchscript_tells_options(tmp_path: Path) -> None:
             fastrnn.load(path, **{name: value})
 
 
+class Cells:
+    """Writes a traced or scripted model that calls two RNNCells, with a relu of its own between."""
+
+    def __init__(self, torch: Any) -> None:
+        class Model(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.a = torch.nn.RNNCell(3, 5, nonlinearity="relu")
+                self.b = torch.nn.RNNCell(5, 5, bias=False)
+                self.unused = torch.nn.RNNCell(3, 5)
+
+            def forward(self, x):
+                return self.b(torch.relu(self.a(x)))
+
+        self.torch, self.model = torch, Model().eval()
+
+    def save(self, path: Path, how: str) -> Path:
+        jit = self.torch.jit
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit is deprecated
+            traced = how == "trace"
+            x = self.torch.randn(2, 3)
+            jit.save(jit.trace(self.model, x) if traced else jit.script(self.model), str(path))
+        return path
+
+
+@pytest.mark.parametrize("how", ["trace", "script"])
+def test_torchscript_cells_tell_nonlinearity(tmp_path: Path, how: str) -> None:
+    cells = Cells(pytest.importorskip("torch"))
+    path = cells.save(tmp_path / "m.pt", how)
+    x = np.random.default_rng(0).standard_normal((1, 2, 3)).astype(np.float32)
+    with cells.torch.inference_mode():
+        wanted = cells.model.a(cells.torch.from_numpy(x[0])).numpy()
+    layer = fastrnn.load(path, "a")
+    assert layer.nonlinearity == "relu"
+    assert np.abs(layer(x)[0][0] - wanted).max() < 1e-6
+    assert fastrnn.load(path, "b").nonlinearity == "tanh"
+    with pytest.raises(ValueError, match="nonlinearity='tanh' contradicts the file"):
+        fastrnn.load(path, "a", nonlinearity="tanh")
+
+
+def test_torchscript_without_nonlinearity_is_refused(tmp_path: Path) -> None:
+    path = Cells(pytest.importorskip("torch")).save(tmp_path / "m.pt", "trace")
+    text = refusal(path, "unused")
+    assert "'unused'" in text
+    assert "nonlinearity='tanh' or nonlinearity='relu'" in text
+    assert fastrnn.load(path, "unused", nonlinearity="relu").nonlinearity == "relu"
+
+
 @pytest.mark.parametrize("said", [{"cell": "GRU"}, {"hidden_size": 6}, {"proj_size": 1}])
 def test_file_contradicts_itself(said: dict[str, object]) -> None:
     weights = Configuration("LSTM", **SIZES).data().weights
@@ -231,6 +280,98 @@ def test_broken_stack_is_listed(tmp_path: Path) -> None:
     )
     assert "'b' (broken: 'b.weight_ih_l0' has shape (4, 2, 2)" in refusal(path)
     assert same(fastrnn.load(path, "a"), configuration)
+
+
+def holds(layer: Any, state: dict[str, Any], prefix: str = "") -> bool:
+    """Whether a layer has just the weights of a torch state dict."""
+    return all(np.array_equal(a, state[prefix + name]) for name, a in layer.state_dict().items())
+
+
+def unreadable_tensors(torch: Any) -> dict[str, Any]:
+    return {
+        "float8": torch.zeros(3, dtype=torch.float8_e4m3fn),
+        "sparse": torch.eye(3).to_sparse(),
+        "quantized": torch.quantize_per_tensor(torch.zeros(3), 1.0, 0, torch.qint8),
+        "conjugate": torch.zeros(3, dtype=torch.complex64).conj(),
+        "meta": torch.zeros(3, device="meta"),
+    }
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", ["pt", "legacy", "safetensors"])
+def test_unreadable_tensors_elsewhere(tmp_path: Path, suffix: str) -> None:
+    torch = pytest.importorskip("torch")
+    module = torch_module(Configuration("LSTM", **SIZES))
+    state = {f"rnn.{k}": v for k, v in module.state_dict().items()}
+    others = unreadable_tensors(torch)
+    path = tmp_path / "m"
+    if suffix == "safetensors":
+        others = {"float8": others["float8"]}
+        pytest.importorskip("safetensors.torch").save_file({**others, **state}, path)
+    else:
+        torch.save({**others, **state}, path, _use_new_zipfile_serialization=suffix == "pt")
+    assert list(read_file(path).unreadable) == list(others)
+    for prefix in (None, "rnn"):
+        assert holds(fastrnn.load(path, prefix), state, "rnn.")
+    with pytest.raises(fastrnn.FormatError, match=rf"{path}: tensor 'float8' has elements of type"):
+        fastrnn.read_state_dict(path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_unreadable_tensor_in_a_stack(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    state = torch_module(Configuration("LSTM", **SIZES)).state_dict()
+    bad = state | {"weight_hh_l0": state["weight_hh_l0"].to(torch.float8_e4m3fn)}
+    both = {f"{p}.{k}": v for p, s in (("a", bad), ("b", state)) for k, v in s.items()}
+    torch.save(both, tmp_path / "m.pt")
+    why = "tensor 'a.weight_hh_l0' has elements of type 'torch.float8_e4m3fn': not supported"
+    assert why in refusal(tmp_path / "m.pt", "a")
+    assert f"'a' (broken: {why})" in refusal(tmp_path / "m.pt")
+    assert holds(fastrnn.load(tmp_path / "m.pt", "b"), state)
+    torch.save({"fc.weight": torch.zeros(2), "q": bad["weight_hh_l0"]}, tmp_path / "m.pt")
+    assert "the file has 'fc.weight'; not readable: 'q'" in refusal(tmp_path / "m.pt")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("how", ["state dict", "script"])
+def test_quantized_layer_elsewhere(tmp_path: Path, how: str) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lin = torch.nn.Linear(3, 3)
+            self.rnn = torch_module(Configuration("LSTM", **SIZES))
+
+        def forward(self, x):
+            return self.rnn(self.lin(x))[0]
+
+    model = torch.ao.quantization.quantize_dynamic(Model().eval(), {torch.nn.Linear})
+    path = tmp_path / "m.pt"
+    if how == "script":
+        torch.jit.script(model).save(str(path))
+    else:
+        torch.save(model.state_dict(), path)
+    assert all(name.startswith("lin._packed_params") for name in read_file(path).unreadable)
+    assert holds(fastrnn.load(path), model.state_dict(), "rnn.")
+    with pytest.raises(fastrnn.FormatError, match=r"'lin\._packed_params.*packed"):
+        fastrnn.read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"path": 3}, "path: expected str or os.PathLike of str, got int"),
+        ({"path": b"m"}, "path: expected str or os.PathLike of str, got bytes"),
+        ({"prefix": 3}, "prefix: expected str or None, got int"),
+        ({"prefix": b"a"}, "prefix: expected str or None, got bytes"),
+        ({"key": 0}, "key: expected str or None, got int"),
+    ],
+)
+def test_argument_types(tmp_path: Path, arguments: dict[str, Any], text: str) -> None:
+    path = save(tmp_path / "m.npz", ("", Configuration("GRU", **SIZES)))
+    with pytest.raises(TypeError, match=f"^{text}$"):
+        fastrnn.load(**{"path": path, **arguments})
 
 
 def test_missing_file(tmp_path: Path) -> None:

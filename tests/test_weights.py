@@ -315,3 +315,28 @@ def test_checked_state_dict_wants_floats(dtype: type) -> None:
     state = {name: array.astype(dtype) for name, array in make_state().items()}
     with pytest.raises(TypeError, match="'weight_ih_l0' has dtype"):
         check_state_dict(state, "", parameter_shapes("LSTM", 3, 4, 2, True, True, 0))
+
+
+def test_checked_state_dict_wants_a_mapping() -> None:
+    shapes = parameter_shapes("RNN", 3, 4, 1, True, False, 0)
+    cases: list[tuple[object, object, str]] = [
+        (list(make_state()), "", "arrays: expected a mapping of names, got list"),
+        (None, "", "arrays: expected a mapping of names, got NoneType"),
+        ({0: np.zeros(1)}, "", "arrays: expected names that are str, got 0"),
+        (make_state(), None, "prefix: expected str, got NoneType"),
+        (make_state(), b"rnn", "prefix: expected str, got bytes"),
+    ]
+    for arrays, prefix, text in cases:
+        with pytest.raises(TypeError, match=f"^{text}$"):
+            check_state_dict(arrays, prefix, shapes)  # type: ignore[arg-type]
+
+
+def test_checked_state_dict_names_what_numpy_cannot_take() -> None:
+    ragged = {"r.weight_ih_l0": [[1.0], [1.0, 2.0]]}
+    with pytest.raises(TypeError, match=r"'r\.weight_ih_l0': expected an array, got list"):
+        check_state_dict(ragged, "r", {"weight_ih_l0": (2, 1)})
+    torch = pytest.importorskip("torch")
+    for tensor in (torch.zeros(2, 1, dtype=torch.bfloat16), torch.zeros(2, 1, requires_grad=True)):
+        state = {"weight_ih_l0": tensor}
+        with pytest.raises(TypeError, match=r"'weight_ih_l0': .*\.detach\(\)\.float\(\)"):
+            check_state_dict(state, "", {"weight_ih_l0": (2, 1)})

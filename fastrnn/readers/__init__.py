@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from .elements import Array
+from .elements import Array, Entry, Unreadable
 from .errors import FormatError
 from .source import Source, open_source
 
@@ -17,12 +17,16 @@ Recurrent = dict[str, dict[str, object]]
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The content of a model file: its arrays by name and what it says of its recurrent layers."""
+    """The content of a model file: its arrays by name and what it says of its recurrent layers.
+
+    `unreadable` says of the entries of a kind that is not read why, as "tensor ... is sparse".
+    """
 
     path: str
     format: str
     arrays: dict[str, Array]
     recurrent: Recurrent = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 def read_file(
@@ -34,30 +38,72 @@ def read_file(
     sub-module in a flat file. `check_crc=False` reads ZIP archives whose checksums are wrong.
     Whatever is wrong with the file raises FormatError; only opening and reading it raise OSError.
     """
-    name = os.fspath(path)
+    name = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(name, str):
         raise TypeError(f"path: expected str or os.PathLike of str, got {type(name).__name__}")
+    if not (key is None or isinstance(key, str)):
+        raise TypeError(f"key: expected str or None, got {type(key).__name__}")
     try:
         with open_source(name) as source:
-            kind, arrays, recurrent = _read(source, key, check_crc)
+            kind, entries, recurrent = _read(source, key, check_crc)
+            arrays, unreadable = _divide(entries)
     except FormatError as error:
         error.args = (f"{name}: {error}",)
         raise
     except MemoryError:
         raise FormatError(f"{name}: not enough memory to read this file") from None
-    return ModelFile(name, kind, arrays, recurrent)
+    return ModelFile(name, kind, arrays, recurrent, unreadable)
 
 
 def read_state_dict(
     path: str | os.PathLike[str], *, key: str | None = None, check_crc: bool = True
 ) -> dict[str, Array]:
-    """The arrays of a model file by name; see read_file."""
-    return read_file(path, key=key, check_crc=check_crc).arrays
+    """Read the arrays of a model file by name; nothing in the file is executed.
+
+    `path`, a str or os.PathLike, is a file of torch.save (a state dict or a checkpoint that holds
+    one, of any version of PyTorch), a TorchScript archive, or a .safetensors or .npz file.
+    `key` is the dotted path of the state dict inside a checkpoint that holds several
+    ("model", "nets.0"), or of a sub-module in a flat file, whose name is then left out.
+    `check_crc=False` also reads ZIP archives whose checksums are wrong or were not written.
+
+    The arrays keep their element type, but bfloat16 becomes float32. Wrapper names that all
+    entries carry at the front ("module.", "_orig_mod.") are left out.
+
+    Raises FormatError, a ValueError, if the file is damaged or not of these formats, if there is
+    no state dict at `key` or a choice of several, or if any tensor is of a kind that is not read
+    (sparse, quantized, float8); OSError if the file cannot be opened; TypeError for arguments of
+    wrong types.
+
+    >>> import tempfile, numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/m.npz", **{"rnn.weight_hh_l0": np.zeros((8, 2))})
+    ...     arrays = read_state_dict(f"{folder}/m.npz", key="rnn")
+    >>> arrays["weight_hh_l0"].shape
+    (8, 2)
+    """
+    file = read_file(path, key=key, check_crc=check_crc)
+    for why in file.unreadable.values():
+        raise FormatError(f"{file.path}: {why}")
+    return file.arrays
+
+
+def _divide(entries: dict[str, Entry]) -> tuple[dict[str, Array], dict[str, str]]:
+    """The arrays, and why the other entries are not read; FormatError if there are only those."""
+    arrays: dict[str, Array] = {}
+    unreadable: dict[str, str] = {}
+    for name, entry in entries.items():
+        if isinstance(entry, Unreadable):
+            unreadable[name] = entry.why
+        else:
+            arrays[name] = entry
+    if unreadable and not arrays:
+        raise FormatError(next(iter(unreadable.values())))
+    return arrays, unreadable
 
 
 def _read(
     source: Source, key: str | None, check_crc: bool
-) -> tuple[str, dict[str, Array], Recurrent]:
+) -> tuple[str, dict[str, Entry], Recurrent]:
     # Not before a file is read: these are most of what `import fastrnn` would cost.
     from .npz import read_npz
     from .safetensors import read_safetensors
@@ -69,20 +115,23 @@ def _read(
     from .zip_archive import ZipArchive
 
     kind = sniff_head(source)
+    entries: dict[str, Entry]
     recurrent: Recurrent = {}
     if kind == ZIP:
         archive = ZipArchive(source, check_crc)
         kind = sniff_archive(list(archive.members))
     if kind == TORCH_ZIP:
-        arrays = read_torch_zip(archive, source, key)
+        entries = read_torch_zip(archive, source, key)
     elif kind == TORCH_LEGACY:
-        arrays = read_torch_legacy(source, key)
+        entries = read_torch_legacy(source, key)
     else:
         if kind == TORCHSCRIPT:
-            arrays, recurrent = read_torchscript(archive, source)
+            entries, recurrent = read_torchscript(archive, source)
+        elif kind == NPZ:
+            entries = dict(read_npz(archive, source))
         else:
-            arrays = read_npz(archive, source) if kind == NPZ else read_safetensors(source)
+            entries = read_safetensors(source)
         if key:
-            arrays, recurrent = select(arrays, key), below(recurrent, key)
-    wrapper = wrapper_path(arrays)
-    return kind, below(arrays, wrapper), below(recurrent, wrapper)
+            entries, recurrent = select(entries, key), below(recurrent, key)
+    wrapper = wrapper_path(entries)
+    return kind, below(entries, wrapper), below(recurrent, wrapper)

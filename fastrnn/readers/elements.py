@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,16 @@ Array = NDArray[Any]
 BFLOAT16 = "bf16"  # every other element type is a numpy type code such as "f4"
 _LARGEST = 1 << 62
 _MOST_DIMENSIONS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for an entry of a kind that is not read."""
+
+    why: str
+
+
+Entry = Array | Unreadable
 
 
 def raw_dtype(code: str, big_endian: bool = False) -> np.dtype[Any]:

@@ -10,6 +10,10 @@ class FormatError(ValueError):
     """A model file is malformed, truncated, hostile, or of a kind that is not supported."""
 
 
+class UnsupportedError(FormatError):
+    """One entry of a sound file is of a kind that is not read; the others may be."""
+
+
 def quote(text: str) -> str:
     """A printable, bounded rendering of a name that came from a file."""
     if len(text) > _LONGEST_QUOTE:

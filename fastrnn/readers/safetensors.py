@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from .elements import Array, check_shape, finish, raw_dtype
+from .elements import Array, Entry, Unreadable, check_shape, finish, raw_dtype
 from .errors import FormatError, quote
 from .source import Source
 from .state_dict import check_name
@@ -21,18 +21,22 @@ _CODES = {
     "BOOL": "b1", "U8": "u1", "I8": "i1", "U16": "u2", "I16": "i2", "U32": "u4", "I32": "i4",
     "U64": "u8", "I64": "i8", "F16": "f2", "BF16": "bf16", "F32": "f4", "F64": "f8", "C64": "c8",
 }  # fmt: skip
+_BITS_OF_OTHERS = {  # not read, but their place in the file is checked
+    "F8_E4M3": 8, "F8_E4M3FNUZ": 8, "F8_E5M2": 8, "F8_E5M2FNUZ": 8, "F8_E8M0": 8,
+    "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _Place:
     name: str
-    code: str
+    dtype: str
     shape: tuple[int, ...]
     begin: int
     end: int
 
 
-def read_safetensors(source: Source) -> dict[str, Array]:
+def read_safetensors(source: Source) -> dict[str, Entry]:
     """All tensors of the file, in the order of the header."""
     length = int.from_bytes(source.read(0, 8, "header length"), "little")
     if length > _LARGEST_HEADER:
@@ -43,12 +47,15 @@ def read_safetensors(source: Source) -> dict[str, Array]:
     return {entry.name: _load(source, 8 + length, entry) for entry in entries}
 
 
-def _load(source: Source, base: int, entry: _Entry) -> Array:
-    what, dtype = f"tensor {quote(entry.name)}", raw_dtype(entry.code)
+def _load(source: Source, base: int, entry: _Place) -> Entry:
+    what = f"tensor {quote(entry.name)}"
     source.budget.spend(_ARRAY_OVERHEAD + entry.end - entry.begin, what)
+    if entry.dtype not in _CODES:
+        return Unreadable(f"{what} has elements of type {quote(entry.dtype)}: not supported")
+    code = _CODES[entry.dtype]
     data = source.read_array(base + entry.begin, entry.end - entry.begin, what)
-    array: Array = np.ndarray(entry.shape, dtype, data)
-    return finish(array, entry.code)
+    array: Array = np.ndarray(entry.shape, raw_dtype(code), data)
+    return finish(array, code)
 
 
 def _parse(raw: bytes) -> dict[str, object]:
@@ -91,17 +98,18 @@ def _refuse_number(text: str) -> NoReturn:
     raise FormatError(f"number {quote(text)} in the safetensors header")
 
 
-def _entry(name: str, item: object) -> _Entry:
+def _entry(name: str, item: object) -> _Place:
     what = f"tensor {quote(check_name(name))}"
     if not isinstance(item, dict) or item.keys() != {"dtype", "shape", "data_offsets"}:
         raise FormatError(f"{what}: expected exactly dtype, shape and data_offsets")
     dtype, offsets = item["dtype"], item["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _CODES:
+    if not isinstance(dtype, str) or dtype not in _CODES.keys() | _BITS_OF_OTHERS:
         kind = quote(dtype) if isinstance(dtype, str) else type(dtype).__name__
         raise FormatError(f"{what} has elements of type {kind}: not supported")
     if not isinstance(item["shape"], list):
         raise FormatError(f"{what}: the shape is not a list")
-    shape, nbytes = check_shape(item["shape"], raw_dtype(_CODES[dtype]).itemsize, what)
+    bits = 8 * raw_dtype(_CODES[dtype]).itemsize if dtype in _CODES else _BITS_OF_OTHERS[dtype]
+    shape, nbits = check_shape(item["shape"], bits, what)
     if (
         not isinstance(offsets, list)
         or len(offsets) != 2
@@ -109,12 +117,12 @@ def _entry(name: str, item: object) -> _Entry:
     ):
         raise FormatError(f"{what}: data_offsets are not two positions")
     begin, end = offsets
-    if end - begin != nbytes:
-        raise FormatError(f"{what} takes {end - begin} bytes, its shape needs {nbytes}")
-    return _Entry(name, _CODES[dtype], shape, begin, end)
+    if 8 * (end - begin) != nbits:
+        raise FormatError(f"{what} takes {end - begin} bytes, its shape needs {nbits / 8:g}")
+    return _Place(name, dtype, shape, begin, end)
 
 
-def _check_cover(entries: list[_Entry], size: int) -> None:
+def _check_cover(entries: list[_Place], size: int) -> None:
     """The tensors must fill the data without gap or overlap, to the last byte of the file."""
     at = 0
     for entry in sorted(entries, key=lambda entry: (entry.begin, entry.end)):

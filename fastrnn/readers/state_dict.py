@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from .elements import Unreadable
 from .errors import FormatError, listing, quote
 from .pickle_vm import Node
 from .tensors import is_tensor, is_weight
@@ -16,6 +17,7 @@ _Value = TypeVar("_Value")
 _MOST_CONTAINERS = 20_000
 _DEEPEST = 16
 _LONGEST_NAME = 1024
+_SCRIPT_OBJECT = "torch.ScriptObject"
 _WRAPPERS = ("module", "_orig_mod")
 
 
@@ -100,15 +102,22 @@ def _is_state_dict(value: object) -> bool:
 def _tensors(state: dict[Any, object]) -> dict[str, object]:
     if not all(isinstance(name, str) for name in state):
         raise FormatError("the chosen dict has keys that are not strings")
-    _refuse_packed(state)
-    return {check_name(name): value for name, value in state.items() if is_tensor(value)}
+    packed = _packed(state)
+    return {
+        check_name(name): packed.get(name, value)
+        for name, value in state.items()
+        if is_tensor(value) or name in packed
+    }
 
 
-def _refuse_packed(state: dict[Any, object]) -> None:
-    for name, value in state.items():
-        script_object = isinstance(value, Node) and value.name == "torch.ScriptObject"
-        if isinstance(name, str) and ("_packed_params" in name or script_object):
-            raise FormatError(f"{quote(name)}: quantized (packed) weights are not supported")
+def _packed(state: dict[Any, object]) -> dict[str, Unreadable]:
+    """Marks for the entries that hold weights in a form known only to the library that made it."""
+    return {
+        name: Unreadable(f"{quote(name)}: quantized (packed) weights are not supported")
+        for name, value in state.items()
+        if isinstance(name, str)
+        and ("_packed_params" in name or getattr(value, "name", None) == _SCRIPT_OBJECT)
+    }
 
 
 def _walk(root: object) -> Iterator[tuple[str, dict[str, object]]]:
@@ -178,7 +187,8 @@ def _explain_choice(root: object, key: str | None, paths: list[str]) -> str:
     if paths:
         return f"{len(paths)} state dicts in the file, choose one with key=: {listing(paths)}"
     if isinstance(root, dict):
-        _refuse_packed(root)
+        for packed in _packed(root).values():
+            raise FormatError(packed.why)
         objects = [
             f"{name} ({value.name})"
             for name, value in root.items()

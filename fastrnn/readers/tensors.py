@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .elements import Array, check_shape, finish, is_floating, raw_dtype
-from .errors import FormatError, quote
+from .elements import Array, Entry, Unreadable, check_shape, finish, is_floating, raw_dtype
+from .errors import FormatError, UnsupportedError, quote
 from .pickle_vm import Global, Node, Storage
 from .source import Budget, Bytes
 
@@ -130,6 +130,15 @@ class TensorLoader:
         self._storages: dict[str, Bytes] = {}
         self._arrays: dict[_View, Array] = {}
 
+    def entry(self, name: str, value: object) -> Entry:
+        """The array of one tensor, or a mark in its place if its kind is not read."""
+        if isinstance(value, Unreadable):
+            return value
+        try:
+            return self.array(name, value)
+        except UnsupportedError as error:
+            return Unreadable(str(error))
+
     def array(self, name: str, value: object) -> Array:
         """The array of one tensor; `name` is for messages."""
         what = f"tensor {quote(name)}"
@@ -185,19 +194,19 @@ def _check(value: object, what: str) -> _View:
     tensor = _unwrap(value)
     if not isinstance(tensor, Node) or tensor.name not in _TENSORS:
         name = tensor.name if isinstance(tensor, Node) else type(tensor).__name__
-        raise FormatError(f"{what} is {_REFUSED.get(name, name)}: not supported")
+        raise UnsupportedError(f"{what} is {_REFUSED.get(name, name)}: not supported")
     if len(tensor.args) < _TENSORS[tensor.name]:
         raise FormatError(f"{what}: {len(tensor.args)} arguments are too few")
     storage, offset, shape, strides = tensor.args[:4]
     if not isinstance(storage, Storage):
         raise FormatError(f"{what} does not refer to a storage")
     if any(isinstance(extra, dict) and extra for extra in tensor.args[6:]):
-        raise FormatError(f"{what} has a pending conjugate or negation: not supported")
+        raise UnsupportedError(f"{what} has a pending conjugate or negation: not supported")
     code = _element_code(tensor)
     if code is None:
         kind = tensor.args[6] if tensor.name.endswith("_v3") else Global(storage.kind)
         kind_name = quote(kind.name) if isinstance(kind, Global) else type(kind).__name__
-        raise FormatError(f"{what} has elements of type {kind_name}: not supported")
+        raise UnsupportedError(f"{what} has elements of type {kind_name}: not supported")
     itemsize = raw_dtype(code).itemsize
     shape, nbytes = check_shape(shape, itemsize, what)
     storage_bytes = storage.count * storage_itemsize(storage, what)

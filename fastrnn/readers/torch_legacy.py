@@ -7,7 +7,7 @@ noted among the system information is not about them.
 
 from __future__ import annotations
 
-from .elements import Array
+from .elements import Entry
 from .errors import FormatError, quote
 from .pickle_vm import LARGEST_PICKLE, Storage, Unpickled, load_pickle
 from .source import Bytes, Source
@@ -18,7 +18,7 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 
 
-def read_torch_legacy(source: Source, key: str | None) -> dict[str, Array]:
+def read_torch_legacy(source: Source, key: str | None) -> dict[str, Entry]:
     """The state dict of a legacy stream."""
     data = source.read(0, min(source.size, LARGEST_PICKLE), "legacy stream")
     at = 0
@@ -47,7 +47,7 @@ def read_torch_legacy(source: Source, key: str | None) -> dict[str, Array]:
 
     state = find_state_dict(content.value, key)
     loader = TensorLoader(load_storage, source.budget, big_endian=False)
-    return {name: loader.array(name, tensor) for name, tensor in state.items()}
+    return {name: loader.entry(name, tensor) for name, tensor in state.items()}
 
 
 def _locate_storages(

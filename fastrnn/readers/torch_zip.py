@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .elements import Array
+from .elements import Entry
 from .errors import FormatError, quote
 from .pickle_vm import LARGEST_PICKLE, Unpickled, load_pickle
 from .source import Bytes, Source
@@ -73,9 +73,9 @@ class TorchArchive:
         return order == b"big"
 
 
-def read_torch_zip(archive: ZipArchive, source: Source, key: str | None) -> dict[str, Array]:
+def read_torch_zip(archive: ZipArchive, source: Source, key: str | None) -> dict[str, Entry]:
     """The state dict of a torch.save file."""
     members = TorchArchive(archive, source)
     state = find_state_dict(members.pickle("data.pkl").value, key)
     loader = members.loader("data")
-    return {name: loader.array(name, tensor) for name, tensor in state.items()}
+    return {name: loader.entry(name, tensor) for name, tensor in state.items()}

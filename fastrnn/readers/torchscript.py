@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .elements import Array
+from .elements import Entry, Unreadable
 from .errors import FormatError, quote
 from .pickle_vm import Node
 from .script_code import Constants, RecurrentCall, ScriptClass, read_classes
@@ -53,7 +53,7 @@ _PART_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 def read_torchscript(
     archive: ZipArchive, source: Source
-) -> tuple[dict[str, Array], dict[str, Constants]]:
+) -> tuple[dict[str, Entry], dict[str, Constants]]:
     """The state dict and, by module path, what the code says of recurrent layers."""
     members = TorchArchive(archive, source)
     root = members.pickle("data.pkl").value
@@ -61,12 +61,17 @@ def read_torchscript(
         raise FormatError("data.pkl does not hold a TorchScript module")
     modules = list(_modules(root))
     loader = members.loader("data")
-    arrays: dict[str, Array] = {}
-    for path, _, attributes in modules:
+    arrays: dict[str, Entry] = {}
+    for path, class_name, attributes in modules:
+        if _is_packed(class_name):
+            arrays[path] = Unreadable(
+                f"module {quote(path)} has packed or quantized weights "
+                f"({quote(class_name)}): not supported"
+            )
         for name, value in attributes.items():
             if is_tensor(value):
                 full = check_name(f"{path}.{name}" if path else name)
-                arrays[full] = loader.array(full, value)
+                arrays[full] = loader.entry(full, value)
     classes = _read_code(members)
     recurrent, frozen = _describe(modules, classes)
     if frozen:
@@ -83,12 +88,7 @@ def _modules(root: Node) -> Iterator[tuple[str, str, dict[str, object]]]:
         visited += 1
         if depth > _DEEPEST or visited > _MOST_MODULES:
             raise FormatError(f"module {quote(path)}: the modules nest too deep or are too many")
-        if node.name.startswith(_CUSTOM_PREFIX) or "PackedParams" in node.name:
-            raise FormatError(
-                f"module {quote(path)} has packed or quantized weights "
-                f"({quote(node.name)}): not supported"
-            )
-        attributes = _attributes(node, path)
+        attributes = {} if _is_packed(node.name) else _attributes(node, path)
         yield path, node.name, attributes
         children = [
             (check_name(f"{path}.{name}" if path else name), depth + 1, value)
@@ -96,6 +96,11 @@ def _modules(root: Node) -> Iterator[tuple[str, str, dict[str, object]]]:
             if isinstance(value, Node) and value.name.startswith(_CLASS_PREFIX)
         ]
         pending.extend(reversed(children))
+
+
+def _is_packed(class_name: str) -> bool:
+    """Whether a class keeps its weights in a form known only to the library that made it."""
+    return class_name.startswith(_CUSTOM_PREFIX) or "PackedParams" in class_name
 
 
 def _attributes(node: Node, path: str) -> dict[str, object]:
@@ -192,7 +197,7 @@ def _owner(path: str, call: RecurrentCall) -> str | None:
 
 
 def _add_frozen(
-    members: TorchArchive, calls: list[RecurrentCall], arrays: dict[str, Array], found: Recurrent
+    members: TorchArchive, calls: list[RecurrentCall], arrays: dict[str, Entry], found: Recurrent
 ) -> None:
     """Name the constants of a frozen module by their place in the recurrent calls."""
     constants = members.pickle("constants.pkl").value
@@ -206,12 +211,12 @@ def _add_frozen(
             full = check_name(f"{path}.{name}")
             if index >= len(constants) or not is_tensor(constants[index]):
                 raise FormatError(f"{quote(full)}: CONSTANTS.c{index} is not in constants.pkl")
-            arrays[full] = loader.array(full, constants[index])
+            arrays[full] = loader.entry(full, constants[index])
         used.update(call.constants)
         found[path] = _typed(call.options)
     for index, value in enumerate(constants):
         if is_tensor(value) and index not in used:
-            arrays[f"CONSTANTS.c{index}"] = loader.array(f"CONSTANTS.c{index}", value)
+            arrays[f"CONSTANTS.c{index}"] = loader.entry(f"CONSTANTS.c{index}", value)
 
 
 def _frozen_path(call: RecurrentCall, taken: Recurrent) -> str:
