@@ -52,7 +52,7 @@ ALWAYS_INLINE void tile_product(vec *acc, const float *const *in, const float *w
             UNROLL for (int v = 0; v < vectors; v++) {
                 w[v] = vec_load(weights + (size_t)(v / gates) * panel_floats + v % gates * LANES);
                 if (rows > 1)
-                    vec_keep(&w[v]);
+                    w[v] = vec_keep(w[v]);
                 UNROLL for (int r = 0; r < rows; r++)
                     acc[r * vectors + v] = vec_fma(x[r], w[v], acc[r * vectors + v]);
             }

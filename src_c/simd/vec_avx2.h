@@ -20,7 +20,11 @@ ALWAYS_INLINE vec vec_broadcast(const float *p) { return _mm256_broadcast_ss(p);
 ALWAYS_INLINE vec vec_load(const float *p) { return _mm256_loadu_ps(p); }
 ALWAYS_INLINE void vec_store(float *p, vec a) { _mm256_storeu_ps(p, a); }
 
-ALWAYS_INLINE void vec_keep(vec *a) { __asm__("" : "+x"(*a)); }
+ALWAYS_INLINE vec vec_keep(vec a)
+{
+    __asm__("" : "+x"(a));
+    return a;
+}
 
 ALWAYS_INLINE vec vec_load_part(const float *p, int n)
 {

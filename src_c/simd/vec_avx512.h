@@ -21,7 +21,11 @@ ALWAYS_INLINE vec vec_set(float x) { return _mm512_set1_ps(x); }
 ALWAYS_INLINE vec vec_broadcast(const float *p) { return _mm512_set1_ps(*p); }
 ALWAYS_INLINE vec vec_load(const float *p) { return _mm512_loadu_ps(p); }
 ALWAYS_INLINE void vec_store(float *p, vec a) { _mm512_storeu_ps(p, a); }
-ALWAYS_INLINE void vec_keep(vec *a) { __asm__("" : "+v"(*a)); }
+ALWAYS_INLINE vec vec_keep(vec a)
+{
+    __asm__("" : "+v"(a));
+    return a;
+}
 
 
 ALWAYS_INLINE vec vec_load_part(const float *p, int n)

@@ -28,7 +28,7 @@ ALWAYS_INLINE vec vec_load(const float *p) { return *p; }
 ALWAYS_INLINE void vec_store(float *p, vec a) { *p = a; }
 
 /* Holds a in a register: a compiler would load it again for each use as an operand. */
-ALWAYS_INLINE void vec_keep(vec *a) { (void)a; }
+ALWAYS_INLINE vec vec_keep(vec a) { return a; }
 
 /* The first n < LANES floats of p; the other lanes are zero, their memory is not touched. */
 ALWAYS_INLINE vec vec_load_part(const float *p, int n) { return n > 0 ? *p : 0.0f; }
