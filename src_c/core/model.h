@@ -39,6 +39,12 @@ static inline model_layer *model_layer_at(const frnn_model *model, int layer, in
     return &model->layers[layer * model->directions + direction];
 }
 
+/* Floats of pre-activations of one row and step of a stage. */
+static inline size_t model_pre_floats(const frnn_model *model, const model_stage *stage)
+{
+    return (size_t)stage->panels * (size_t)(stage->kernel->slots * model->isa->lanes);
+}
+
 /* Does the cell keep a c beside h that the user sees? */
 static inline int model_has_cell_state(const frnn_model *model)
 {

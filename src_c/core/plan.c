@@ -16,19 +16,11 @@ enum {
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-size_t frnn_plan_pre_floats(const frnn_model *model)
-{
-    size_t floats = 0;
-    for (int i = 0; i < model->stages; i++) {
-        const model_stage *s = &model->layers->stage[i];
-        floats += (size_t)s->panels * (size_t)(s->kernel->slots * model->isa->lanes);
-    }
-    return floats;
-}
-
 frnn_plan frnn_plan_make(const frnn_model *model, size_t steps, size_t batch)
 {
-    const size_t row_bytes = frnn_plan_pre_floats(model) * sizeof(float);
+    size_t row_bytes = 0;
+    for (int i = 0; i < model->stages; i++)
+        row_bytes += model_pre_floats(model, &model->layers->stage[i]) * sizeof(float);
     const size_t fitting = PRE_BYTES / row_bytes;
     frnn_plan plan;
     plan.block_rows = larger(1, smaller(batch, larger(fitting, LEAST_BLOCK_ROWS)));

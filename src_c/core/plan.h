@@ -13,7 +13,4 @@ typedef struct {
 
 frnn_plan frnn_plan_make(const frnn_model *model, size_t steps, size_t batch);
 
-/* Floats of pre-activations of one row and step, over all stages of a layer. */
-size_t frnn_plan_pre_floats(const frnn_model *model);
-
 #endif

@@ -18,8 +18,7 @@ workspace frnn_workspace_lay_out(const frnn_model *model, size_t steps, size_t b
     w.h = arena_take(memory, checked_product(states, output), sizeof *w.h);
     w.h_rows = arena_take(memory, block, sizeof *w.h_rows);
     for (int i = 0; i < model->stages; i++) {
-        const model_stage *s = &model->layers->stage[i];
-        const size_t floats = (size_t)s->panels * (size_t)(s->kernel->slots * model->isa->lanes);
+        const size_t floats = model_pre_floats(model, &model->layers->stage[i]);
         w.pre[i] = arena_take(memory, checked_product(rows, floats), sizeof *w.pre[i]);
     }
     if (model_has_cell_state(model) || model->stages > 1)
