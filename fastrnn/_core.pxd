@@ -29,6 +29,25 @@ cdef extern from "fastrnn.h" nogil:
         const float *bias_ih
         const float *bias_hh
         const float *weight_hr
+    ctypedef struct frnn_executor:
+        pass
+    ctypedef struct frnn_machine:
+        int width
+        size_t l2_bytes
+        size_t l3_bytes
+    ctypedef enum frnn_bound:
+        FRNN_BOUND_FMA
+    ctypedef struct frnn_plan:
+        int row_groups
+        int direction_teams
+        int layer_teams
+        int unit_workers
+        size_t block_rows
+        size_t chunk_steps
+        int wake
+        double cycles
+        double fma_cycles
+        frnn_bound bound
     ctypedef struct frnn_call:
         size_t steps
         size_t batch
@@ -43,6 +62,8 @@ cdef extern from "fastrnn.h" nogil:
         const float *c0
         float *hn
         float *cn
+        const frnn_plan *plan
+        const frnn_executor *executor
     const char *frnn_status_text(frnn_status status)
     const frnn_isa *frnn_isa_at(int index)
     const frnn_isa *frnn_isa_find(const char *name)
@@ -56,14 +77,19 @@ cdef extern from "fastrnn.h" nogil:
                                 const frnn_isa *isa, void *memory, size_t bytes)
     frnn_status frnn_model_set_weights(frnn_model *model, int layer, int direction,
                                        const frnn_weights *weights)
+    frnn_status frnn_plan_make(const frnn_model *model, const frnn_machine *machine,
+                               size_t steps, size_t batch, frnn_plan *plan)
     frnn_status frnn_workspace_size(const frnn_model *model, size_t steps, size_t batch,
-                                    size_t *bytes)
+                                    const frnn_plan *plan, size_t *bytes)
     frnn_status frnn_forward(const frnn_model *model, const frnn_call *call, void *workspace,
                              size_t bytes)
 
 cdef extern from "../src_c/platform/memory.h" nogil:
     void *frnn_memory_allocate(size_t bytes)
     void frnn_memory_free(void *memory)
+
+cdef extern from "../src_c/platform/pool.h" nogil:
+    const frnn_executor *frnn_pool_executor()
 
 cdef extern from *:
     """

@@ -3,11 +3,16 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: freethreading_compatible=False
 
+from cpython.contextvars cimport get_value
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 
 from libc.string cimport memset
+
+from ._buffers cimport fits, overlap, rows_in_place
+
+from contextvars import ContextVar
 
 import numpy
 
@@ -47,20 +52,25 @@ def isas() -> list:
     return names
 
 
-def sigmoid(str isa, const float[::1] x, float[::1] y) -> None:
-    """y = sigmoid(x) as the kernels of an instruction set compute it."""
+ctypedef void activation(const frnn_isa *isa, float *y, const float *x, size_t count) noexcept nogil
+
+
+cdef int apply(activation *function, str isa, const float[::1] x, float[::1] y) except -1:
     if x.shape[0] != y.shape[0]:
         raise ValueError(f"y: expected {x.shape[0]} values, got {y.shape[0]}")
     if x.shape[0]:
-        frnn_sigmoid(find_isa(isa), &y[0], &x[0], <size_t> x.shape[0])
+        function(find_isa(isa), &y[0], &x[0], <size_t> x.shape[0])
+    return 0
+
+
+def sigmoid(str isa, const float[::1] x, float[::1] y) -> None:
+    """y = sigmoid(x) as the kernels of an instruction set compute it."""
+    apply(frnn_sigmoid, isa, x, y)
 
 
 def tanh(str isa, const float[::1] x, float[::1] y) -> None:
     """y = tanh(x) as the kernels of an instruction set compute it."""
-    if x.shape[0] != y.shape[0]:
-        raise ValueError(f"y: expected {x.shape[0]} values, got {y.shape[0]}")
-    if x.shape[0]:
-        frnn_tanh(find_isa(isa), &y[0], &x[0], <size_t> x.shape[0])
+    apply(frnn_tanh, isa, x, y)
 
 
 def probe_fma(str isa, size_t rounds) -> float:
@@ -81,17 +91,45 @@ def probe_read(str isa, const float[::1] values, int repeats) -> None:
             frnn_probe_read(table, &values[0], <size_t> values.shape[0], &result)
 
 
+cdef frnn_machine machine  # of this process; width is what set_num_threads last said
+local_threads = ContextVar("fastrnn_threads")  # what num_threads(n) says in its block
+
+
+def set_machine(int threads, size_t l2_bytes, size_t l3_bytes) -> None:
+    """The threads that a pass may use, and the caches of the CPU: of one core, of all."""
+    machine.width, machine.l2_bytes, machine.l3_bytes = threads, l2_bytes, l3_bytes
+
+
+def threads() -> int:
+    """The threads that a pass started here may use; 0 before set_machine."""
+    return get_value(local_threads, machine.width)
+
+
 cdef class Workspace:
-    """Memory for one pass at a time; grows when a pass needs more."""
+    """The plan and the memory for one pass at a time; grows when a pass needs more."""
     cdef void *memory
-    cdef size_t bytes
+    cdef size_t bytes, steps, batch
+    cdef int width
+    cdef frnn_plan plan
 
     def __dealloc__(self):
         frnn_memory_free(self.memory)
 
-    cdef int grow(self, const frnn_model *model, size_t steps, size_t batch) except -1:
+    cdef int prepare(self, const frnn_model *model, frnn_call *call) except -1:
+        """Gives a call its plan, executor and memory."""
+        cdef int width = get_value(local_threads, machine.width)
+        if call.steps != self.steps or call.batch != self.batch or width != self.width:
+            self.make_plan(model, call.steps, call.batch, width)
+        call.plan, call.executor = &self.plan, frnn_pool_executor()
+        return 0
+
+    cdef int make_plan(self, const frnn_model *model, size_t steps, size_t batch,
+                       int width) except -1:
         cdef size_t needed = 0
-        check(frnn_workspace_size(model, steps, batch, &needed))
+        cdef frnn_machine allowed = machine
+        allowed.width, self.width = width, 0
+        check(frnn_plan_make(model, &allowed, steps, batch, &self.plan))
+        check(frnn_workspace_size(model, steps, batch, &self.plan, &needed))
         if needed > self.bytes:
             frnn_memory_free(self.memory)
             self.bytes = 0
@@ -99,6 +137,7 @@ cdef class Workspace:
             if self.memory is NULL:
                 raise MemoryError(f"no memory for a workspace of {needed} bytes")
             self.bytes = needed
+        self.steps, self.batch, self.width = steps, batch, width
         return 0
 
 
@@ -163,7 +202,9 @@ cdef class Model:
                 if array is not None:
                     PyObject_GetBuffer(array, &views[held], PyBUF_STRIDES)
                 held += 1
-            self.check_shapes(views)
+            if not fits(views, self.inputs, self.hidden, self.outputs, self.directions,
+                        self.state_rows):
+                raise ValueError("the arrays do not have the sizes of the packed model")
             if not rows_in_place(&views[0]):
                 return False
             call.steps, call.batch = <size_t> views[0].shape[0], <size_t> views[0].shape[1]
@@ -174,7 +215,7 @@ cdef class Model:
             call.h0, call.c0 = <const float *> views[2].buf, <const float *> views[3].buf
             call.hn, call.cn = <float *> views[4].buf, <float *> views[5].buf
             call.lengths = <const size_t *> views[6].buf
-            workspace.grow(self.model, call.steps, call.batch)
+            workspace.prepare(self.model, &call)
             with nogil:
                 status = frnn_forward(self.model, &call, workspace.memory, workspace.bytes)
             check(status)
@@ -184,34 +225,11 @@ cdef class Model:
                 PyBuffer_Release(&views[i])
             self.spare = workspace
 
-
-    cdef int check_shapes(self, const Py_buffer *views) except -1:
-        """The last guard of memory: everything as large as the packed model takes it to be."""
-        cdef Py_ssize_t steps = views[0].shape[0], batch = views[0].shape[1]
-        fits = (has_shape(&views[0], steps, batch, self.inputs)
-                and has_shape(&views[1], steps, batch, self.outputs * self.directions)
-                and has_shape(&views[2], self.state_rows, batch, self.outputs)
-                and has_shape(&views[3], self.state_rows, batch, self.hidden)
-                and has_shape(&views[4], self.state_rows, batch, self.outputs)
-                and has_shape(&views[5], self.state_rows, batch, self.hidden)
-                and (views[6].buf is NULL or views[6].shape[0] == batch))
-        if not fits:
-            raise ValueError("the arrays do not have the sizes of the packed model")
-        return 0
-
-
-cdef bint has_shape(const Py_buffer *view, Py_ssize_t a, Py_ssize_t b, Py_ssize_t c) noexcept:
-    return view.buf is NULL or (view.ndim == 3 and view.shape[0] == a and view.shape[1] == b
-                                and view.shape[2] == c)
-
-
-cdef bint rows_in_place(const Py_buffer *x) noexcept:
-    """Whether the rows of x, its last axis, are aligned floats side by side."""
-    cdef int last = x.ndim - 1
-    for i in range(last):
-        if x.strides[i] % 4:
-            return False
-    return <size_t> x.buf % 4 == 0 and (x.shape[last] == 1 or x.strides[last] == 4)
+    def plan(self, size_t steps, size_t batch) -> dict:
+        """How a pass of this size would be cut here and now; see frnn_plan."""
+        cdef Workspace workspace = Workspace()
+        workspace.make_plan(self.model, steps, batch, threads())
+        return workspace.plan | {"workspace": workspace.bytes}
 
 
 cdef class Stepper:
@@ -230,7 +248,6 @@ cdef class Stepper:
         self.inputs, self.outputs = inputs, self.h_view.shape[2]
         self.workspace = Workspace()
         self.call.steps, self.call.batch = 1, <size_t> self.h_view.shape[1]
-        self.workspace.grow(model.model, 1, self.call.batch)
         self.call.h0 = self.call.hn = &self.h_view[0, 0, 0]
         self.call.c0 = self.call.cn = NULL
         if c is not None:
@@ -267,6 +284,7 @@ cdef class Stepper:
                 raise ValueError("out: expected memory of its own, or x itself, got a part of x")
             self.call.x, self.call.x_row = <const float *> x_view.buf, x_view.strides[0] // 4
             self.call.y, self.call.y_row = <float *> y_view.buf, y_view.strides[0] // 4
+            self.workspace.prepare(self.model.model, &self.call)
             self.busy = True
             with nogil:
                 status = frnn_forward(self.model.model, &self.call, self.workspace.memory,
@@ -277,15 +295,3 @@ cdef class Stepper:
             PyBuffer_Release(&y_view)
         check(status)
         return y
-
-
-cdef bint overlap(const Py_buffer *x, const Py_buffer *y) noexcept:
-    """Whether a step would read rows of x after it wrote them as y."""
-    cdef Py_ssize_t rows = x.shape[0] - 1
-    cdef Py_ssize_t x_first = <Py_ssize_t> x.buf, y_first = <Py_ssize_t> y.buf
-    cdef Py_ssize_t x_last = x_first + rows * x.strides[0]
-    cdef Py_ssize_t y_last = y_first + rows * y.strides[0]
-    if x_first == y_first and x_last == y_last and y.shape[1] <= x.shape[1]:
-        return False
-    return (min(x_first, x_last) < max(y_first, y_last) + 4 * y.shape[1]
-            and min(y_first, y_last) < max(x_first, x_last) + 4 * x.shape[1])

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "../platform/memory.h"
+#include "../platform/pool.h"
 
 static const char *const cells[] = {"rnn", "rnn_relu", "gru", "gru_reset_before", "lstm"};
 static const int gates[] = {1, 1, 3, 3, 4};
@@ -59,7 +60,7 @@ static double flops(const frnn_config *c, size_t steps, size_t batch)
 int main(int argc, char **argv)
 {
     if (argc < 6)
-        return fprintf(stderr, "usage: %s CELL T B I H [layers [directions [proj [isa]]]]\n",
+        return fprintf(stderr, "usage: %s CELL T B I H [layers [directions [proj [isa [width]]]]]\n",
                        argv[0]), 2;
     int cell = 0;
     while (cell < 5 && strcmp(argv[1], cells[cell]) != 0) cell++;
@@ -80,7 +81,10 @@ int main(int argc, char **argv)
         return 1;
     frnn_model_init(&model, &config, isa, memory, model_bytes);
     set_random_weights(model, &config);
-    frnn_workspace_size(model, steps, batch, &workspace_bytes);
+    const frnn_machine machine = {.width = argc > 10 ? atoi(argv[10]) : 1};
+    frnn_plan plan;
+    frnn_plan_make(model, &machine, steps, batch, &plan);
+    frnn_workspace_size(model, steps, batch, &plan, &workspace_bytes);
     void *const workspace = frnn_memory_allocate(workspace_bytes);
     if (!workspace)
         return 1;
@@ -91,7 +95,8 @@ int main(int argc, char **argv)
     const frnn_call call = {.steps = steps, .batch = batch, .x = x,
                             .x_step = (ptrdiff_t)batch * config.input_size,
                             .x_row = config.input_size, .y = y,
-                            .y_step = (ptrdiff_t)batch * width, .y_row = width};
+                            .y_step = (ptrdiff_t)batch * width, .y_row = width,
+                            .plan = &plan, .executor = frnn_pool_executor()};
     const double work = flops(&config, steps, batch);
     const int calls = (int)(2e8 / work) + 1;
     double best = 1e30, begin = seconds();
@@ -106,11 +111,13 @@ int main(int argc, char **argv)
         best = each < best ? each : best;
     } while (seconds() - begin < 0.4);
     printf("%-6s T %zu B %zu I %d H %d L %d D %d P %d %s: %.4f ms  %.1f GFLOP/s  %.0f %% of FMA "
-           "peak  workspace %zu KiB\n",
+           "peak of a core; plan: rows %d directions %d layers %d units %d block %zu chunk %zu; "
+           "workspace %zu KiB\n",
            argv[1], steps, batch, config.input_size, config.hidden_size, config.num_layers,
            1 + config.bidirectional, config.proj_size, frnn_isa_name(isa), best * 1e3,
            work / best * 1e-9,
-           100 * work / best / peak, workspace_bytes >> 10);
+           100 * work / best / peak, plan.row_groups, plan.direction_teams, plan.layer_teams,
+           plan.unit_workers, plan.block_rows, plan.chunk_steps, workspace_bytes >> 10);
     frnn_memory_free(memory), frnn_memory_free(workspace), free(x), free(y);
     return 0;
 }

@@ -1,286 +1,214 @@
 /* SPDX-License-Identifier: MIT */
-/* The forward pass: blocks of rows, chunks of steps, layers, directions, steps. */
+/* The forward pass: groups of rows, blocks, layers, directions, chunks of steps. */
 #include <string.h>
 
-#include "workspace.h"
+#include "worker.h"
 
-/* A batch of sequences somewhere in memory. */
-typedef struct {
-    const float *base;
-    ptrdiff_t step, row;  /* strides in floats */
-    size_t first_step;    /* the step that lies at base */
-    int callers_rows;     /* rows are numbered as the caller does, not by length */
-} sequences;
-
-/* A pass over one block of rows. */
+/* What the workers of a pass share. */
 typedef struct {
     const frnn_model *model;
     const frnn_call *call;
-    workspace w;
-    const size_t *order; /* the caller's row of each row of the block */
-    size_t rows;
-} block;
+    frnn_plan plan;
+    int width; /* workers: the plan's, or 1 */
+    void *memory;
+} job;
 
-/* A chunk of steps [begin, end) of one layer in one direction. */
-typedef struct {
-    int layer, direction;
-    size_t begin, end;
-    sequences x, y;
-} chunk;
-
-static size_t row_length(const block *b, size_t row)
-{
-    return b->call->lengths ? b->call->lengths[b->order[row]] : b->call->steps;
-}
-
-/* Rows that are not finished at a step, counted down from `rows`. */
-static size_t rows_at(const block *b, size_t step, size_t rows)
-{
-    while (rows > 0 && row_length(b, rows - 1) <= step) rows--;
-    return rows;
-}
-
-/* Row `row` at `step` of the run: the reverse direction starts at each row's own end. */
-static const float *sequence_row(const block *b, const sequences *s, int direction, size_t step,
-                                 size_t row)
-{
-    const size_t time = direction ? row_length(b, row) - 1 - step : step;
-    const size_t index = s->callers_rows ? b->order[row] : row;
-    return s->base + (ptrdiff_t)(time - s->first_step) * s->step + (ptrdiff_t)index * s->row;
-}
-
-static float *state_h(const block *b, int layer, int direction, size_t row)
-{
-    const size_t index = (size_t)(layer * b->model->directions + direction);
-    return b->w.h + (index * b->w.plan.block_rows + row) * (size_t)b->model->output_size;
-}
-
-static float *state_c(const block *b, int layer, int direction, size_t row)
-{
-    const size_t index = (size_t)(layer * b->model->directions + direction);
-    return b->w.c + (index * b->w.plan.block_rows + row) * b->model->padded_units;
-}
-
-/* ---- One chunk ------------------------------------------------------------------------------ */
-
-/* Points x_rows and y_rows at the running rows of each step. */
-static void gather_rows(block *b, const chunk *k)
-{
-    size_t count = 0, rows = b->rows;
-    for (size_t step = k->begin; step < k->end; step++) {
-        rows = rows_at(b, step, rows);
-        b->w.first_row[step - k->begin] = count;
-        for (size_t row = 0; row < rows; row++, count++) {
-            b->w.x_rows[count] = sequence_row(b, &k->x, k->direction, step, row);
-            b->w.y_rows[count] = (float *)sequence_row(b, &k->y, k->direction, step, row);
-        }
-    }
-    b->w.first_row[k->end - k->begin] = count;
-}
-
-static frnn_pass stage_pass(const block *b, const model_stage *s, int stage)
-{
-    return (frnn_pass){
-        .units = s->units,
-        .end_panel = s->panels,
-        .bias = s->bias,
-        .pre = b->w.pre[stage],
-        .pre_rows = b->w.plan.block_rows * b->w.plan.chunk_steps,
-        .c_stride = b->model->padded_units,
-    };
-}
-
-/* The input projection of all rows and steps of the chunk. */
-static void project_chunk(const block *b, const chunk *k)
-{
-    const model_layer *layer = model_layer_at(b->model, k->layer, k->direction);
-    for (int i = 0; i < b->model->stages; i++) {
-        const model_stage *s = &layer->stage[i];
-        if (s->inputs == 0)
-            continue;
-        frnn_pass pass = stage_pass(b, s, i);
-        pass.rows = (int)b->w.first_row[k->end - k->begin];
-        pass.depth = s->inputs;
-        pass.weights = s->x_weights;
-        pass.in = b->w.x_rows;
-        s->kernel->project(&pass);
-    }
-}
-
-/* One step of the cell: rows [first, first + rows) of the chunk, from the states h_rows. */
-static void run_step(const block *b, const chunk *k, size_t first, size_t rows,
-                     const float *const *h_rows)
-{
-    const model_layer *layer = model_layer_at(b->model, k->layer, k->direction);
-    for (int i = 0; i < b->model->stages; i++) {
-        const model_stage *s = &layer->stage[i];
-        frnn_pass pass = stage_pass(b, s, i);
-        pass.rows = (int)rows;
-        pass.depth = s->depth;
-        pass.weights = s->h_weights;
-        pass.pre += first * (size_t)(s->kernel->slots * b->model->isa->lanes);
-        pass.in = i == 0 ? h_rows : (const float *const *)b->w.between_rows;
-        pass.h = h_rows;
-        pass.y = i == b->model->stages - 1 ? b->w.y_rows + first : b->w.between_rows;
-        pass.c = b->w.c ? state_c(b, k->layer, k->direction, 0) : NULL;
-        s->kernel->step(&pass);
-    }
-}
-
-/* Keeps each row's last output of the chunk as its state. */
-static void keep_states(const block *b, const chunk *k)
-{
-    const size_t bytes = (size_t)b->model->output_size * sizeof(float);
-    for (size_t row = 0; row < rows_at(b, k->begin, b->rows); row++) {
-        const size_t length = row_length(b, row), last = (length < k->end ? length : k->end) - 1;
-        const float *y = b->w.y_rows[b->w.first_row[last - k->begin] + row];
-        memcpy(state_h(b, k->layer, k->direction, row), y, bytes);
-    }
-}
-
-static void run_chunk(block *b, const chunk *k)
-{
-    gather_rows(b, k);
-    project_chunk(b, k);
-    for (size_t row = 0; row < b->rows; row++)
-        b->w.h_rows[row] = state_h(b, k->layer, k->direction, row);
-    const float *const *h_rows = b->w.h_rows;
-    for (size_t step = 0; step < k->end - k->begin; step++) {
-        const size_t first = b->w.first_row[step], rows = b->w.first_row[step + 1] - first;
-        if (rows == 0)
-            break;
-        run_step(b, k, first, rows, h_rows);
-        h_rows = (const float *const *)b->w.y_rows + first;
-    }
-    keep_states(b, k);
-}
-
-/* ---- One block ------------------------------------------------------------------------------ */
+/* ---- States and padding ----------------------------------------------------------------------- */
 
 /* Copies one state between the caller's [layers * directions][batch][size] and the block's rows. */
-static void load_state(const block *b, float *into, const float *from, size_t index, size_t row,
+static void load_state(const worker *self, float *into, const float *from, size_t index, size_t row,
                        size_t size)
 {
+    const size_t at = (index * self->call->batch + self->order[row]) * size;
     if (from)
-        memcpy(into, from + (index * b->call->batch + b->order[row]) * size, size * sizeof(float));
+        memcpy(into, from + at, size * sizeof(float));
     else
         memset(into, 0, size * sizeof(float));
 }
 
-static void store_state(const block *b, float *into, const float *from, size_t index, size_t row,
-                        size_t size)
+static void store_state(const worker *self, float *into, const float *from, size_t index,
+                        size_t row, size_t size)
 {
     if (into)
-        memcpy(into + (index * b->call->batch + b->order[row]) * size, from, size * sizeof(float));
+        memcpy(into + (index * self->call->batch + self->order[row]) * size, from,
+               size * sizeof(float));
 }
 
-static void load_states(block *b)
+static void load_row(const worker *self, size_t row)
 {
-    const frnn_model *m = b->model;
-    for (int layer = 0; layer < m->config.num_layers; layer++)
-        for (int direction = 0; direction < m->directions; direction++)
-            for (size_t row = 0; row < b->rows; row++) {
-                const size_t index = (size_t)(layer * m->directions + direction);
-                load_state(b, state_h(b, layer, direction, row), b->call->h0, index, row,
-                           (size_t)m->output_size);
-                if (b->w.c) {
-                    float *c = state_c(b, layer, direction, row);
-                    memset(c, 0, m->padded_units * sizeof(float));
-                    load_state(b, c, b->call->c0, index, row, (size_t)m->config.hidden_size);
-                }
-            }
-}
-
-static void store_states(const block *b)
-{
-    const frnn_model *m = b->model;
-    for (int layer = 0; layer < m->config.num_layers; layer++)
-        for (int direction = 0; direction < m->directions; direction++)
-            for (size_t row = 0; row < b->rows; row++) {
-                const size_t index = (size_t)(layer * m->directions + direction);
-                store_state(b, b->call->hn, state_h(b, layer, direction, row), index, row,
-                            (size_t)m->output_size);
-                if (model_has_cell_state(m))
-                    store_state(b, b->call->cn, state_c(b, layer, direction, row), index, row,
-                                (size_t)m->config.hidden_size);
-            }
-}
-
-/* Zeroes y beyond each row's length. */
-static void clear_padding(const block *b)
-{
-    const frnn_call *call = b->call;
-    const size_t width = (size_t)(b->model->directions * b->model->output_size);
-    for (size_t row = 0; row < b->rows; row++) {
-        float *const y = call->y + (ptrdiff_t)b->order[row] * call->y_row;
-        for (size_t step = row_length(b, row); step < call->steps; step++)
-            memset(y + (ptrdiff_t)step * call->y_step, 0, width * sizeof(float));
+    const frnn_model *m = self->model;
+    for (int part = 0; part < m->config.num_layers * m->directions; part++) {
+        load_state(self, state_h(self, part, 0, row), self->call->h0, (size_t)part, row,
+                   (size_t)m->output_size);
+        if (self->w.c) {
+            float *c = state_c(self, part, row);
+            memset(c, 0, m->padded_units * sizeof(float));
+            load_state(self, c, self->call->c0, (size_t)part, row, (size_t)m->config.hidden_size);
+        }
     }
 }
 
-/* Where a layer reads (from_below) or writes; lower layers meet in the workspace, where the steps
- * from first_step on are kept. */
-static sequences layer_sequences(const block *b, int layer, size_t first_step, int from_below)
+static void store_row(const worker *self, size_t row)
 {
-    const frnn_call *call = b->call;
+    const frnn_model *m = self->model;
+    const size_t turns = chunks_of(self);
+    for (int part = 0; part < m->config.num_layers * m->directions; part++) {
+        store_state(self, self->call->hn, state_h(self, part, turns, row), (size_t)part, row,
+                    (size_t)m->output_size);
+        if (model_has_cell_state(m))
+            store_state(self, self->call->cn, state_c(self, part, row), (size_t)part, row,
+                        (size_t)m->config.hidden_size);
+    }
+}
+
+/* Zeroes y beyond the row's length. */
+static void clear_padding(const worker *self, size_t row)
+{
+    const frnn_call *call = self->call;
+    const size_t width = (size_t)(self->model->directions * self->model->output_size);
+    float *const y = call->y + (ptrdiff_t)self->order[row] * call->y_row;
+    for (size_t step = row_length(self, row); step < call->steps; step++)
+        memset(y + (ptrdiff_t)step * call->y_step, 0, width * sizeof(float));
+}
+
+/* The rows of the block are shared out over the group for this. */
+static void for_my_rows(const worker *self, void (*do_row)(const worker *, size_t row))
+{
+    const size_t workers = (size_t)(self->teams * self->units);
+    const size_t me = (size_t)(self->at.team * self->units + self->at.unit);
+    for (size_t row = me; row < self->rows; row += workers) do_row(self, row);
+}
+
+/* ---- Layers ----------------------------------------------------------------------------------- */
+
+/* Where a layer reads (from_below) or writes a chunk; lower layers meet in the workspace, where the
+ * steps from first_step on are kept. */
+static sequences layer_sequences(const worker *self, int layer, size_t begin, int from_below)
+{
+    const frnn_call *call = self->call;
+    const frnn_model *m = self->model;
     const int source = from_below ? layer - 1 : layer;
     if (source < 0)
         return (sequences){call->x, call->x_step, call->x_row, 0, 1};
-    if (source == b->model->config.num_layers - 1)
+    if (source == m->config.num_layers - 1)
         return (sequences){call->y, call->y_step, call->y_row, 0, 1};
-    const ptrdiff_t width = b->model->directions * b->model->output_size;
-    return (sequences){b->w.layer_y[source % 2], width * (ptrdiff_t)b->w.plan.block_rows, width,
-                       first_step, 0};
+    const ptrdiff_t width = m->directions * m->output_size;
+    const size_t slot = workspace_slot(self->plan, source, begin / self->plan->chunk_steps);
+    return (sequences){self->w.layer_y + slot * self->w.slot_floats,
+                       width * (ptrdiff_t)self->plan->block_rows, width,
+                       m->directions > 1 ? 0 : begin, 0};
 }
 
-static void run_layer(block *b, int layer, int direction, size_t begin, size_t first_step)
+static void run_layer(worker *self, int layer, int direction, size_t number)
 {
-    const size_t longest = row_length(b, 0), end = begin + b->w.plan.chunk_steps;
-    chunk k = {.layer = layer,
+    const size_t longest = row_length(self, 0), begin = number * self->plan->chunk_steps;
+    const size_t end = begin + self->plan->chunk_steps;
+    chunk k = {.part = layer * self->model->directions + direction,
                .direction = direction,
+               .number = number,
                .begin = begin,
                .end = end < longest ? end : longest,
-               .x = layer_sequences(b, layer, first_step, 1),
-               .y = layer_sequences(b, layer, first_step, 0)};
-    k.y.base += direction * b->model->output_size;
-    run_chunk(b, &k);
+               .x = layer_sequences(self, layer, begin, 1),
+               .y = layer_sequences(self, layer, begin, 0)};
+    k.y.base += direction * self->model->output_size;
+    frnn_run_chunk(self, &k);
 }
 
-/* One direction: all layers follow each other chunk by chunk. Two: a layer needs the whole
- * sequence of the one below. */
-static void run_layers(block *b)
+/* Layers follow each other chunk by chunk. With teams, each has neighbouring layers: a layer waits
+ * for its input, and for the layer above where that still reads what it is to write over. */
+static void run_one_direction(worker *self)
 {
-    const frnn_model *m = b->model;
-    const size_t longest = row_length(b, 0), steps = b->w.plan.chunk_steps;
-    if (m->directions == 1)
-        for (size_t begin = 0; begin < longest; begin += steps)
-            for (int layer = 0; layer < m->config.num_layers; layer++)
-                run_layer(b, layer, 0, begin, begin);
+    const int layers = self->model->config.num_layers, teamwork = self->teams > 1;
+    counter *const done = self->w.done;
+    for (unsigned number = 0; number < chunks_of(self); number++)
+        for (int layer = 0; layer < layers; layer++) {
+            if (layer * self->teams / layers != self->at.team)
+                continue;
+            if (teamwork && layer > 0)
+                wait_for_count(self, &done[layer - 1], number + 1);
+            if (teamwork && layer < layers - 1 && number >= 2)
+                wait_for_count(self, &done[layer + 1], number - 1);
+            run_layer(self, layer, 0, number);
+            if (self->at.unit == 0)
+                counter_add(&done[layer]);
+        }
+}
+
+/* A layer needs the whole sequence of both directions below it. */
+static void run_two_directions(worker *self)
+{
+    for (int layer = 0; layer < self->model->config.num_layers; layer++) {
+        for (int direction = 0; direction < 2; direction++)
+            for (size_t number = 0; number < chunks_of(self); number++)
+                if (direction % self->teams == self->at.team)
+                    run_layer(self, layer, direction, number);
+        if (self->teams > 1)
+            wait_for_group(self);
+    }
+}
+
+/* ---- Groups and blocks ------------------------------------------------------------------------ */
+
+static void run_block(worker *self)
+{
+    for_my_rows(self, load_row);
+    for (size_t row = 0; self->w.between && row < self->rows; row++)
+        self->w.between_rows[row] = self->w.between + row * self->model->padded_units;
+    if (self->at.team == 0 && self->at.unit == 0)
+        for (int layer = 0; layer < self->model->config.num_layers; layer++)
+            counter_reset(&self->w.done[layer]);
+    wait_for_group(self);
+    if (self->model->directions == 1)
+        run_one_direction(self);
     else
-        for (int layer = 0; layer < m->config.num_layers; layer++)
-            for (int direction = 0; direction < m->directions; direction++)
-                for (size_t begin = 0; begin < longest; begin += steps)
-                    run_layer(b, layer, direction, begin, 0);
+        run_two_directions(self);
+    if (self->teams > 1) /* a team has waited for its own workers */
+        wait_for_group(self);
+    for_my_rows(self, store_row);
+    if (self->call->lengths)
+        for_my_rows(self, clear_padding);
 }
 
-static void run_block(block *b)
+/* The rows of one group, or all rows where the worker is alone in it. */
+static void run_group(const job *j, seat at)
 {
-    load_states(b);
-    for (size_t row = 0; b->w.between && row < b->rows; row++)
-        b->w.between_rows[row] = b->w.between + row * b->model->padded_units;
-    run_layers(b);
-    store_states(b);
-    if (b->call->lengths)
-        clear_padding(b);
+    const int alone = j->width == 1;
+    arena placed = arena_over(j->memory);
+    worker self = {.model = j->model,
+                   .call = j->call,
+                   .plan = &j->plan,
+                   .at = at,
+                   .teams = alone ? 1 : plan_teams(&j->plan),
+                   .units = alone ? 1 : j->plan.unit_workers};
+    self.w = frnn_workspace_lay_out(j->model, &j->plan, j->call->steps, j->call->batch, at, &placed);
+    self.order = self.w.order;
+    for (int group = 0; group < at.group; group++)
+        self.order += plan_group_rows(&j->plan, j->call->batch, group);
+    size_t left = plan_group_rows(&j->plan, j->call->batch, at.group);
+    for (; left > 0; left -= self.rows, self.order += self.rows) {
+        self.rows = left < j->plan.block_rows ? left : j->plan.block_rows;
+        run_block(&self);
+    }
 }
 
-/* ---- The call ------------------------------------------------------------------------------- */
+static void run_worker(void *argument, int index)
+{
+    const job *j = argument;
+    const int units = j->plan.unit_workers, teams = plan_teams(&j->plan);
+    const unsigned saved = j->model->isa->denormals_off();
+    if (j->width > 1)
+        run_group(j, (seat){index / units / teams, index / units % teams, index % units});
+    else
+        for (int group = 0; group < j->plan.row_groups; group++) run_group(j, (seat){group, 0, 0});
+    j->model->isa->denormals_restore(saved);
+}
+
+/* ---- The call --------------------------------------------------------------------------------- */
 
 /* order = rows by falling length, equal ones as they came: a bottom-up merge sort. */
 static void sort_by_length(size_t *order, size_t *merged, const size_t *lengths, size_t batch)
 {
-    for (size_t i = 0; i < batch; i++) order[i] = i;
-    for (size_t run = 1; lengths && run < batch; run *= 2) {
+    for (size_t run = 1; run < batch; run *= 2) {
         for (size_t begin = 0; begin < batch; begin += 2 * run) {
             const size_t middle = begin + run < batch ? begin + run : batch;
             const size_t end = middle + run < batch ? middle + run : batch;
@@ -295,9 +223,30 @@ static void sort_by_length(size_t *order, size_t *merged, const size_t *lengths,
     }
 }
 
+/* Deals sorted rows to the groups in turn: each gets its share of long and short ones. */
+static void deal_rows(size_t *order, size_t *dealt, size_t batch, size_t groups)
+{
+    size_t count = 0;
+    for (size_t group = 0; group < groups; group++)
+        for (size_t row = group; row < batch; row += groups) dealt[count++] = order[row];
+    memcpy(order, dealt, batch * sizeof *order);
+}
+
+static void order_rows(const job *j, const workspace *w)
+{
+    const size_t batch = j->call->batch, groups = (size_t)j->plan.row_groups;
+    for (size_t i = 0; i < batch; i++) w->order[i] = i;
+    if (!j->call->lengths)
+        return;
+    sort_by_length(w->order, w->scratch, j->call->lengths, batch);
+    if (groups > 1)
+        deal_rows(w->order, w->scratch, batch, groups);
+}
+
 static frnn_status check_call(const frnn_model *model, const frnn_call *call)
 {
-    if (!model || !call || call->steps == 0 || (call->batch > 0 && (!call->x || !call->y)))
+    if (!model || !call || call->steps == 0 || (call->batch > 0 && (!call->x || !call->y)) ||
+        (call->executor && !call->executor->run))
         return FRNN_BAD_ARGUMENT;
     for (size_t i = 0; call->lengths && i < call->batch; i++)
         if (call->lengths[i] > call->steps)
@@ -305,40 +254,58 @@ static frnn_status check_call(const frnn_model *model, const frnn_call *call)
     return FRNN_OK;
 }
 
-frnn_status frnn_workspace_size(const frnn_model *model, size_t steps, size_t batch, size_t *bytes)
+static frnn_status workspace_bytes(const frnn_model *model, const frnn_plan *plan, size_t steps,
+                                   size_t batch, size_t *bytes)
 {
-    if (!model || !bytes || steps == 0)
-        return FRNN_BAD_ARGUMENT;
     arena count = {NULL, 0, 0};
-    frnn_workspace_lay_out(model, steps, batch, &count);
+    frnn_workspace_lay_out(model, plan, steps, batch, (seat){0, 0, 0}, &count);
     if (count.overflow)
         return FRNN_TOO_LARGE;
     *bytes = arena_footprint(&count);
     return FRNN_OK;
 }
 
+frnn_status frnn_workspace_size(const frnn_model *model, size_t steps, size_t batch,
+                                const frnn_plan *plan, size_t *bytes)
+{
+    if (!model || !bytes || steps == 0)
+        return FRNN_BAD_ARGUMENT;
+    frnn_plan used;
+    const frnn_status status = frnn_plan_of(model, steps, batch, plan, &used);
+    return status == FRNN_OK ? workspace_bytes(model, &used, steps, batch, bytes) : status;
+}
+
+/* Runs a checked job on the plan's workers, or alone when they are not at hand. */
+static void run_job(job *j)
+{
+    const frnn_executor *executor = j->call->executor;
+    j->width = plan_width(&j->plan);
+    if (j->width == 1 || !executor ||
+        !executor->run(executor->context, j->width, j->plan.wake, run_worker, j)) {
+        j->width = 1;
+        run_worker(j, 0);
+    }
+}
+
 frnn_status frnn_forward(const frnn_model *model, const frnn_call *call, void *workspace_memory,
                          size_t bytes)
 {
     size_t needed = 0;
+    job j = {.model = model, .call = call, .memory = workspace_memory};
     frnn_status status = check_call(model, call);
     if (status == FRNN_OK)
-        status = frnn_workspace_size(model, call->steps, call->batch, &needed);
+        status = frnn_plan_of(model, call->steps, call->batch, call->plan, &j.plan);
+    if (status == FRNN_OK)
+        status = workspace_bytes(model, &j.plan, call->steps, call->batch, &needed);
     if (status != FRNN_OK)
         return status;
     if (!workspace_memory || bytes < needed)
         return FRNN_SMALL_MEMORY;
     arena placed = arena_over(workspace_memory);
-    block b = {.model = model, .call = call};
-    b.w = frnn_workspace_lay_out(model, call->steps, call->batch, &placed);
-    sort_by_length(b.w.order, b.w.merged, call->lengths, call->batch);
-    const unsigned saved = model->isa->denormals_off();
-    for (size_t row = 0; row < call->batch; row += b.rows) {
-        const size_t left = call->batch - row;
-        b.order = b.w.order + row;
-        b.rows = left < b.w.plan.block_rows ? left : b.w.plan.block_rows;
-        run_block(&b);
-    }
-    model->isa->denormals_restore(saved);
+    const workspace w = frnn_workspace_lay_out(model, &j.plan, call->steps, call->batch,
+                                               (seat){0, 0, 0}, &placed);
+    memset(w.counters, 0, w.counters_bytes);
+    order_rows(&j, &w);
+    run_job(&j);
     return FRNN_OK;
 }

@@ -5,12 +5,25 @@
 
 #include "model.h"
 
-/* Batch rows are independent and run in blocks, each through the whole sequence; the input
- * projection runs ahead of the recurrence by a chunk of steps. */
-typedef struct {
-    size_t block_rows, chunk_steps;
-} frnn_plan;
+/* The caller's plan, checked, or the one for a single thread. */
+frnn_status frnn_plan_of(const frnn_model *model, size_t steps, size_t batch,
+                         const frnn_plan *given, frnn_plan *plan);
 
-frnn_plan frnn_plan_make(const frnn_model *model, size_t steps, size_t batch);
+static inline int plan_teams(const frnn_plan *plan)
+{
+    return plan->direction_teams * plan->layer_teams;
+}
+
+static inline int plan_width(const frnn_plan *plan)
+{
+    return plan->row_groups * plan_teams(plan) * plan->unit_workers;
+}
+
+/* Rows of the batch that fall to a group: the first ones get one more where it does not divide. */
+static inline size_t plan_group_rows(const frnn_plan *plan, size_t batch, int group)
+{
+    const size_t groups = (size_t)plan->row_groups;
+    return batch / groups + ((size_t)group < batch % groups);
+}
 
 #endif

@@ -2,36 +2,90 @@
 /* The workspace: one walk that both sizes it and places it. */
 #include "workspace.h"
 
-workspace frnn_workspace_lay_out(const frnn_model *model, size_t steps, size_t batch, arena *memory)
-{
-    workspace w = {.plan = frnn_plan_make(model, steps, batch)};
-    const size_t block = w.plan.block_rows, chunk = w.plan.chunk_steps;
-    const size_t rows = checked_product(block, chunk);
-    const size_t layers = (size_t)model->config.num_layers * (size_t)model->directions;
-    const size_t states = checked_product(layers, block), output = (size_t)model->output_size;
+/* Sizes that the parts share. */
+typedef struct {
+    const frnn_model *model;
+    const frnn_plan *plan;
+    size_t steps, block, chunk, rows; /* rows: of a chunk */
+    size_t layers, parts;             /* parts: layers times directions */
+} sizes;
 
-    w.order = arena_take(memory, batch, sizeof *w.order);
-    w.merged = arena_take(memory, batch, sizeof *w.merged);
-    w.x_rows = arena_take(memory, rows, sizeof *w.x_rows);
-    w.y_rows = arena_take(memory, rows, sizeof *w.y_rows);
-    w.first_row = arena_take(memory, chunk + 1, sizeof *w.first_row);
-    w.h = arena_take(memory, checked_product(states, output), sizeof *w.h);
-    w.h_rows = arena_take(memory, block, sizeof *w.h_rows);
-    for (int i = 0; i < model->stages; i++) {
-        const size_t floats = model_pre_floats(model, &model->layers->stage[i]);
-        w.pre[i] = arena_take(memory, checked_product(rows, floats), sizeof *w.pre[i]);
-    }
+static void lay_out_group(workspace *w, const sizes *s, arena *memory)
+{
+    const frnn_model *model = s->model;
+    const size_t states = checked_product(s->parts, s->block);
+    const size_t output = (size_t)model->output_size;
+    w->h = arena_take(memory, checked_product(states, output), 2 * sizeof *w->h);
     if (model_has_cell_state(model) || model->stages > 1)
-        w.c = arena_take(memory, checked_product(states, model->padded_units), sizeof *w.c);
-    if (model->stages > 1) {
-        const size_t floats = checked_product(block, model->padded_units);
-        w.between = arena_take(memory, floats, sizeof *w.between);
-        w.between_rows = arena_take(memory, block, sizeof *w.between_rows);
+        w->c = arena_take(memory, checked_product(states, model->padded_units), sizeof *w->c);
+    const size_t lower = s->layers - 1;
+    const size_t slots = s->plan->layer_teams > 1 ? 2 * lower : lower < 2 ? lower : 2;
+    const size_t span = model->directions > 1 ? s->steps : s->chunk;
+    w->slot_floats = checked_product(checked_product(span, s->block),
+                                     (size_t)model->directions * output);
+    w->layer_y = arena_take(memory, checked_product(slots, w->slot_floats), sizeof *w->layer_y);
+}
+
+static void lay_out_team(workspace *w, const sizes *s, arena *memory)
+{
+    for (int i = 0; i < s->model->stages; i++) {
+        const size_t floats = model_pre_floats(s->model, &s->model->layers->stage[i]);
+        w->pre[i] = arena_take(memory, checked_product(s->rows, floats), sizeof *w->pre[i]);
     }
-    const size_t span = model->directions > 1 ? steps : chunk;
-    const size_t below = checked_product(checked_product(span, block),
-                                         (size_t)model->directions * output);
-    for (int i = 0; i < 2 && i < model->config.num_layers - 1; i++)
-        w.layer_y[i] = arena_take(memory, below, sizeof *w.layer_y[i]);
-    return w;
+    if (s->model->stages > 1)
+        w->between = arena_take(memory, checked_product(s->block, s->model->padded_units),
+                                sizeof *w->between);
+}
+
+static void lay_out_worker(workspace *w, const sizes *s, arena *memory)
+{
+    w->x_rows = arena_take(memory, s->rows, sizeof *w->x_rows);
+    w->y_rows = arena_take(memory, s->rows, sizeof *w->y_rows);
+    w->first_row = arena_take(memory, s->chunk + 1, sizeof *w->first_row);
+    w->h_rows = arena_take(memory, s->block, sizeof *w->h_rows);
+    if (s->model->stages > 1)
+        w->between_rows = arena_take(memory, s->block, sizeof *w->between_rows);
+}
+
+static void lay_out_counters(workspace *w, const sizes *s, seat at, arena *memory)
+{
+    const size_t units = (size_t)s->plan->unit_workers;
+    const size_t workers = (size_t)plan_teams(s->plan) * units, each = 2 * workers + s->layers;
+    const size_t count = checked_product((size_t)s->plan->row_groups, each);
+    w->counters = arena_take(memory, count, sizeof *w->counters);
+    w->counters_bytes = count * sizeof *w->counters;
+    if (w->counters) {
+        w->group_workers = w->counters + (size_t)at.group * each;
+        w->team_workers = w->group_workers + workers + (size_t)at.team * units;
+        w->done = w->group_workers + 2 * workers;
+    }
+}
+
+workspace frnn_workspace_lay_out(const frnn_model *model, const frnn_plan *plan, size_t steps,
+                                 size_t batch, seat at, arena *memory)
+{
+    const sizes s = {
+        .model = model,
+        .plan = plan,
+        .steps = steps,
+        .block = plan->block_rows,
+        .chunk = plan->chunk_steps,
+        .rows = checked_product(plan->block_rows, plan->chunk_steps),
+        .layers = (size_t)model->config.num_layers,
+        .parts = (size_t)model->config.num_layers * (size_t)model->directions,
+    };
+    workspace mine = {0}, others;
+    mine.order = arena_take(memory, batch, sizeof *mine.order);
+    mine.scratch = arena_take(memory, batch, sizeof *mine.scratch);
+    lay_out_counters(&mine, &s, at, memory);
+    for (int group = 0; group < plan->row_groups; group++) {
+        lay_out_group(group == at.group ? &mine : &others, &s, memory);
+        for (int team = 0; team < plan_teams(plan); team++) {
+            const int my_team = group == at.group && team == at.team;
+            lay_out_team(my_team ? &mine : &others, &s, memory);
+            for (int unit = 0; unit < plan->unit_workers; unit++)
+                lay_out_worker(my_team && unit == at.unit ? &mine : &others, &s, memory);
+        }
+    }
+    return mine;
 }

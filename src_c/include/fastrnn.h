@@ -91,6 +91,46 @@ frnn_status frnn_model_init(frnn_model **model, const frnn_config *config, const
 frnn_status frnn_model_set_weights(frnn_model *model, int layer, int direction,
                                    const frnn_weights *weights);
 
+/* ---- Threads and the plan -------------------------------------------------------------------- */
+
+/* What a worker of a pass does. */
+typedef void frnn_task(void *argument, int worker);
+
+/* Workers that run one task at once. The core starts no threads: a pass gets them from here. */
+typedef struct {
+    void *context;
+    /* Calls task(argument, w) for every worker w < width at the same time, worker 0 on the calling
+     * thread, and returns 1 when all have ended. Returns 0, having called nothing, when the workers
+     * are not at hand: busy with another pass, asleep while wake is 0, or impossible to start. */
+    int (*run)(void *context, int width, int wake, frnn_task *task, void *argument);
+    void (*yield)(void *context); /* called now and then by a worker that waits for another */
+} frnn_executor;
+
+/* What a plan is made for; 0 where a size is not known. */
+typedef struct {
+    int width; /* threads that a pass may use */
+    size_t l2_bytes, l3_bytes; /* L2 of one core, L3 that all cores share */
+} frnn_machine;
+
+typedef enum { FRNN_BOUND_FMA, FRNN_BOUND_L2, FRNN_BOUND_L3, FRNN_BOUND_MEMORY } frnn_bound;
+
+/* How a pass is cut. Results have the same bits under every plan. Rows of the batch are dealt to
+ * row_groups; inside a group, directions or layers to teams; the hidden units of a layer to the
+ * workers of a team. The product of the four is the width. */
+typedef struct {
+    int row_groups, direction_teams, layer_teams, unit_workers;
+    size_t block_rows;  /* rows that go through all steps together */
+    size_t chunk_steps; /* steps that the input projection runs ahead */
+    int wake;           /* whether the pass is long enough to wake sleeping workers */
+    double cycles;      /* predicted, of a core */
+    double fma_cycles;  /* of these, what the products alone would take of every worker's FMA units */
+    frnn_bound bound;   /* what most of the time of the products goes to */
+} frnn_plan;
+
+/* The best plan for passes of a size. machine: NULL for one thread and usual caches. */
+frnn_status frnn_plan_make(const frnn_model *model, const frnn_machine *machine, size_t steps,
+                           size_t batch, frnn_plan *plan);
+
 /* ---- Running -------------------------------------------------------------------------------- */
 
 /* One pass over a batch of sequences. Strides count floats; the last axis of x and y is contiguous.
@@ -106,10 +146,13 @@ typedef struct {
     const size_t *lengths;            /* [batch], each <= steps, any order; NULL: all are steps */
     const float *h0, *c0;
     float *hn, *cn;
+    const frnn_plan *plan;            /* NULL: one thread */
+    const frnn_executor *executor;    /* NULL, or not at hand: the calling thread does it all */
 } frnn_call;
 
-/* Bytes of workspace for a pass of this size. */
-frnn_status frnn_workspace_size(const frnn_model *model, size_t steps, size_t batch, size_t *bytes);
+/* Bytes of workspace for a pass of this size. plan: as in frnn_call. */
+frnn_status frnn_workspace_size(const frnn_model *model, size_t steps, size_t batch,
+                                const frnn_plan *plan, size_t *bytes);
 /* Runs the layers. Beyond a row's length y is 0; hn and cn are each row's own last states.
  * workspace: any alignment, contents do not matter before and are undefined after. */
 frnn_status frnn_forward(const frnn_model *model, const frnn_call *call, void *workspace,

@@ -78,6 +78,7 @@ struct frnn_isa {
     void (*probe_read)(const float *values, size_t count, float *result);
     unsigned (*denormals_off)(void);
     void (*denormals_restore)(unsigned saved);
+    void (*pause)(void); /* between two looks at what another thread is to change */
     frnn_stage stages[FRNN_DTYPE_COUNT][FRNN_STAGE_COUNT];
 };
 

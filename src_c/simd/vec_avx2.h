@@ -9,7 +9,7 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-#include "denormals.h"
+#include "thread.h"
 
 enum { LANES = 8, ACCUMULATORS = 12 };
 typedef __m256 vec;

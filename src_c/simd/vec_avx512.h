@@ -9,7 +9,7 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-#include "denormals.h"
+#include "thread.h"
 
 enum { LANES = 16, ACCUMULATORS = 24 };
 typedef __m512 vec;

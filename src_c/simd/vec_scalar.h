@@ -16,7 +16,7 @@
 #define ALWAYS_INLINE static inline
 #endif
 
-#include "denormals.h"
+#include "thread.h"
 
 enum { LANES = 1, ACCUMULATORS = 12 };
 typedef float vec;

@@ -52,7 +52,7 @@ static void pass_make(pass *p, const frnn_isa *isa, const frnn_config *config, u
     p->y = floats(STEPS * BATCH * p->directions * p->outputs);
     p->h = floats(PARTS * BATCH * p->outputs);
     p->c = floats(PARTS * BATCH * p->hidden);
-    CHECK(frnn_workspace_size(p->net.model, STEPS, BATCH, &p->bytes) == FRNN_OK);
+    CHECK(frnn_workspace_size(p->net.model, STEPS, BATCH, NULL, &p->bytes) == FRNN_OK);
     p->workspace = malloc(p->bytes);
 }
 

@@ -162,19 +162,47 @@ static void check_workspace(const frnn_isa *isa, fence *memory)
 {
     const frnn_model *model = make_model(isa, memory);
     size_t bytes = 42;
-    CHECK(frnn_workspace_size(NULL, 1, 1, &bytes) == FRNN_BAD_ARGUMENT);
-    CHECK(frnn_workspace_size(model, 1, 1, NULL) == FRNN_BAD_ARGUMENT);
-    CHECK(frnn_workspace_size(model, 0, 1, &bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_workspace_size(NULL, 1, 1, NULL, &bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_workspace_size(model, 1, 1, NULL, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_workspace_size(model, 0, 1, NULL, &bytes) == FRNN_BAD_ARGUMENT);
     static const size_t sizes[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 16, SIZE_MAX / 16 + 1};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         snprintf(check_case, sizeof check_case, "%s workspace of %zu", frnn_isa_name(isa),
                  sizes[i]);
-        CHECK(frnn_workspace_size(model, 1, sizes[i], &bytes) == FRNN_TOO_LARGE);
-        CHECK(frnn_workspace_size(model, sizes[i], 1, &bytes) == FRNN_TOO_LARGE);
-        CHECK(frnn_workspace_size(model, sizes[i], sizes[i], &bytes) == FRNN_TOO_LARGE);
+        CHECK(frnn_workspace_size(model, 1, sizes[i], NULL, &bytes) == FRNN_TOO_LARGE);
+        CHECK(frnn_workspace_size(model, sizes[i], 1, NULL, &bytes) == FRNN_TOO_LARGE);
+        CHECK(frnn_workspace_size(model, sizes[i], sizes[i], NULL, &bytes) == FRNN_TOO_LARGE);
     }
     CHECK(bytes == 42);
-    CHECK(frnn_workspace_size(model, 1, 0, &bytes) == FRNN_OK && bytes != 42);
+    CHECK(frnn_workspace_size(model, 1, 0, NULL, &bytes) == FRNN_OK && bytes != 42);
+}
+
+/* A plan of the caller's is checked like any argument; make_model's has two directions. */
+static void check_plans(const frnn_isa *isa, fence *memory)
+{
+    const frnn_model *model = make_model(isa, memory);
+    const frnn_machine two = {.width = 2};
+    frnn_plan plan = {.row_groups = 42};
+    CHECK(frnn_plan_make(NULL, &two, 1, 1, &plan) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_plan_make(model, &two, 0, 1, &plan) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_plan_make(model, &two, 1, 1, NULL) == FRNN_BAD_ARGUMENT && plan.row_groups == 42);
+    CHECK(frnn_plan_make(model, &(frnn_machine){.width = -1}, 3, 2, &plan) == FRNN_OK);
+    CHECK(plan.row_groups * plan.direction_teams * plan.layer_teams * plan.unit_workers == 1);
+    const size_t sizes[] = {0, 1, SIZE_MAX / 2, SIZE_MAX};
+    for (int i = 0; i < 16; i++)
+        if (sizes[i / 4] > 0)
+            CHECK(frnn_plan_make(model, &two, sizes[i / 4], sizes[i % 4], &plan) == FRNN_OK &&
+                  plan.block_rows > 0 && plan.chunk_steps > 0);
+    CHECK(frnn_plan_make(model, NULL, 3, 2, &plan) == FRNN_OK);
+    frnn_plan bad[] = {plan, plan, plan, plan, plan, plan, plan, plan, plan, plan};
+    size_t bytes = 42;
+    bad[0].row_groups = 0, bad[1].unit_workers = -1, bad[2].direction_teams = 3;
+    bad[3].layer_teams = 3, bad[4].layer_teams = 2, bad[5].block_rows = 0, bad[6].chunk_steps = 0;
+    bad[7].block_rows = SIZE_MAX / 2, bad[8].row_groups = bad[8].unit_workers = 4096;
+    bad[9].row_groups = INT_MAX;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        CHECK(frnn_workspace_size(model, 3, 2, &bad[i], &bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(bytes == 42);
 }
 
 /* A pass that fails leaves y and the states as they were. */
@@ -187,13 +215,16 @@ static void check_forward(const frnn_isa *isa, fence *memory, fence *out, fence 
     float *const y = fence_take(out, (Y + H + C) * sizeof(float), 0, 0);
     const frnn_call good = {.steps = STEPS, .batch = BATCH, .x = x, .x_step = 6, .x_row = 3, .y = y,
                             .y_step = BATCH * 4, .y_row = 4, .hn = y + Y, .cn = y + Y + H};
-    frnn_call bad[4] = {good, good, good, good};
+    const frnn_executor nobody = {0};
+    const frnn_plan no_plan = {0};
+    frnn_call bad[6] = {good, good, good, good, good, good};
     size_t bytes = 0;
     bad[0].x = NULL, bad[1].y = NULL, bad[2].steps = 0, bad[3].lengths = too_long;
-    CHECK(frnn_workspace_size(model, STEPS, BATCH, &bytes) == FRNN_OK);
+    bad[4].executor = &nobody, bad[5].plan = &no_plan;
+    CHECK(frnn_workspace_size(model, STEPS, BATCH, NULL, &bytes) == FRNN_OK);
     void *const at = fence_take(workspace, bytes, 0, 0);
     snprintf(check_case, sizeof check_case, "%s forward", frnn_isa_name(isa));
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 6; i++)
         CHECK(frnn_forward(model, &bad[i], at, bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_forward(NULL, &good, at, bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_forward(model, NULL, at, bytes) == FRNN_BAD_ARGUMENT);
@@ -229,6 +260,7 @@ int main(int argc, char **argv)
         check_init(isa, &memory);
         check_weights(isa, &memory);
         check_workspace(isa, &memory);
+        check_plans(isa, &memory);
         check_forward(isa, &memory, &out, &workspace);
     }
     return check_summary("test_errors");

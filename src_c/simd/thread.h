@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* This thread's floating-point mode inside a pass, for every vec_*.h of a machine. */
-#ifndef FRNN_SIMD_DENORMALS_H
-#define FRNN_SIMD_DENORMALS_H
+/* This thread inside a pass, for every vec_*.h of a machine: floating-point mode, waiting. */
+#ifndef FRNN_SIMD_THREAD_H
+#define FRNN_SIMD_THREAD_H
 
 /* Makes denormals zero, rounding to nearest and exceptions silent, whatever the caller's mode;
  * returns what vec_denormals_restore takes to undo it. */
@@ -13,9 +13,11 @@ ALWAYS_INLINE unsigned vec_denormals_off(void)
     return saved;
 }
 ALWAYS_INLINE void vec_denormals_restore(unsigned saved) { __builtin_ia32_ldmxcsr(saved); }
+ALWAYS_INLINE void vec_pause(void) { __builtin_ia32_pause(); }
 #else
 ALWAYS_INLINE unsigned vec_denormals_off(void) { return 0; }
 ALWAYS_INLINE void vec_denormals_restore(unsigned saved) { (void)saved; }
+ALWAYS_INLINE void vec_pause(void) {}
 #endif
 
 #endif

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""Questions about buffers that _core.pyx asks before it hands their memory to C."""
+
+cdef inline bint has_shape(const Py_buffer *view, Py_ssize_t a, Py_ssize_t b,
+                           Py_ssize_t c) noexcept:
+    """Whether a view is [a][b][c], or not there."""
+    return view.buf is NULL or (view.ndim == 3 and view.shape[0] == a and view.shape[1] == b
+                                and view.shape[2] == c)
+
+
+cdef inline bint fits(const Py_buffer *views, Py_ssize_t inputs, Py_ssize_t hidden,
+                      Py_ssize_t outputs, Py_ssize_t directions, Py_ssize_t states) noexcept:
+    """The last guard of memory: x y h0 c0 hn cn lengths as large as the packed model takes them."""
+    cdef Py_ssize_t steps = views[0].shape[0], batch = views[0].shape[1]
+    return (has_shape(&views[0], steps, batch, inputs)
+            and has_shape(&views[1], steps, batch, outputs * directions)
+            and has_shape(&views[2], states, batch, outputs)
+            and has_shape(&views[3], states, batch, hidden)
+            and has_shape(&views[4], states, batch, outputs)
+            and has_shape(&views[5], states, batch, hidden)
+            and (views[6].buf is NULL or views[6].shape[0] == batch))
+
+
+cdef inline bint rows_in_place(const Py_buffer *x) noexcept:
+    """Whether the rows of x, its last axis, are aligned floats side by side."""
+    cdef int last = x.ndim - 1
+    for i in range(last):
+        if x.strides[i] % 4:
+            return False
+    return <size_t> x.buf % 4 == 0 and (x.shape[last] == 1 or x.strides[last] == 4)
+
+
+cdef inline bint overlap(const Py_buffer *x, const Py_buffer *y) noexcept:
+    """Whether a step would read rows of x after it wrote them as y."""
+    cdef Py_ssize_t rows = x.shape[0] - 1
+    cdef Py_ssize_t x_first = <Py_ssize_t> x.buf, y_first = <Py_ssize_t> y.buf
+    cdef Py_ssize_t x_last = x_first + rows * x.strides[0]
+    cdef Py_ssize_t y_last = y_first + rows * y.strides[0]
+    if x_first == y_first and x_last == y_last and y.shape[1] <= x.shape[1]:
+        return False
+    return (min(x_first, x_last) < max(y_first, y_last) + 4 * y.shape[1]
+            and min(y_first, y_last) < max(x_first, x_last) + 4 * x.shape[1])

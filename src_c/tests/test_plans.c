@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* The same bits under every plan: any split of rows, directions, layers and units over threads, any
+ * block and chunk, with the workers there or not; and the plans that the library makes. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../kernels/table.h"
+#include "check.h"
+#include "crew.h"
+#include "fence.h"
+#include "network.h"
+#include "oracle.h"
+
+enum { BATCH = 7, STEPS = 9, INPUTS = 5, PARTS = 6, MOST_WIDTH = 12 };
+
+/* A model, its inputs, and what one thread makes of them. */
+typedef struct {
+    network net;
+    fence memory;
+    size_t outputs, width, lengths[BATCH];
+    int ragged;
+    float *x, *states, *wanted, *found; /* wanted, found: y, then hn, then cn */
+    size_t results;
+} setting;
+
+static float *floats(size_t count)
+{
+    float *values = calloc(count, sizeof *values);
+    if (!values)
+        abort();
+    return values;
+}
+
+static void run(setting *s, const frnn_plan *plan, const frnn_executor *executor, float *into)
+{
+    const size_t y = STEPS * BATCH * s->width, hidden = (size_t)s->net.config.hidden_size;
+    const frnn_call call = {.steps = STEPS, .batch = BATCH, .x = s->x, .x_step = BATCH * INPUTS,
+                            .x_row = INPUTS, .y = into, .y_step = (ptrdiff_t)(BATCH * s->width),
+                            .y_row = (ptrdiff_t)s->width,
+                            .lengths = s->ragged ? s->lengths : NULL,
+                            .h0 = s->states, .c0 = s->states + PARTS * BATCH * hidden,
+                            .hn = into + y, .cn = into + y + PARTS * BATCH * s->outputs,
+                            .plan = plan, .executor = executor};
+    size_t bytes = 0;
+    CHECK(frnn_workspace_size(s->net.model, STEPS, BATCH, plan, &bytes) == FRNN_OK);
+    void *const workspace = fence_take(&s->memory, bytes, 0, 0);
+    CHECK(frnn_forward(s->net.model, &call, workspace, bytes) == FRNN_OK);
+}
+
+static void check_plan(setting *s, const frnn_plan *plan)
+{
+    for (int absent = 0; absent < 2; absent++) {
+        memset(s->found, 0xff, s->results * sizeof *s->found);
+        run(s, plan, absent ? &crew_absent : &crew_executor, s->found);
+        if (!CHECK(memcmp(s->found, s->wanted, s->results * sizeof *s->found) == 0))
+            printf("plan: rows %d directions %d layers %d units %d block %zu chunk %zu absent %d\n",
+                   plan->row_groups, plan->direction_teams, plan->layer_teams, plan->unit_workers,
+                   plan->block_rows, plan->chunk_steps, absent);
+    }
+}
+
+/* All splits up to a width, each with one of the blocks and chunks. */
+static void check_splits(setting *s)
+{
+    const int directions = 1 + s->net.config.bidirectional;
+    const int most_layers = directions > 1 ? 1 : s->net.config.num_layers;
+    const size_t blocks[] = {1, 2, 3, BATCH}, chunks[] = {1, 2, 4, STEPS};
+    unsigned turn = 0;
+    for (int rows = 1; rows <= 8; rows += 1 + rows / 3)
+        for (int teams = 1; teams <= directions; teams++)
+            for (int layers = 1; layers <= most_layers; layers++)
+                for (int units = 1; units <= 4 && rows * teams * layers * units <= MOST_WIDTH;
+                     units++, turn++)
+                    check_plan(s, &(frnn_plan){.row_groups = rows, .direction_teams = teams,
+                                               .layer_teams = layers, .unit_workers = units,
+                                               .block_rows = blocks[turn % 4],
+                                               .chunk_steps = chunks[turn / 4 % 4]});
+}
+
+static void check_made(setting *s)
+{
+    for (int width = 1; width <= MOST_WIDTH; width += 1 + width / 4) {
+        frnn_plan plan;
+        const frnn_machine machine = {.width = width};
+        CHECK(frnn_plan_make(s->net.model, &machine, STEPS, BATCH, &plan) == FRNN_OK);
+        CHECK(plan.row_groups * plan.direction_teams * plan.layer_teams * plan.unit_workers <=
+              width);
+        check_plan(s, &plan);
+    }
+}
+
+static void check_config(const frnn_isa *isa, const frnn_config *config, int ragged)
+{
+    static setting s;
+    uint64_t seed = 11;
+    network_name_case(isa, config, BATCH, STEPS);
+    network_build(&s.net, isa, config, 1, 0, &seed);
+    s.ragged = ragged;
+    s.outputs = (size_t)oracle_output_size(config);
+    s.width = (size_t)(1 + config->bidirectional) * s.outputs;
+    const size_t states = PARTS * BATCH * (size_t)config->hidden_size;
+    s.results = STEPS * BATCH * s.width + 2 * states;
+    s.x = floats(STEPS * BATCH * INPUTS), s.states = floats(2 * states);
+    s.wanted = floats(s.results), s.found = floats(s.results);
+    random_fill(&seed, s.x, STEPS * BATCH * INPUTS, 1.0f);
+    random_fill(&seed, s.states, 2 * states, 1.0f);
+    for (size_t i = 0; i < BATCH; i++) s.lengths[i] = random_below(&seed, STEPS + 1);
+    memset(s.wanted, 0xff, s.results * sizeof *s.wanted);
+    run(&s, NULL, NULL, s.wanted);
+    check_splits(&s);
+    check_made(&s);
+    free(s.x), free(s.states), free(s.wanted), free(s.found);
+}
+
+int main(int argc, char **argv)
+{
+    const check_options options = check_parse(argc, argv);
+    unsigned number = 0;
+    for (int i = 0; check_isa_at(&options, i); i++) {
+        const frnn_isa *isa = check_isa_at(&options, i);
+        for (int cell = FRNN_RNN_TANH; cell <= FRNN_LSTM; cell++)
+            for (int variant = 0; variant < 8; variant++) {
+                const int projected = variant & 1, ragged = variant >> 1 & 1;
+                const frnn_config config = {.cell = (frnn_cell)cell,
+                                            .input_size = INPUTS,
+                                            .hidden_size = 2 * isa->lanes + 3,
+                                            .num_layers = 3,
+                                            .bidirectional = variant >> 2,
+                                            .proj_size = projected ? isa->lanes + 1 : 0};
+                if ((projected && cell != FRNN_LSTM) || number++ % options.stride != 0)
+                    continue;
+                check_config(isa, &config, ragged);
+            }
+    }
+    return check_summary("test_plans");
+}
