@@ -3,8 +3,10 @@
 
 Everything else in this repository is a faster way to get these numbers. Letters are those of the
 papers: x input, h hidden state, c cell state; W input weights, U recurrent weights, b and d their
-biases, P projection; i f g o the gates of the LSTM, r z n those of the GRU. Each gate has `hidden`
-rows in W, U, b and d; a cell's gates are stacked there in PyTorch's order, which is the order here.
+biases, P projection; i f g o the gates of the LSTM, r z n those of the GRU, and a_i, a_f ... what
+goes into their nonlinearities. Each gate has `hidden` rows in W, U, b and d; a cell's gates are
+stacked there in PyTorch's order, which is the order here. A d in front of a name, as in da_i,
+makes it the gradient of a loss with respect to that quantity (Werbos 1990).
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-Cell = Callable[..., tuple[Array, ...]]
+State = tuple[Array, ...]  # (h,), or (h, c) for the LSTM
 
 
 class Weights(NamedTuple):
-    """The weights of one direction of one layer."""
+    """The weights of one direction of one layer, or their gradients."""
 
     W: Array  # [gates * hidden][inputs]
     U: Array  # [gates * hidden][hidden, or projection]
@@ -30,7 +32,14 @@ class Weights(NamedTuple):
     P: Array | None = None  # [projection][hidden]
 
 
-# --- One step of each cell: x [batch][inputs] and the state before it -> the state after it ---
+NAMES = {"W": "weight_ih", "U": "weight_hh", "b": "bias_ih", "d": "bias_hh", "P": "weight_hr"}
+
+CellBackward = Callable[..., tuple[Array, State, Weights]]
+Cell = Callable[..., tuple[State, CellBackward]]
+
+
+# --- One step of each cell: x [batch][inputs] and the state before it -> the state after it, h' and
+# --- c' in the formulas, and the way back: from dh' and dc' to the gradients of what was given
 
 
 def sigmoid(a: Array) -> Array:
@@ -44,18 +53,38 @@ def relu(a: Array) -> Array:
     return np.maximum(a, 0.0)
 
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": np.tanh, "relu": relu}
+# Each with its derivative, given the result; that of relu is 0 at 0.
+ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "tanh": (np.tanh, lambda h: 1.0 - h * h),
+    "relu": (relu, lambda h: np.where(h <= 0.0, 0.0, 1.0)),
+}
 
 
-def rnn_cell(x: Array, h: Array, w: Weights, nonlinearity: str = "tanh") -> tuple[Array]:
+def linear_backward(da: Array, x: Array, w: Array) -> tuple[Array, Array, Array]:
+    """Return the gradients of x, of the weights w and of the bias b of a = w x + b."""
+    return da @ w, da.T @ x, da.sum(axis=0)
+
+
+def rnn_cell(
+    x: Array, h: Array, w: Weights, nonlinearity: str = "tanh"
+) -> tuple[State, CellBackward]:
     """Elman 1990, "Finding structure in time"; with relu: Le, Jaitly and Hinton 2015 (1504.00941).
 
     h' = tanh(W x + b + U h + d)
     """
-    return (ACTIVATIONS[nonlinearity](x @ w.W.T + w.b + h @ w.U.T + w.d),)
+    activation, derivative = ACTIVATIONS[nonlinearity]
+    h_after = activation(x @ w.W.T + w.b + h @ w.U.T + w.d)
+
+    def backward(dh: Array) -> tuple[Array, State, Weights]:
+        da = dh * derivative(h_after)
+        dx, dw, db = linear_backward(da, x, w.W)
+        dh, du, dd = linear_backward(da, h, w.U)
+        return dx, (dh,), Weights(dw, du, db, dd)
+
+    return (h_after,), backward
 
 
-def gru_cell(x: Array, h: Array, w: Weights) -> tuple[Array]:
+def gru_cell(x: Array, h: Array, w: Weights) -> tuple[State, CellBackward]:
     """Cho et al. 2014 in its first version (1406.1078v1): reset after the recurrent product.
 
     r = sigmoid(W_r x + b_r + U_r h + d_r)
@@ -69,10 +98,19 @@ def gru_cell(x: Array, h: Array, w: Weights) -> tuple[Array]:
     r = sigmoid(x_r + h_r)
     z = sigmoid(x_z + h_z)
     n = np.tanh(x_n + r * h_n)
-    return ((1.0 - z) * n + z * h,)
+
+    def backward(dh: Array) -> tuple[Array, State, Weights]:
+        da_n = dh * (1.0 - z) * (1.0 - n * n)
+        da_z = dh * (h - n) * z * (1.0 - z)
+        da_r = da_n * h_n * r * (1.0 - r)
+        dx, dw, db = linear_backward(np.hstack([da_r, da_z, da_n]), x, w.W)
+        dh_linear, du, dd = linear_backward(np.hstack([da_r, da_z, da_n * r]), h, w.U)
+        return dx, (dh * z + dh_linear,), Weights(dw, du, db, dd)
+
+    return ((1.0 - z) * n + z * h,), backward
 
 
-def gru_cell_reset_before(x: Array, h: Array, w: Weights) -> tuple[Array]:
+def gru_cell_reset_before(x: Array, h: Array, w: Weights) -> tuple[State, CellBackward]:
     """Cho et al. 2014 in its published version (1406.1078v3): reset before the recurrent product.
 
     r and z as in `gru_cell`
@@ -86,10 +124,22 @@ def gru_cell_reset_before(x: Array, h: Array, w: Weights) -> tuple[Array]:
     z = sigmoid(x_z + h_z)
     _, _, h_n = np.split((r * h) @ w.U.T + w.d, 3, axis=-1)
     n = np.tanh(x_n + h_n)
-    return ((1.0 - z) * n + z * h,)
+
+    def backward(dh: Array) -> tuple[Array, State, Weights]:
+        da_n = dh * (1.0 - z) * (1.0 - n * n)
+        da_z = dh * (h - n) * z * (1.0 - z)
+        none = np.zeros_like(h)
+        drh, du_n, dd_n = linear_backward(np.hstack([none, none, da_n]), r * h, w.U)
+        da_r = drh * h * r * (1.0 - r)
+        dh_linear, du_rz, dd_rz = linear_backward(np.hstack([da_r, da_z, none]), h, w.U)
+        dx, dw, db = linear_backward(np.hstack([da_r, da_z, da_n]), x, w.W)
+        dh = dh * z + drh * r + dh_linear
+        return dx, (dh,), Weights(dw, du_rz + du_n, db, dd_rz + dd_n)
+
+    return ((1.0 - z) * n + z * h,), backward
 
 
-def lstm_cell(x: Array, h: Array, c: Array, w: Weights) -> tuple[Array, Array]:
+def lstm_cell(x: Array, h: Array, c: Array, w: Weights) -> tuple[State, CellBackward]:
     """Hochreiter and Schmidhuber 1997 with the forget gate of Gers, Schmidhuber and Cummins 2000.
 
     i = sigmoid(W_i x + b_i + U_i h + d_i)
@@ -97,82 +147,154 @@ def lstm_cell(x: Array, h: Array, c: Array, w: Weights) -> tuple[Array, Array]:
     g = tanh(W_g x + b_g + U_g h + d_g)
     o = sigmoid(W_o x + b_o + U_o h + d_o)
     c' = f * c + i * g
-    h' = o * tanh(c'), or P (o * tanh(c')) with the projection of Sak, Senior and Beaufays 2014
-    (1402.1128).
+    m = o * tanh(c')
+    h' = m, or P m with the projection of Sak, Senior and Beaufays 2014 (1402.1128).
     """
-    i, f, g, o = np.split(x @ w.W.T + w.b + h @ w.U.T + w.d, 4, axis=-1)
-    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    h = sigmoid(o) * np.tanh(c)
-    return (h if w.P is None else h @ w.P.T), c
+    a_i, a_f, a_g, a_o = np.split(x @ w.W.T + w.b + h @ w.U.T + w.d, 4, axis=-1)
+    i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
+    c_after = f * c + i * g
+    t = np.tanh(c_after)
+    m = o * t
+
+    def backward(dh: Array, dc: Array) -> tuple[Array, State, Weights]:
+        dp = None if w.P is None else dh.T @ m
+        dm = dh if w.P is None else dh @ w.P
+        dc = dc + dm * o * (1.0 - t * t)
+        da_i = dc * g * i * (1.0 - i)
+        da_f = dc * c * f * (1.0 - f)
+        da_g = dc * i * (1.0 - g * g)
+        da_o = dm * t * o * (1.0 - o)
+        da = np.hstack([da_i, da_f, da_g, da_o])
+        dx, dw, db = linear_backward(da, x, w.W)
+        dh, du, dd = linear_backward(da, h, w.U)
+        return dx, (dh, dc * f), Weights(dw, du, db, dd, dp)
+
+    return ((m if w.P is None else m @ w.P.T), c_after), backward
 
 
-# --- The loops: over steps, and over layers and directions ---
+# --- The loops: over steps, directions and layers. Each backward takes the gradients of what its
+# --- forward returned and returns those of what it was given.
+
+DirectionBackward = Callable[[Array, State], tuple[Array, State, dict[str, Array]]]
+LayerBackward = Callable[[Array, Sequence[State]], tuple[Array, Any, Any]]
 
 
 def run_direction(
-    cell: Cell,
-    x: Array,
-    state: Sequence[Array],
-    w: Weights,
-    lengths: NDArray[np.intp],
-    reverse: bool,
-) -> tuple[Array, list[Array]]:
+    cell: Cell, x: Array, state: State, w: Weights, lengths: NDArray[np.intp], reverse: bool
+) -> tuple[Array, State, DirectionBackward]:
     """Run one direction of one layer: x [steps][batch][inputs] -> y [steps][batch][hidden], state.
 
     A row takes part in its first `length` steps only: y is 0 beyond them and the row's state stays
     what it was after its last one. Reversed, each row begins at its own last step.
     """
     y = np.zeros((*x.shape[:2], state[0].shape[-1]))
-    state = [part.copy() for part in state]
+    state = tuple(part.copy() for part in state)
+    tape = []
     for step in range(len(x)):
         rows = np.flatnonzero(step < lengths)
         at = lengths[rows] - 1 - step if reverse else np.full(len(rows), step)
-        after = cell(x[at, rows], *(part[rows] for part in state), w)
+        after, cell_backward = cell(x[at, rows], *(part[rows] for part in state), w)
         for part, value in zip(state, after, strict=True):
             part[rows] = value
         y[at, rows] = state[0][rows]
-    return y, state
+        tape.append((at, rows, cell_backward))
+
+    def backward(dy: Array, dstate: State) -> tuple[Array, State, dict[str, Array]]:
+        """Go back through the steps: h' counts as part of y and as the state of what follows."""
+        dx = np.zeros_like(x)
+        dstate = tuple(part.copy() for part in dstate)
+        dw = {k: np.zeros_like(v) for k, v in w._asdict().items() if isinstance(v, np.ndarray)}
+        for at, rows, cell_backward in reversed(tape):
+            dh, *dc = (part[rows] for part in dstate)
+            dx[at, rows], dbefore, step_dw = cell_backward(dh + dy[at, rows], *dc)
+            for part, value in zip(dstate, dbefore, strict=True):
+                part[rows] = value
+            for letter, total in dw.items():
+                total += getattr(step_dw, letter)
+        return dx, dstate, dw
+
+    return y, state, backward
+
+
+def run_layer(
+    cell: Cell, x: Array, starts: Sequence[State], ws: Sequence[Weights], lengths: NDArray[np.intp]
+) -> tuple[Array, Sequence[State], LayerBackward]:
+    """Run one layer, each direction on the same x: y holds their outputs side by side."""
+    reverse = (False, True)[: len(ws)]
+    ys, finals, backwards = zip(
+        *(
+            run_direction(cell, x, start, w, lengths, r)
+            for start, w, r in zip(starts, ws, reverse, strict=True)
+        ),
+        strict=True,
+    )
+
+    def backward(dy: Array, dfinals: Sequence[State]) -> tuple[Array, Any, Any]:
+        """Each direction gets its part of dy; both have used the same x."""
+        dys = np.split(dy, len(ys), axis=-1)
+        dxs, dstarts, dws = zip(
+            *(run(*given) for run, *given in zip(backwards, dys, dfinals, strict=True)), strict=True
+        )
+        return np.sum(dxs, axis=0), dstarts, dws
+
+    return np.concatenate(ys, axis=-1), finals, backward
 
 
 def direction_weights(weights: Mapping[str, ArrayLike], suffix: str) -> Weights:
     """Pick the weights that PyTorch names `..._l<layer>` or `..._l<layer>_reverse`."""
-    names = {"W": "weight_ih", "U": "weight_hh", "b": "bias_ih", "d": "bias_hh", "P": "weight_hr"}
     found = {
         letter: np.asarray(weights[f"{name}_{suffix}"], np.float64)
-        for letter, name in names.items()
+        for letter, name in NAMES.items()
         if f"{name}_{suffix}" in weights
     }
     return Weights(**found)
 
 
-def initial_state(
-    cell: str, state: Sequence[Any] | NDArray[Any] | None, index: int, w: Weights, batch: int
-) -> list[Array]:
-    """Pick what one direction starts from: its part of the given state, or zeros."""
-    if state is not None:
-        return [
-            np.asarray(part[index], np.float64) for part in (state if cell == "LSTM" else [state])
-        ]
-    rows, width = w.U.shape
-    return [np.zeros((batch, size)) for size in ([width, rows // 4] if cell == "LSTM" else [width])]
+def split_state(cell: str, state: Any, ws: Sequence[Weights], batch: int) -> list[State]:
+    """Take the state of a stack apart, one for each direction; zeros in place of None."""
+    parts = [state] if cell != "LSTM" else [None, None] if state is None else state
+    return [
+        tuple(
+            np.zeros((batch, size)) if part is None else np.asarray(part[index], np.float64)
+            for part, size in zip(parts, (w.U.shape[1], w.U.shape[0] // 4), strict=False)
+        )
+        for index, w in enumerate(ws)
+    ]
 
 
-def forward(
+def join_states(cell: str, states: Sequence[State]) -> Any:
+    """Put it together again: h, or (h, c) for the LSTM."""
+    parts = tuple(np.stack(part) for part in zip(*states, strict=True))
+    return parts if cell == "LSTM" else parts[0]
+
+
+class Gradients(NamedTuple):
+    """What backward returns: each in the shape of what it is the gradient of."""
+
+    x: Array
+    state: Any  # of h_0, or of (h_0, c_0) for the LSTM
+    weights: dict[str, Array]  # by PyTorch's names
+
+
+def vjp(
     cell: str,
     x: ArrayLike,
     weights: Mapping[str, ArrayLike],
-    state: Sequence[Any] | NDArray[Any] | None = None,
+    state: Any = None,
     *,
     num_layers: int = 1,
     bidirectional: bool = False,
     lengths: ArrayLike | None = None,
     nonlinearity: str = "tanh",
     reset_after: bool = True,
-) -> tuple[Array, ...]:
-    """Run a stack of "RNN", "GRU" or "LSTM" layers and return y, h_n, and for the LSTM c_n.
+    masks: Sequence[ArrayLike] | None = None,
+) -> tuple[Array, Any, Callable[..., Gradients]]:
+    """Run a stack of "RNN", "GRU" or "LSTM" layers and return y, the final state and backward.
 
-    x [steps][batch][inputs]; state h_0, or (h_0, c_0) for the LSTM, each [layers * directions]
-    [batch][hidden or projection]; y [steps][batch][directions * (hidden or projection)].
+    x [steps][batch][inputs]; y [steps][batch][directions * (hidden or projection)]. A state is h,
+    or (h, c) for the LSTM, each [layers * directions][batch][hidden or projection]. masks, each in
+    y's shape, multiply what each layer but the first is given: dropout's 0 or 1 / (1 - p).
+    backward(dy, dstate) takes the gradients of y and of the final state, None for zeros.
     """
     cells: dict[str, Cell] = {
         "RNN": partial(rnn_cell, nonlinearity=nonlinearity),
@@ -182,15 +304,42 @@ def forward(
     y = np.asarray(x, np.float64)
     steps, batch, _ = y.shape
     ends = np.broadcast_to(np.asarray(steps if lengths is None else lengths, np.intp), batch)
+    ways = ("", "_reverse") if bidirectional else ("",)
+    suffixes = [f"l{layer}{way}" for layer in range(num_layers) for way in ways]
+    ws = [direction_weights(weights, suffix) for suffix in suffixes]
+    starts = split_state(cell, state, ws, batch)
+    layers = [slice(first, first + len(ways)) for first in range(0, len(ws), len(ways))]
+    scales = [1.0, *([1.0] * (num_layers - 1) if masks is None else np.asarray(masks, np.float64))]
 
-    finals: list[list[Array]] = []
-    for layer in range(num_layers):
-        outputs = []
-        for way in ("", "_reverse") if bidirectional else ("",):
-            w = direction_weights(weights, f"l{layer}{way}")
-            start = initial_state(cell, state, len(finals), w, batch)
-            output, final = run_direction(cells[cell], y, start, w, ends, bool(way))
-            outputs.append(output)
-            finals.append(final)
-        y = np.concatenate(outputs, axis=-1)
-    return (y, *(np.stack(part) for part in zip(*finals, strict=True)))
+    finals: list[State] = []
+    backwards: list[LayerBackward] = []
+    for layer, scale in zip(layers, scales, strict=True):
+        y, final, layer_backward = run_layer(cells[cell], y * scale, starts[layer], ws[layer], ends)
+        finals += final
+        backwards.append(layer_backward)
+
+    def backward(dy: ArrayLike | None = None, dstate: Any = None) -> Gradients:
+        """Go back through the layers; any number of times."""
+        dx = np.zeros_like(y) if dy is None else np.asarray(dy, np.float64)
+        dfinals = split_state(cell, dstate, ws, batch)
+        dstarts: list[State] = []
+        dws: list[dict[str, Array]] = []
+        for layer, scale, layer_backward in [*zip(layers, scales, backwards, strict=True)][::-1]:
+            dx, dstart, dw = layer_backward(dx, dfinals[layer])
+            dx, dstarts, dws = dx * scale, [*dstart, *dstarts], [*dw, *dws]
+        dweights = {
+            f"{NAMES[letter]}_{suffix}": value
+            for suffix, dw in zip(suffixes, dws, strict=True)
+            for letter, value in dw.items()
+        }
+        return Gradients(dx, join_states(cell, dstarts), dweights)
+
+    return y, join_states(cell, finals), backward
+
+
+def forward(
+    cell: str, x: ArrayLike, weights: Mapping[str, ArrayLike], state: Any = None, **options: Any
+) -> tuple[Array, ...]:
+    """Return y, h_n, and for the LSTM c_n, of a stack with the options of `vjp`."""
+    y, final, _ = vjp(cell, x, weights, state, **options)
+    return (y, *final) if cell == "LSTM" else (y, final)

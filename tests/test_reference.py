@@ -168,6 +168,42 @@ def test_ragged_rows_stand_alone(cell: str, bidirectional: bool) -> None:
     assert np.array_equal(together[1][:, 2], data.state[0][:, 2].astype(np.float64))
 
 
+def test_masks_stand_between_layers() -> None:
+    """A stack with masks is its layers one by one; y and the states are not masked."""
+    configuration = Configuration(
+        "LSTM", 3, 4, num_layers=3, bidirectional=True, proj_size=2, batch=2, steps=5, seed=8
+    )
+    data = configuration.data()
+    masks = (np.random.default_rng(8).random((2, 5, 2, 4)) < 0.7) / 0.7
+    options = {"bidirectional": True, "lengths": (5, 2)}
+    y, h_n, c_n = reference.forward(
+        "LSTM", data.x, data.weights, num_layers=3, masks=masks, **options
+    )
+    below = data.x
+    for layer in range(3):
+        alone = {
+            name.replace(f"_l{layer}", "_l0"): value
+            for name, value in data.weights.items()
+            if f"_l{layer}" in name
+        }
+        above, *state = reference.forward("LSTM", below, alone, **options)
+        rows = slice(2 * layer, 2 * layer + 2)
+        assert np.array_equal(state[0], h_n[rows])
+        assert np.array_equal(state[1], c_n[rows])
+        below = above * masks[layer] if layer < 2 else above
+    assert np.array_equal(below, y)
+
+
+def test_half_a_state_is_enough() -> None:
+    """Either part of the LSTM's may be None, which is zeros."""
+    data = Configuration("LSTM", 3, 4, batch=2, steps=3, with_state=True, seed=9).data()
+    h, c = data.state
+    for given, same in (((h, None), (h, c * 0)), ((None, c), (h * 0, c)), (None, (h * 0, c * 0))):
+        found = reference.forward("LSTM", data.x, data.weights, given)
+        wanted = reference.forward("LSTM", data.x, data.weights, same)
+        assert all(map(np.array_equal, found, wanted))
+
+
 def test_extreme_inputs_give_limits() -> None:
     """Gates saturate without a warning, and NaN stays in its row."""
     a = np.array([-np.inf, -1e4, 0.0, 1e4, np.inf, np.nan])
