@@ -28,8 +28,9 @@ check:             ## all that must pass before a commit: formats, types, every 
 	$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q
 
-test: $(addprefix $(OUT)/,test_forward test_bits test_plans test_errors test_activations) ## the C tests
+test: $(addprefix $(OUT)/,test_forward test_bits test_plans test_pool test_errors test_activations) ## the C tests
 	$(OUT)/test_errors 1 $(ISA)
+	$(OUT)/test_pool
 	$(OUT)/test_activations $(SAMPLE) $(ISA)
 	$(OUT)/test_bits $(STRIDE) $(ISA)
 	$(OUT)/test_plans $(STRIDE) $(ISA)

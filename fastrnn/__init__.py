@@ -24,6 +24,7 @@ from . import _core
 from .config import config, show_config
 from .layers import GRU, LSTM, RNN
 from .loading import load
+from .plans import explain, plan
 from .readers import FormatError, read_state_dict
 from .streams import Stream
 from .threads import get_num_threads, num_threads, set_num_threads
@@ -38,10 +39,12 @@ __all__ = [
     "Stream",
     "__version__",
     "config",
+    "explain",
     "get_num_threads",
     "isas",
     "load",
     "num_threads",
+    "plan",
     "read_state_dict",
     "set_num_threads",
     "show_config",

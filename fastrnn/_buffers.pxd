@@ -1,6 +1,20 @@
 # SPDX-License-Identifier: MIT
 """Questions about buffers that _core.pyx asks before it hands their memory to C."""
 
+from ._core cimport frnn_call
+
+
+cdef inline void point(frnn_call *call, const Py_buffer *views) noexcept:
+    """Points a call at x y h0 c0 hn cn lengths."""
+    call.steps, call.batch = <size_t> views[0].shape[0], <size_t> views[0].shape[1]
+    call.x, call.y = <const float *> views[0].buf, <float *> views[1].buf
+    call.x_step, call.x_row = views[0].strides[0] // 4, views[0].strides[1] // 4
+    call.y_step, call.y_row = views[1].strides[0] // 4, views[1].strides[1] // 4
+    call.h0, call.c0 = <const float *> views[2].buf, <const float *> views[3].buf
+    call.hn, call.cn = <float *> views[4].buf, <float *> views[5].buf
+    call.lengths = <const size_t *> views[6].buf
+
+
 cdef inline bint has_shape(const Py_buffer *view, Py_ssize_t a, Py_ssize_t b,
                            Py_ssize_t c) noexcept:
     """Whether a view is [a][b][c], or not there."""

@@ -10,7 +10,7 @@ from cpython.buffer cimport (
 
 from libc.string cimport memset
 
-from ._buffers cimport fits, overlap, rows_in_place
+from ._buffers cimport fits, overlap, point, rows_in_place
 
 from contextvars import ContextVar
 
@@ -91,8 +91,9 @@ def probe_read(str isa, const float[::1] values, int repeats) -> None:
             frnn_probe_read(table, &values[0], <size_t> values.shape[0], &result)
 
 
-cdef frnn_machine machine  # of this process; width is what set_num_threads last said
-local_threads = ContextVar("fastrnn_threads")  # what num_threads(n) says in its block
+cdef frnn_machine machine  # of this process; width is what set_num_threads last said, or 0
+cdef object default_threads = lambda: 1
+local_threads = ContextVar("fastrnn_threads", default=0)  # what num_threads(n) says, or 0
 
 
 def set_machine(int threads, size_t l2_bytes, size_t l3_bytes) -> None:
@@ -100,9 +101,16 @@ def set_machine(int threads, size_t l2_bytes, size_t l3_bytes) -> None:
     machine.width, machine.l2_bytes, machine.l3_bytes = threads, l2_bytes, l3_bytes
 
 
-def threads() -> int:
-    """The threads that a pass started here may use; 0 before set_machine."""
-    return get_value(local_threads, machine.width)
+def set_default(function) -> None:
+    """Whom to ask for the threads of a pass before set_machine was called."""
+    global default_threads
+    default_threads = function
+
+
+cpdef int threads() except -1:
+    """The threads that a pass started here may use."""
+    cdef int said = <int> get_value(local_threads) or machine.width
+    return said or default_threads()
 
 
 cdef class Workspace:
@@ -117,7 +125,7 @@ cdef class Workspace:
 
     cdef int prepare(self, const frnn_model *model, frnn_call *call) except -1:
         """Gives a call its plan, executor and memory."""
-        cdef int width = get_value(local_threads, machine.width)
+        cdef int width = threads()
         if call.steps != self.steps or call.batch != self.batch or width != self.width:
             self.make_plan(model, call.steps, call.batch, width)
         call.plan, call.executor = &self.plan, frnn_pool_executor()
@@ -207,14 +215,7 @@ cdef class Model:
                 raise ValueError("the arrays do not have the sizes of the packed model")
             if not rows_in_place(&views[0]):
                 return False
-            call.steps, call.batch = <size_t> views[0].shape[0], <size_t> views[0].shape[1]
-            call.x = <const float *> views[0].buf
-            call.x_step, call.x_row = views[0].strides[0] // 4, views[0].strides[1] // 4
-            call.y = <float *> views[1].buf
-            call.y_step, call.y_row = views[1].strides[0] // 4, views[1].strides[1] // 4
-            call.h0, call.c0 = <const float *> views[2].buf, <const float *> views[3].buf
-            call.hn, call.cn = <float *> views[4].buf, <float *> views[5].buf
-            call.lengths = <const size_t *> views[6].buf
+            point(&call, views)
             workspace.prepare(self.model, &call)
             with nogil:
                 status = frnn_forward(self.model, &call, workspace.memory, workspace.bytes)

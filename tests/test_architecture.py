@@ -41,9 +41,11 @@ PY_LAYERS: dict[str, set[str]] = {
     "demo_data": set(),
     "readers": READERS,
     "weights": READERS,
-    "threads": {"_core"},
+    "machine": set(),
+    "threads": {"_core", "machine"},
     "streams": {"_core", "arrays"},
     "layers": {"_core", "arrays", "streams", "threads", "weights", *READERS},
+    "plans": {"_core", "layers", "threads"},
     "config": {"_core", "layers", "threads"},
     "loading": {"layers", "weights", *READERS},
     "demo": {"loading", *READERS},
@@ -51,7 +53,8 @@ PY_LAYERS: dict[str, set[str]] = {
     "cli": {"fastrnn", "demo", "loading", "layers", "weights", *READERS},
     "__main__": {"cli"},
     "__init__": {
-        "_core", "arrays", "config", "layers", "loading", "readers", "streams", "threads", "weights"
+        "_core", "arrays", "config", "layers", "loading", "plans", "readers", "streams", "threads",
+        "weights",
     },
 }  # fmt: skip
 

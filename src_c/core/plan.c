@@ -17,7 +17,7 @@ enum {
     LEAST_CHUNK_ROWS = 192,
     /* Chunks of a wavefront: enough for the layers to run side by side most of the time;
      * amp_lstm_8x2. */
-    WAVE_CHUNKS = 8,
+    WAVE_CHUNKS = 4,
     /* Caches of a machine that does not tell. */
     L1_BYTES = 32 << 10,
     L2_BYTES = 512 << 10,

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+/* The pool of threads: who works when, refusals, many callers, fork, exit, idleness, cost. */
+#define _GNU_SOURCE
+#include "../platform/pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+
+enum { MOST = 8, CALLERS = 8, MS = 1000000 };
+
+/* Unless told not to, one sanitizer ends children that start threads, and another complains of
+ * threads that run at exit. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) { return "die_after_fork=0"; }
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) { return "detect_leaks=0"; }
+
+static const frnn_executor *pool;
+
+static void pause_ns(long ns) { nanosleep(&(struct timespec){0, ns}, NULL); }
+
+static double seconds(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- Tasks ---------------------------------------------------------------------------------- */
+
+/* Ends only when all workers are in it at once. */
+typedef struct {
+    int width;
+    atomic_int arrived, visits[MOST];
+} meeting;
+
+static void meet(void *argument, int worker)
+{
+    meeting *m = argument;
+    atomic_fetch_add(&m->visits[worker], 1);
+    atomic_fetch_add(&m->arrived, 1);
+    while (atomic_load(&m->arrived) < m->width) pool->yield(pool->context);
+}
+
+/* Whether a meeting took place, each worker coming once; if not, whether nobody came. */
+static int run_meeting(int width, int wake)
+{
+    meeting m = {.width = width};
+    const int ran = pool->run(pool->context, width, wake, meet, &m);
+    for (int w = 0; w < MOST; w++) CHECK(atomic_load(&m.visits[w]) == (ran && w < width));
+    return ran;
+}
+
+static void nothing(void *argument, int worker) { (void)argument, (void)worker; }
+
+/* Waits until a call that may not wake gets nobody. */
+static void let_sleep(int width)
+{
+    do pause_ns(5 * MS);
+    while (pool->run(pool->context, width, 0, nothing, NULL));
+}
+
+/* ---- One caller ----------------------------------------------------------------------------- */
+
+static void check_widths(void)
+{
+    const int widths[] = {1, 2, 3, 8, 1, 2, 8, 3, 2, 8};
+    int most = 0;
+    CHECK(frnn_pool_threads() == 0);
+    for (int i = 0; i < 10; i++) {
+        snprintf(check_case, sizeof check_case, "width %d", widths[i]);
+        most = widths[i] > most ? widths[i] : most;
+        for (int round = 0; round < 20; round++) CHECK(run_meeting(widths[i], 1));
+        CHECK(frnn_pool_threads() == most - 1);
+    }
+    CHECK(!pool->run(pool->context, 1 << 20, 1, nothing, NULL));
+}
+
+static void call_again(void *argument, int worker)
+{
+    if (pool->run(pool->context, 2, 1, nothing, NULL))
+        atomic_fetch_add((atomic_int *)argument, 1 + worker);
+}
+
+static void check_nested(void)
+{
+    snprintf(check_case, sizeof check_case, "nested");
+    atomic_int nested = 0;
+    CHECK(pool->run(pool->context, 3, 1, call_again, &nested));
+    CHECK(atomic_load(&nested) == 0);
+}
+
+static void check_sleep(void)
+{
+    snprintf(check_case, sizeof check_case, "sleep");
+    CHECK(run_meeting(3, 1));
+    let_sleep(3);
+    for (int i = 0; i < 5; i++) { /* calls that come slowly wake nobody */
+        pause_ns(MS / 2);
+        CHECK(!run_meeting(3, 0));
+    }
+    CHECK(run_meeting(3, 1));
+    let_sleep(3);
+    while (!run_meeting(3, 0)) continue; /* calls that come fast do */
+    let_sleep(8);
+    while (!run_meeting(8, 0)) continue;
+}
+
+static void check_idleness(void)
+{
+    snprintf(check_case, sizeof check_case, "idleness");
+    CHECK(run_meeting(MOST, 1));
+    let_sleep(MOST);
+    pause_ns(50 * MS);
+    const double before = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    pause_ns(200 * MS);
+    CHECK(seconds(CLOCK_PROCESS_CPUTIME_ID) - before < 0.02);
+}
+
+static void look_at_signals(void *argument, int worker)
+{
+    sigset_t blocked;
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    if (worker > 0 && sigismember(&blocked, SIGINT) && sigismember(&blocked, SIGTERM) &&
+        !sigismember(&blocked, SIGSEGV))
+        atomic_fetch_add((atomic_int *)argument, 1);
+}
+
+static void check_signals(void)
+{
+    snprintf(check_case, sizeof check_case, "signals");
+    atomic_int shielded = 0;
+    CHECK(pool->run(pool->context, MOST, 1, look_at_signals, &shielded));
+    CHECK(atomic_load(&shielded) == MOST - 1);
+    sigset_t blocked;
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    CHECK(!sigismember(&blocked, SIGINT));
+}
+
+/* ---- Many callers --------------------------------------------------------------------------- */
+
+static atomic_int refusals;
+static int runs_of_a_caller;
+
+static void *call_often(void *argument)
+{
+    uint64_t seed = *(const uint64_t *)argument;
+    for (int i = 0; i < runs_of_a_caller; i++)
+        if (!run_meeting(1 + (int)random_below(&seed, 5), (int)random_below(&seed, 2)))
+            atomic_fetch_add(&refusals, 1);
+    return NULL;
+}
+
+static void check_callers(void)
+{
+    snprintf(check_case, sizeof check_case, "%d callers", CALLERS);
+    pthread_t callers[CALLERS];
+    uint64_t seeds[CALLERS];
+    for (int i = 0; i < CALLERS; i++) {
+        seeds[i] = (uint64_t)i;
+        CHECK(!pthread_create(&callers[i], NULL, call_often, &seeds[i]));
+    }
+    for (int i = 0; i < CALLERS; i++) pthread_join(callers[i], NULL);
+    CHECK(run_meeting(MOST, 1)); /* the pool is free again */
+    printf("of %d runs by %d callers, %d were refused\n", CALLERS * runs_of_a_caller, CALLERS,
+           atomic_load(&refusals));
+}
+
+/* ---- Processes ------------------------------------------------------------------------------ */
+
+static int failed; /* in a child: the exit status */
+
+/* Waits for a child; whether it ended well. */
+static int ended_well(pid_t child)
+{
+    int status = 1;
+    return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* A pass that lasts until the flag it is given is set. */
+static void last_until(void *argument, int worker)
+{
+    atomic_int *flags = argument;
+    if (worker == 0)
+        atomic_store(&flags[0], 1);
+    while (!atomic_load(&flags[1])) pool->yield(pool->context);
+}
+
+static void *call_lasting(void *argument)
+{
+    while (!pool->run(pool->context, 3, 1, last_until, argument)) sched_yield();
+    return NULL;
+}
+
+static void in_child(void)
+{
+    failed |= frnn_pool_threads() != 0;
+    while (!run_meeting(3, 0)) continue; /* its threads start without a task: not the parent's */
+    failed |= !run_meeting(MOST, 1) || frnn_pool_threads() != MOST - 1;
+    let_sleep(MOST);
+    failed |= !run_meeting(2, 1);
+    const pid_t grandchild = fork();
+    if (grandchild == 0)
+        _exit(frnn_pool_threads() != 0 || !run_meeting(4, 1));
+    failed |= !ended_well(grandchild);
+    _exit(failed);
+}
+
+/* A fork while another thread is inside run: the child gets a pool of its own. */
+static void check_fork(void)
+{
+    snprintf(check_case, sizeof check_case, "fork inside run");
+    atomic_int flags[2] = {0, 0};
+    pthread_t caller;
+    CHECK(!pthread_create(&caller, NULL, call_lasting, flags));
+    while (!atomic_load(&flags[0])) sched_yield();
+    const pid_t child = fork();
+    if (child == 0)
+        in_child();
+    CHECK(!run_meeting(2, 1)); /* the parent's pool is still taken */
+    CHECK(ended_well(child));
+    atomic_store(&flags[1], 1);
+    pthread_join(caller, NULL);
+    CHECK(run_meeting(MOST, 1));
+}
+
+/* Forks at any moment of many runs. */
+static void check_forks(void)
+{
+    snprintf(check_case, sizeof check_case, "fork at any moment");
+    pthread_t caller;
+    uint64_t seed = 77;
+    CHECK(!pthread_create(&caller, NULL, call_often, &seed));
+    for (int i = 0; i < 20; i++) {
+        const pid_t child = fork();
+        if (child == 0)
+            _exit(!run_meeting(3, 1));
+        CHECK(ended_well(child));
+    }
+    pthread_join(caller, NULL);
+}
+
+/* exit() while workers run, spin and sleep. */
+static void check_exit(void)
+{
+    fflush(stdout); /* or each child would print it again */
+    for (int kind = 0; kind < 3; kind++) {
+        snprintf(check_case, sizeof check_case, "exit %d", kind);
+        const pid_t child = fork();
+        if (child == 0) {
+            static atomic_int flags[2];
+            pthread_t caller;
+            if (kind == 0) {
+                failed |= pthread_create(&caller, NULL, call_lasting, flags);
+                while (!atomic_load(&flags[0])) sched_yield();
+            } else {
+                failed |= !run_meeting(3, 1);
+                if (kind == 2)
+                    let_sleep(3);
+            }
+            exit(failed);
+        }
+        CHECK(ended_well(child));
+    }
+}
+
+/* Before the process has threads, whose stacks a child could use again. */
+static void check_no_threads_left(void)
+{
+#if !defined(SANITIZED)
+    snprintf(check_case, sizeof check_case, "no memory for threads");
+    const pid_t child = fork();
+    if (child == 0) {
+        struct rlimit usual, none;
+        getrlimit(RLIMIT_AS, &usual);
+        none = usual;
+        none.rlim_cur = 1;
+        setrlimit(RLIMIT_AS, &none);
+        failed |= run_meeting(3, 1) || frnn_pool_threads() != 0;
+        setrlimit(RLIMIT_AS, &usual);
+        failed |= !run_meeting(3, 1);
+        _exit(failed);
+    }
+    CHECK(ended_well(child));
+#endif
+}
+
+static void report_cost(void)
+{
+    enum { RUNS = 2000, ROUNDS = 20 };
+    double best = 1.0;
+    for (int round = 0; round < ROUNDS; round++) {
+        const double start = seconds(CLOCK_MONOTONIC);
+        for (int i = 0; i < RUNS; i++) pool->run(pool->context, 2, 1, nothing, NULL);
+        const double each = (seconds(CLOCK_MONOTONIC) - start) / RUNS;
+        best = each < best ? each : best;
+    }
+    printf("an empty task on 2 workers: %.0f ns\n", 1e9 * best);
+}
+
+int main(int argc, char **argv)
+{
+    const check_options options = check_parse(argc, argv);
+    runs_of_a_caller = (int)(1 + 10000 / CALLERS / options.stride);
+    pool = frnn_pool_executor();
+    if (!CHECK(pool != NULL))
+        return check_summary("test_pool");
+    check_no_threads_left();
+    check_widths();
+    check_nested();
+    check_sleep();
+    check_signals();
+    check_idleness();
+    check_callers();
+    check_fork();
+    check_forks();
+    check_exit();
+    report_cost();
+    return check_summary("test_pool");
+}
