@@ -16,6 +16,43 @@ static void pack(float *panels, frnn_matrix matrix, const signed char *gate, int
                 }
 }
 
+/* panels[p][g][unit][lane] = matrix[gate[g] * units + unit][p * LANES + lane]; zeros beyond. */
+static void pack_transposed(float *panels, frnn_matrix matrix, const signed char *gate, int gates)
+{
+    const size_t units = (size_t)matrix.units, depth = (size_t)matrix.depth;
+    const size_t padded = (units + LANES - 1) / LANES * LANES;
+    const size_t panel_floats = (size_t)gates * padded * LANES;
+    for (int g = 0; g < gates; g++)
+        for (size_t unit = 0; unit < padded; unit++) {
+            const float *row = matrix.values + ((size_t)gate[g] * units + unit) * depth;
+            float *into = panels + ((size_t)g * padded + unit) * LANES;
+            for (size_t k = 0; k < depth; k += LANES, into += panel_floats) {
+                const size_t left = depth - k;
+                const vec whole = unit >= units   ? vec_zero()
+                                  : left >= LANES ? vec_load(row + k)
+                                                  : vec_load_part(row + k, (int)left);
+                vec_store(into, whole);
+            }
+        }
+}
+
+enum { PACK_SIDE = 4 }; /* vectors of a row packed together: whole cache lines */
+
+/* panels[p][row][lane] = rows[row][p * LANES + lane]; zeros beyond the width. */
+static void pack_rows(float *panels, size_t panel_rows, const float *const *rows, size_t count,
+                      int width)
+{
+    const size_t panel_floats = panel_rows * LANES;
+    for (int k = 0; k < width; k += PACK_SIDE * LANES)
+        for (size_t row = 0; row < count; row++) {
+            float *into = panels + (size_t)(k / LANES) * panel_floats + row * LANES;
+            const int end = width - k < PACK_SIDE * LANES ? width : k + PACK_SIDE * LANES;
+            for (int j = k; j < end; j += LANES, into += panel_floats)
+                vec_store(into, end - j >= LANES ? vec_load(rows[row] + j)
+                                                 : vec_load_part(rows[row] + j, end - j));
+        }
+}
+
 /* bias[p][slot][lane]: the sum of the biases of the matrices that feed the slot; NULL is zero. */
 static void pack_bias(float *bias, const struct frnn_stage *stage, int units, const float *bias_ih,
                       const float *bias_hh)
