@@ -12,6 +12,7 @@
 #include "sweep.h"
 
 #include "gradient.h"
+#include "multiply.h"
 #include "outer.h"
 #include "probe.h"
 #include "stage.h"

@@ -3,6 +3,12 @@
 #ifndef FRNN_KERNELS_STAGE_H
 #define FRNN_KERNELS_STAGE_H
 
+/* What closes the sums of project. */
+static void finish_nothing(const frnn_pass *a, int panel, int end)
+{
+    (void)a, (void)panel, (void)end;
+}
+
 /* The slot that gets nothing from x, n_h, starts its recurrent sum at the bias. */
 static void finish_gru_bias(const frnn_pass *a, int panel, int end)
 {
@@ -65,7 +71,7 @@ ALWAYS_INLINE void finish_units(const frnn_pass *a, int row, int panel, const in
 #define PROJECT_KERNEL(name, sweep_gates, slots, finish)                   \
     static void name(const frnn_pass *a)                                   \
     {                                                                      \
-        sweep_gates(a, &(const sweep_kind){slots, 0, 1, finish, 0, 0});    \
+        sweep_gates(a, &(const sweep_kind){slots, 0, 1, finish});          \
     }
 PROJECT_KERNEL(project_rnn, sweep_1, RNN_SLOTS, finish_nothing)
 PROJECT_KERNEL(project_gru, sweep_3, GRU_SLOTS, finish_gru_bias)
@@ -86,8 +92,7 @@ PROJECT_KERNEL(project_lstm, sweep_4, LSTM_SLOTS, finish_nothing)
     }                                                                                  \
     static void step_##name(const frnn_pass *a)                                        \
     {                                                                                  \
-        sweep_gates(a, &(const sweep_kind){slots, first, from_bias, finish_##name,     \
-                                           0, 0});                                     \
+        sweep_gates(a, &(const sweep_kind){slots, first, from_bias, finish_##name});   \
     }
 STEP_KERNEL(rnn_tanh, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_RNN_TANH, 1, 0)
 STEP_KERNEL(rnn_relu, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_RNN_RELU, 1, 0)

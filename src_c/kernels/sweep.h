@@ -14,7 +14,6 @@ typedef struct {
     int slots, first;
     int from_bias; /* the sums start at the bias instead of what pre holds */
     void (*finish)(const frnn_pass *a, int panel, int end);
-    int to_rows, add; /* the sums, of one gate, go to y instead of pre: as they are, or added */
 } sweep_kind;
 
 ALWAYS_INLINE float *pre_at(const frnn_pass *a, int panel, int row, int slots)
@@ -25,24 +24,6 @@ ALWAYS_INLINE float *pre_at(const frnn_pass *a, int panel, int row, int slots)
 ALWAYS_INLINE const float *bias_at(const frnn_pass *a, int panel, int slots)
 {
     return a->bias + (size_t)panel * (size_t)(slots * LANES);
-}
-
-/* Sums of rows x panels, or of one run of their depth, straight to y. */
-ALWAYS_INLINE void sums_to_rows(const frnn_pass *a, tile_place at, const vec *acc, int add,
-                                const int rows, const int panels)
-{
-    UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int p = 0; p < panels; p++) {
-            const int unit = (at.panel + p) * LANES, left = a->units - unit;
-            float *y = a->y[at.row + r] + unit;
-            vec sum = acc[r * panels + p];
-            if (left >= LANES) {
-                vec_store(y, add ? vec_add(vec_load(y), sum) : sum);
-            } else {
-                sum = add ? vec_add(vec_load_part(y, left), sum) : sum;
-                vec_store_part(y, sum, left);
-            }
-        }
 }
 
 ALWAYS_INLINE void tile(const frnn_pass *a, tile_place at, const sweep_kind *kind, const int rows,
@@ -57,10 +38,6 @@ ALWAYS_INLINE void tile(const frnn_pass *a, tile_place at, const sweep_kind *kin
     UNROLL for (int r = 0; r < rows; r++) in[r] = a->in[at.row + r] + at.k;
     UNROLL for (int i = 0; i < rows * panels * gates; i++) acc[i] = vec_zero();
     tile_product(acc, in, weights, panel_floats, (size_t)(at.k_end - at.k), rows, panels, gates);
-    if (gates == 1 && kind->to_rows) {
-        sums_to_rows(a, at, acc, kind->add || at.k > 0, rows, panels);
-        return;
-    }
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int p = 0; p < panels; p++) {
             float *sum = pre_at(a, at.panel + p, at.row + r, kind->slots) + kind->first * LANES;
@@ -128,22 +105,5 @@ static void sweep_1(const frnn_pass *a, const sweep_kind *kind) { sweep(a, kind,
 static void sweep_2(const frnn_pass *a, const sweep_kind *kind) { sweep(a, kind, 2); }
 static void sweep_3(const frnn_pass *a, const sweep_kind *kind) { sweep(a, kind, 3); }
 static void sweep_4(const frnn_pass *a, const sweep_kind *kind) { sweep(a, kind, 4); }
-
-/* What closes the sums that need nothing more. */
-static void finish_nothing(const frnn_pass *a, int panel, int end)
-{
-    (void)a, (void)panel, (void)end;
-}
-
-/* y = or += weights * in. */
-static void multiply(const frnn_pass *a)
-{
-    sweep_1(a, &(const sweep_kind){.slots = 1, .finish = finish_nothing, .to_rows = 1});
-}
-
-static void multiply_add(const frnn_pass *a)
-{
-    sweep_1(a, &(const sweep_kind){.slots = 1, .finish = finish_nothing, .to_rows = 1, .add = 1});
-}
 
 #endif
