@@ -121,7 +121,7 @@ int main(int argc, char **argv)
 {
     if (argc < 6)
         return fprintf(stderr, "usage: %s CELL T B I H [layers [directions [proj [isa [width "
-                       "[train]]]]]]\n",
+                       "[train [rows directions units]]]]]]]\n",
                        argv[0]), 2;
     int cell = 0;
     while (cell < 5 && strcmp(argv[1], cells[cell]) != 0) cell++;
@@ -146,6 +146,12 @@ int main(int argc, char **argv)
     const frnn_machine machine = {.width = argc > 10 ? atoi(argv[10]) : 1};
     frnn_plan plan;
     frnn_plan_make(model, &machine, steps, batch, &plan);
+    if (argc > 14) {
+        plan.row_groups = atoi(argv[12]), plan.direction_teams = atoi(argv[13]);
+        plan.unit_workers = atoi(argv[14]), plan.wake = 1;
+        const size_t groups = (size_t)plan.row_groups;
+        plan.block_rows = (batch + groups - 1) / groups;
+    }
     frnn_workspace_size(model, steps, batch, &plan, &workspace_bytes);
     void *const workspace = frnn_memory_allocate(workspace_bytes);
     if (!workspace)
