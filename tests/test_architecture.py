@@ -31,7 +31,8 @@ C_LAYERS: dict[str, set[str]] = {
 }
 # What platform, examples and benchmarks see of the library.
 LIBRARY_LAYERS = {"include", "platform"}
-USERS = {"platform": LIBRARY_LAYERS, "examples": {"include"}, "bench": LIBRARY_LAYERS | {"bench"}}
+PAUSE = {"simd/thread.h"}  # for the pool's spinning threads
+USERS = {"platform": LIBRARY_LAYERS | PAUSE, "examples": {"include"}, "bench": LIBRARY_LAYERS | {"bench"}}
 
 # Module of the package -> modules that it may import. `fastrnn` is the package itself.
 READERS = {"readers"}
@@ -46,7 +47,7 @@ PY_LAYERS: dict[str, set[str]] = {
     "streams": {"_core", "arrays"},
     "layers": {"_core", "arrays", "streams", "threads", "weights", *READERS},
     "plans": {"_core", "layers", "threads"},
-    "config": {"_core", "layers", "threads"},
+    "config": {"_core", "layers", "machine", "threads"},
     "loading": {"layers", "weights", *READERS},
     "demo": {"loading", *READERS},
     "torch": {"_core", "arrays", "layers", "threads", "weights"},
