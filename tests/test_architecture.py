@@ -50,8 +50,9 @@ PY_LAYERS: dict[str, set[str]] = {
     "config": {"_core", "layers", "machine", "threads"},
     "loading": {"layers", "weights", *READERS},
     "demo": {"loading", *READERS},
+    "bench": {"_core", "layers", "reference", "threads", "weights"},
     "torch": {"_core", "arrays", "layers", "threads", "weights"},
-    "cli": {"fastrnn", "demo", "loading", "layers", "weights", *READERS},
+    "cli": {"fastrnn", "bench", "demo", "loading", "layers", "weights", *READERS},
     "__main__": {"cli"},
     "__init__": {
         "_core", "arrays", "config", "layers", "loading", "plans", "readers", "streams", "threads",
