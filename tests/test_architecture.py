@@ -32,7 +32,11 @@ C_LAYERS: dict[str, set[str]] = {
 # What platform, examples and benchmarks see of the library.
 LIBRARY_LAYERS = {"include", "platform"}
 PAUSE = {"simd/thread.h"}  # for the pool's spinning threads
-USERS = {"platform": LIBRARY_LAYERS | PAUSE, "examples": {"include"}, "bench": LIBRARY_LAYERS | {"bench"}}
+USERS = {
+    "platform": LIBRARY_LAYERS | PAUSE,
+    "examples": {"include"},
+    "bench": LIBRARY_LAYERS | {"bench"},
+}
 
 # Module of the package -> modules that it may import. `fastrnn` is the package itself.
 READERS = {"readers"}
