@@ -30,7 +30,7 @@ check:             ## all that must pass before a commit: formats, types, every 
 
 test: $(addprefix $(OUT)/test_,forward backward bits plans pool errors activations) ## the C tests
 	$(OUT)/test_errors 1 $(ISA)
-	$(OUT)/test_pool
+	$(OUT)/test_pool $(STRIDE)
 	$(OUT)/test_activations $(SAMPLE) $(ISA)
 	$(OUT)/test_bits $(STRIDE) $(ISA)
 	$(OUT)/test_plans $(STRIDE) $(ISA)

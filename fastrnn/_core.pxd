@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The C declarations that _core.pyx uses: src_c/include/fastrnn.h and memory."""
 
+ctypedef void frnn_activation(const frnn_isa *isa, float *y, const float *x,
+                              size_t count) noexcept nogil
+
 cdef extern from "fastrnn.h" nogil:
     const char *FRNN_VERSION
     ctypedef enum frnn_status:
@@ -68,8 +71,8 @@ cdef extern from "fastrnn.h" nogil:
     const frnn_isa *frnn_isa_at(int index)
     const frnn_isa *frnn_isa_find(const char *name)
     const char *frnn_isa_name(const frnn_isa *isa)
-    void frnn_sigmoid(const frnn_isa *isa, float *y, const float *x, size_t count)
-    void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count)
+    void frnn_sigmoid(const frnn_isa *isa, float *y, const float *x, size_t count) noexcept
+    void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count) noexcept
     double frnn_probe_fma(const frnn_isa *isa, size_t rounds, float *result)
     void frnn_probe_read(const frnn_isa *isa, const float *values, size_t count, float *result)
     frnn_status frnn_model_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes)

@@ -31,7 +31,12 @@ C_LAYERS: dict[str, set[str]] = {
 }
 # What platform, examples and benchmarks see of the library.
 LIBRARY_LAYERS = {"include", "platform"}
-USERS = {"platform": LIBRARY_LAYERS, "examples": {"include"}, "bench": LIBRARY_LAYERS | {"bench"}}
+PAUSE = {"simd/thread.h"}  # for the pool's spinning threads
+USERS = {
+    "platform": LIBRARY_LAYERS | PAUSE,
+    "examples": {"include"},
+    "bench": LIBRARY_LAYERS | {"bench"},
+}
 
 # Module of the package -> modules that it may import. `fastrnn` is the package itself.
 READERS = {"readers"}
@@ -46,11 +51,12 @@ PY_LAYERS: dict[str, set[str]] = {
     "streams": {"_core", "arrays"},
     "layers": {"_core", "arrays", "streams", "threads", "weights", *READERS},
     "plans": {"_core", "layers", "threads"},
-    "config": {"_core", "layers", "threads"},
+    "config": {"_core", "layers", "machine", "threads"},
     "loading": {"layers", "weights", *READERS},
     "demo": {"loading", *READERS},
+    "bench": {"_core", "layers", "reference", "threads", "weights"},
     "torch": {"_core", "arrays", "layers", "threads", "weights"},
-    "cli": {"fastrnn", "demo", "loading", "layers", "weights", *READERS},
+    "cli": {"fastrnn", "bench", "demo", "loading", "layers", "weights", *READERS},
     "__main__": {"cli"},
     "__init__": {
         "_core", "arrays", "config", "layers", "loading", "plans", "readers", "streams", "threads",

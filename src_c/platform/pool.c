@@ -16,10 +16,13 @@ int frnn_pool_threads(void) { return 0; }
 #include <stdint.h>
 #include <time.h>
 
+#define ALWAYS_INLINE static inline
+#include "../simd/thread.h"
+
 enum {
     MOST_WORKERS = 1024,
     STACK_BYTES = 256 << 10,
-    LOOKS = 256,           /* between two looks at the clock, each of which costs dozens */
+    LOOKS = 32,             /* between two looks at the clock, each of which costs dozens */
     YIELD_NS = 20 * 1000,  /* who has spun so long may be keeping others from a CPU */
     SPIN_NS = 1000 * 1000, /* covers what a program does between two steps of a stream */
     FAST_NS = 200 * 1000   /* calls that follow each other so fast would find workers spinning */
@@ -79,7 +82,7 @@ static int spin(int worker, turn done)
 {
     int64_t start = 0, now;
     do {
-        for (int i = 0; i < LOOKS; i++)
+        for (int i = 0; i < LOOKS; i++, vec_pause())
             if (is_for(atomic_load_explicit(&pool.turn, memory_order_acquire), worker, done))
                 return 1;
         now = now_ns();
@@ -229,6 +232,8 @@ static void run_together(int width, frnn_task *task, void *argument)
         while (atomic_load_explicit(&pool.last[w].ended, memory_order_acquire) != now)
             if (++looks > 16 * LOOKS)
                 sched_yield();
+            else
+                vec_pause();
 }
 
 static int run(void *context, int width, int wake, frnn_task *task, void *argument)
