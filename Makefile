@@ -19,7 +19,7 @@ LIBRARY = $(addprefix $(OUT)/,$(CORE) $(patsubst src_c/%.c,%.o,$(wildcard src_c/
 SUPPORT = $(patsubst %,$(OUT)/tests/%.o,check crew fence masks network oracle oracle_backward)
 HEADERS := $(wildcard src_c/*/*.h src_c/tests/simde_shim/*.h)
 .SECONDARY:
-.PHONY: menu check test bench asan ubsan sanitize tsan ulp embedded test-avx512 test-bochs format clean
+.PHONY: menu check test bench asan ubsan sanitize threads tsan ulp embedded test-avx512 test-bochs format clean
 
 menu:              ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1 \t/p' Makefile | expand -t 16
@@ -48,7 +48,12 @@ ubsan:             ## ... under the undefined-behaviour sanitizer
 	$(MAKE) test OUT=build/c/$(NAME)-ubsan OPT=-O1 SANITIZE=undefined STRIDE=$(SPARSE)
 sanitize:          ## ... under both at once
 	$(MAKE) test OUT=build/c/$(NAME)-sanitize OPT=-O1 SANITIZE=address,undefined STRIDE=$(SPARSE)
-tsan:              ## ... under the thread sanitizer
+threads:           ## what runs on several threads, under the thread sanitizer
+	$(MAKE) build/c/$(NAME)-tsan/test_plans build/c/$(NAME)-tsan/test_pool OUT=build/c/$(NAME)-tsan OPT=-O1 \
+	    SANITIZE=thread
+	build/c/$(NAME)-tsan/test_pool $(SPARSE)
+	build/c/$(NAME)-tsan/test_plans $(SPARSE) $(ISA)
+tsan:              ## all C tests under the thread sanitizer
 	$(MAKE) test OUT=build/c/$(NAME)-tsan OPT=-O1 SANITIZE=thread STRIDE=$(SPARSE)
 
 ulp: $(OUT)/test_activations ## sigmoid and tanh of all 2^32 floats, a few minutes
