@@ -2,6 +2,7 @@
 /* The backward pass: states, layers from the last to the first, chunks of steps from the end. */
 #include "backward.h"
 
+#include <limits.h>
 #include <string.h>
 
 /* What the workers of a pass share. */
@@ -15,7 +16,7 @@ typedef struct {
     tape tape;
 } job;
 
-/* ---- Blocks ----------------------------------------------------------------------------------- */
+/* ---- Blocks ---------------------------------------------------------------------------------- */
 
 /* The blocks of one group. */
 static void visit_group(back_worker *self, const back_visit *visit, int group)
@@ -46,7 +47,7 @@ void frnn_back_each_block(back_worker *self, const back_visit *visit)
             visit_group(self, visit, group);
 }
 
-/* ---- States and padding ----------------------------------------------------------------------- */
+/* ---- States and padding ---------------------------------------------------------------------- */
 
 /* A row of a state's gradients between the caller, [parts][batch][size], and the workspace. */
 static void load_gradient(const back_worker *self, float *into, const float *from, size_t part,
@@ -102,8 +103,8 @@ static void store_row(const back_worker *self, size_t at)
     }
 }
 
-/* Zeroes what the caller's dx holds of a row: all of it where two directions add to it, else what is
- * beyond its length. */
+/* Zeroes what the caller's dx holds of a row: all of it where two directions add to it, else what
+ * is beyond its length. */
 static void clear_dx(const back_worker *self, size_t row)
 {
     const frnn_call *call = self->block.call;
@@ -115,7 +116,7 @@ static void clear_dx(const back_worker *self, size_t row)
                (size_t)self->block.model->config.input_size * sizeof *dx);
 }
 
-/* ---- Chunks and layers ------------------------------------------------------------------------ */
+/* ---- Chunks and layers ----------------------------------------------------------------------- */
 
 /* The slot where a lower layer's output gradients lie. */
 static float *layer_dy(const back_worker *self, int layer)
@@ -236,7 +237,7 @@ static void run_worker(void *argument, int index)
     j->model->isa->denormals_restore(saved);
 }
 
-/* ---- The call --------------------------------------------------------------------------------- */
+/* ---- The call -------------------------------------------------------------------------------- */
 
 static frnn_status check_call(const frnn_model *model, const frnn_call *call,
                               const frnn_gradients *gradients)
@@ -260,8 +261,9 @@ frnn_status frnn_backward_size(const frnn_model *model, size_t steps, size_t bat
     if (status != FRNN_OK)
         return status;
     arena count = {NULL, 0, 0};
-    frnn_back_space_lay_out(model, &used, steps, batch, (seat){0, 0, 0}, &count);
-    if (count.overflow)
+    const seat any = {0, 0, 0};
+    const back_space s = frnn_back_space_lay_out(model, &used, steps, batch, any, &count);
+    if (count.overflow || s.chunk_rows > INT_MAX)
         return FRNN_TOO_LARGE;
     *bytes = arena_footprint(&count);
     return FRNN_OK;
