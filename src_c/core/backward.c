@@ -18,8 +18,12 @@ typedef struct {
 
 /* ---- Blocks ---------------------------------------------------------------------------------- */
 
-/* The blocks of one group. */
-static void visit_group(back_worker *self, const back_visit *visit, int group)
+/* What is done with a direction of a chunk, block by block. */
+typedef enum { BACK_STEPS, BACK_INPUTS } block_work;
+
+/* The blocks of one group, with self->block and self->ranks at each in turn. */
+static void visit_group(back_worker *self, const back_chunk *k, int direction, block_work work,
+                        int group)
 {
     worker *b = &self->block;
     size_t first = 0;
@@ -33,18 +37,22 @@ static void visit_group(back_worker *self, const back_visit *visit, int group)
         b->order = self->s.order + b->position;
         b->rows = rows - done < b->plan->block_rows ? rows - done : b->plan->block_rows;
         self->ranks = (row_ranks){ranks.first + done * ranks.step, ranks.step};
-        visit->do_block(self, visit->chunk, visit->direction);
+        if (work == BACK_STEPS)
+            frnn_back_steps(self, k, direction);
+        else
+            frnn_back_inputs(self, k, direction);
         b->tape_row += steps_of_rows(b->call, b->order, b->rows);
     }
 }
 
-void frnn_back_each_block(back_worker *self, const back_visit *visit)
+/* The blocks of this worker's group, or of all groups where it is alone. */
+static void each_block(back_worker *self, const back_chunk *k, int direction, block_work work)
 {
     if (self->width > 1)
-        visit_group(self, visit, self->block.at.group);
+        visit_group(self, k, direction, work, self->block.at.group);
     else
         for (int group = 0; group < self->block.plan->row_groups; group++)
-            visit_group(self, visit, group);
+            visit_group(self, k, direction, work, group);
 }
 
 /* ---- States and padding ---------------------------------------------------------------------- */
@@ -174,10 +182,10 @@ static void run_chunk(back_worker *self, int layer, size_t number)
     frnn_back_pack(self, &k);
     for (int d = 0; d < directions; d++)
         if (d % self->block.teams == self->block.at.team)
-            frnn_back_each_block(self, &(back_visit){frnn_back_steps, &k, d});
+            each_block(self, &k, d, BACK_STEPS);
     wait_for_my_group(self);
     for (int d = 0; d < directions && k.dx.base; d++)
-        frnn_back_each_block(self, &(back_visit){frnn_back_inputs, &k, d});
+        each_block(self, &k, d, BACK_INPUTS);
     wait_for_all(self);
     frnn_back_weights(self, &k);
     wait_for_all(self);
