@@ -32,10 +32,10 @@ static const double
     TILE_CYCLES = 30,
     /* A step's own work beside rows and panels; amp_lstm_40. */
     STEP_CYCLES = 60,
-    /* All workers of a team wait for the last one; vad_lstm_128. */
-    BARRIER_CYCLES = 300,
-    /* Handing a task to workers that are awake, and their end; amp_lstm_40. */
-    START_CYCLES = 1500,
+    /* For each worker of a team: all wait for the last one; vad_lstm_128. */
+    BARRIER_CYCLES = 150,
+    /* For each worker: handing it a task while it is awake, and its end; amp_lstm_40. */
+    START_CYCLES = 750,
     /* Waking one that sleeps; denoise_gru_384x3. */
     WAKE_CYCLES = 150000,
     /* A plan with more workers has to be better by this factor; amp_lstm_40. */
@@ -160,9 +160,9 @@ static void add_layer(cost *into, const estimate *e, int layer)
         add_product(into, e, s, 0, e->rows, h_bound, h_speed, steps);
         into->other += steps * (STEP_CYCLES + panels * (double)e->rows * s->kernel->slots *
                                                   SLOT_CYCLES);
-        into->other += plan->unit_workers > 1 ? steps * BARRIER_CYCLES : 0;
+        into->other += plan->unit_workers > 1 ? steps * units * BARRIER_CYCLES : 0;
     }
-    into->other += teams > 1 ? chunks * BARRIER_CYCLES : 0;
+    into->other += teams > 1 ? chunks * teams * units * BARRIER_CYCLES : 0;
 }
 
 static double sum(const cost *c)
@@ -194,7 +194,7 @@ static void predict(const frnn_model *model, const frnn_machine *machine, size_t
     const double share = (double)pieces((size_t)layers, teams) / layers;
     const double fill = 1 + (double)(teams - 1) / (double)pieces(steps, plan->chunk_steps);
     const double turns = (double)blocks * share * fill * model->directions / plan->direction_teams;
-    plan->cycles = sum(&total) * turns + (plan_width(plan) > 1 ? START_CYCLES : 0);
+    plan->cycles = sum(&total) * turns + (plan_width(plan) > 1 ? plan_width(plan) * START_CYCLES : 0);
     plan->fma_cycles = fma.other * (double)steps * (double)batch * model->directions /
                        plan_width(plan);
     for (int i = 0; i <= FRNN_BOUND_MEMORY; i++)
