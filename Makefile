@@ -52,7 +52,7 @@ threads:           ## what runs on several threads, under the thread sanitizer
 	$(MAKE) build/c/$(NAME)-tsan/test_plans build/c/$(NAME)-tsan/test_pool OUT=build/c/$(NAME)-tsan OPT=-O1 \
 	    SANITIZE=thread
 	build/c/$(NAME)-tsan/test_pool $(SPARSE)
-	build/c/$(NAME)-tsan/test_plans $(SPARSE) $(ISA)
+	build/c/$(NAME)-tsan/test_plans 7 $(ISA)
 tsan:              ## all C tests under the thread sanitizer
 	$(MAKE) test OUT=build/c/$(NAME)-tsan OPT=-O1 SANITIZE=thread STRIDE=$(SPARSE)
 

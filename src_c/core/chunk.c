@@ -169,6 +169,8 @@ void frnn_run_chunk(worker *self, const chunk *k)
     if (self->tape && self->call->dropout > 0.0f && k->part >= self->model->directions)
         drop_inputs(self, k);
     project_chunk(self, k);
+    if (k->x.base == k->y.base) /* in place: all of x is read before any of y is written */
+        wait_for_team(self);
     const float *const *h_rows = self->w.h_rows;
     size_t before = 0;
     for (size_t step = 0; step < k->end - k->begin; step++) {

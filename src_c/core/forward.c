@@ -228,7 +228,8 @@ static void run_worker(void *argument, int index)
 static frnn_status check_call(const frnn_model *model, const frnn_call *call)
 {
     if (!model || !call || call->steps == 0 || (call->batch > 0 && (!call->x || !call->y)) ||
-        (call->executor && !call->executor->run))
+        (call->executor && !call->executor->run) ||
+        (model->directions > 1 && call->batch > 0 && call->x == call->y))
         return FRNN_BAD_ARGUMENT;
     for (size_t i = 0; call->lengths && i < call->batch; i++)
         if (call->lengths[i] > call->steps)

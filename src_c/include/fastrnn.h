@@ -136,7 +136,8 @@ frnn_status frnn_plan_make(const frnn_model *model, const frnn_machine *machine,
 /* ---- Running -------------------------------------------------------------------------------- */
 
 /* One pass over a batch of sequences. Strides count floats; the last axis of x and y is contiguous.
- * y overlaps neither x, the states nor itself; it may be x where steps is 1 and the strides agree.
+ * y overlaps neither x, the states nor itself; it may be x in one direction where steps is 1 and the
+ * strides agree.
  * States are contiguous, [num_layers * directions][batch][R], for c [..][hidden_size]; NULL means
  * zeros for h0 and c0, not wanted for hn and cn. hn may be h0 and cn may be c0. */
 typedef struct {
