@@ -22,24 +22,10 @@ _MARK = 8  # bytes of the tape that tell which forward pass wrote it
 class Model(_core.Model):
     """A packed model that can be trained: here it keeps its weights for the reference."""
 
-    cell: str
-    layers: int
-    arrays: dict[str, Array]
-
-    def __new__(
-        cls,
-        cell: str,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        bidirectional: bool,
-        proj_size: int,
-        isa: str,
-        training: bool = False,
-    ) -> Model:
-        self = super().__new__(
-            cls, cell, input_size, hidden_size, num_layers, bidirectional, proj_size, isa
-        )
+    def __new__(cls, *arguments: Any) -> Any:
+        """As _core.Model, with a last argument: whether it is to be trained."""
+        self: Any = super().__new__(cls, *arguments[:-1])
+        cell, _, _, num_layers = arguments[:4]
         self.cell, self.layers, self.arrays = cell, num_layers, {}
         return self
 
@@ -49,6 +35,10 @@ class Model(_core.Model):
         for word, array in zip(words, arrays, strict=True):
             if array is not None:
                 self.arrays[f"{word}_l{layer}{'_reverse' * direction}"] = array.copy()
+
+    cell: str
+    layers: int
+    arrays: dict[str, Array]
 
     @property
     def bidirectional(self) -> bool:
@@ -111,9 +101,7 @@ def gradients(
         int("weight_hr_l0" in model.arrays),
     )
     weights = [found.weights[name] for name in names]
-    for target, value in zip(
-        (dx, dh0, dc0, *dweights), (found.x, *states, *weights), strict=True
-    ):
+    for target, value in zip((dx, dh0, dc0, *dweights), (found.x, *states, *weights), strict=True):
         if target is not None:
             target[...] = value
 
@@ -146,7 +134,7 @@ def _reference(
 
     kind, _, variant = model.cell.partition("_")
     state: Any = (h0, c0) if kind == "lstm" else h0
-    masks = None
+    masks: Any = None
     if dropout:
         recurrent = model.arrays["weight_hh_l0"].shape[1] * (2 if model.bidirectional else 1)
         shape = (model.layers - 1, *x.shape[:2], recurrent)
@@ -187,7 +175,9 @@ def vjp(layer: Any, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
         nonlinearity=getattr(layer, "nonlinearity", "tanh"),
         reset_after=getattr(layer, "reset_after", True),
     )
-    first = (lambda a: a.swapaxes(0, 1)) if layer.batch_first else (lambda a: a)
+
+    def first(array: Any) -> Any:
+        return array.swapaxes(0, 1) if layer.batch_first else array
 
     def way_back(dy: Any = None, dstate: Any = None) -> reference.Gradients:
         found = backward(None if dy is None else first(np.asarray(dy)), dstate)

@@ -32,7 +32,11 @@ C_LAYERS: dict[str, set[str]] = {
 # What platform, examples and benchmarks see of the library.
 LIBRARY_LAYERS = {"include", "platform"}
 PAUSE = {"simd/thread.h"}  # for the pool's spinning threads
-USERS = {"platform": LIBRARY_LAYERS | PAUSE, "examples": {"include"}, "bench": LIBRARY_LAYERS | {"bench"}}
+USERS = {
+    "platform": LIBRARY_LAYERS | PAUSE,
+    "examples": {"include"},
+    "bench": LIBRARY_LAYERS | {"bench"},
+}
 
 # Module of the package -> modules that it may import. `fastrnn` is the package itself.
 READERS = {"readers"}
@@ -50,7 +54,8 @@ PY_LAYERS: dict[str, set[str]] = {
     "config": {"_core", "layers", "machine", "threads"},
     "loading": {"layers", "weights", *READERS},
     "demo": {"loading", *READERS},
-    "torch": {"_core", "arrays", "layers", "threads", "weights"},
+    "torch": {"_core", "_engine_stub", "arrays", "layers", "threads", "weights"},
+    "_engine_stub": {"_core", "arrays", "reference", "weights"},
     "cli": {"fastrnn", "demo", "loading", "layers", "weights", *READERS},
     "__main__": {"cli"},
     "__init__": {

@@ -31,13 +31,13 @@ class _Cell(Packs):
         if torch.is_autocast_enabled("cpu"):
             x, *states = [as_float32(tensor) for tensor in (x, *states)]
         h, c = (*states, None)[:2]
-        weights = {"weight_ih": self.weight_ih, "weight_hh": self.weight_hh}
+        weights = [self.weight_ih, self.weight_hh]
         if self.bias:
-            weights |= {"bias_ih": self.bias_ih, "bias_hh": self.bias_hh}
-        check_supported(self, {**weights, "input": x, **dict(zip(names, states, strict=True))})
+            weights += [self.bias_ih, self.bias_hh]
+        check_supported(self, *weights, x, h, c)
         sizes = (self.input_size, self.hidden_size)
         spec = Spec(self._core_cell(), *sizes, 1, self.bias, False, 0)
-        h, _, c = run(self._packed, spec, STEP, x, h, c, [*weights.values()])
+        h, _, c = run(self._packed, spec, STEP, x, h, c, weights)
         return (h, c) if batched else (h[0], None if c is None else c[0])
 
     def _check_dimensions(self, x: Tensor, states: list[Any], names: list[str]) -> None:

@@ -24,7 +24,7 @@ class Packs:
         self._packed = PackedWeights()
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
+        state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
         state.pop("_packed", None)
         return state
 
@@ -33,16 +33,16 @@ class Packs:
         self._packed = PackedWeights()
 
 
-def check_supported(module: nn.Module, named: dict[str, Tensor | None]) -> None:
+def check_supported(module: nn.Module, *tensors: Tensor | None) -> None:
     """Refuse what only torch.nn's layers can run."""
-    for name, tensor in named.items():
-        if tensor is None or (tensor.dtype is torch.float32 and tensor.device.type == "cpu"):
-            continue
-        kind = type(module).__name__
-        raise TypeError(
-            f"fastrnn.torch.{kind}: {name}: expected float32 on the CPU, got {tensor.dtype} on "
-            f"{tensor.device}; torch.nn.{kind} runs that"
-        )
+    for tensor in tensors:
+        if tensor is not None and not (tensor.dtype is torch.float32 and tensor.is_cpu):
+            kind = type(module).__name__
+            what = "weights" if isinstance(tensor, nn.Parameter) else "tensors"
+            raise TypeError(
+                f"fastrnn.torch.{kind}: expected {what} that are float32 on the CPU, got "
+                f"{tensor.dtype} on {tensor.device}; torch.nn.{kind} runs that"
+            )
 
 
 def as_float32(tensor: Tensor | None) -> Tensor | None:
@@ -88,11 +88,11 @@ class _Layer(Packs):
     def _run(
         self: Any, layout: str, x: Tensor, states: list[Tensor | None], sizes: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        weights = {name: getattr(self, name) for name in self._flat_weights_names}
+        weights = [getattr(self, name) for name in self._flat_weights_names]
         if torch.is_autocast_enabled("cpu"):
             x, *states = [as_float32(tensor) for tensor in (x, *states)]
         h0, c0 = states
-        check_supported(self, {**weights, "input": x, "hx": h0, "cx": c0})
+        check_supported(self, *weights, x, h0, c0)
         dropout, seed = 0.0, None
         if self.training and self.dropout and self.num_layers > 1:
             dropout, seed = self.dropout, torch.randint(2**62, ())
@@ -105,9 +105,7 @@ class _Layer(Packs):
             self.bidirectional,
             self.proj_size,
         )
-        return run(
-            self._packed, spec, layout, x, h0, c0, [*weights.values()], sizes, dropout, seed
-        )
+        return run(self._packed, spec, layout, x, h0, c0, weights, sizes, dropout, seed)
 
     # --- The state: h, or for the LSTM (h, c) ---
 

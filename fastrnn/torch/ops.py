@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from .. import _core, threads
 from .. import _engine_stub as engine
 from .packed import PackedWeights, by_handle
 from .spec import (
-    PACKED,
     STEP,
     Ragged,
     Spec,
@@ -23,11 +22,10 @@ from .spec import (
     state_shape,
     steps_and_batch,
     time_major,
-    weight_shapes,
 )
 
-Optional = Tensor | None
-Results = tuple[Tensor, Optional, Optional]  # y, h_n (none for a step: it is y), c_n (LSTM)
+Maybe: TypeAlias = Tensor | None
+Results: TypeAlias = tuple[Tensor, Maybe, Maybe]  # y, h_n (none for a step: it is y), c_n (LSTM)
 
 
 def run(
@@ -35,12 +33,12 @@ def run(
     spec: Spec,
     layout: str,
     x: Tensor,
-    h0: Optional,
-    c0: Optional,
+    h0: Maybe,
+    c0: Maybe,
     weights: Sequence[Tensor],
-    batch_sizes: Optional = None,
+    batch_sizes: Maybe = None,
     dropout: float = 0.0,
-    seed: Optional = None,
+    seed: Maybe = None,
 ) -> Results:
     """Run a stack over x in a layout of `spec.py`; the tensors are checked, float32 on the CPU.
 
@@ -49,10 +47,15 @@ def run(
     tensors = (x, h0, c0, *weights)
     wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     if _is_traced(x):
-        y, hn, cn, _ = forward_op(
-            x, h0, c0, list(weights), batch_sizes, seed, *spec, layout, dropout, packed.handle, wanted
-        )  # fmt: skip
+        wanted = wanted or torch.jit.is_tracing()  # a trace is for both
+        more = (*spec, layout, dropout, packed.handle, wanted)
+        y, hn, cn, _ = forward_op(x, h0, c0, list(weights), batch_sizes, seed, *more)
         return y, None if layout == STEP else hn, cn if spec.has_c else None
+    if torch._C._are_functorch_transforms_active():
+        raise NotImplementedError(
+            "fastrnn.torch: expected no transform of torch.func (grad, vmap, jvp) around a layer: "
+            "use the layers of torch.nn there"
+        )
     call = _Call(packed, spec, layout, dropout)
     if wanted:
         found: Results = _Pass.apply(call, x, h0, c0, batch_sizes, seed, *weights)
@@ -61,13 +64,12 @@ def run(
 
 
 def _is_traced(x: Tensor) -> bool:
-    """Whether someone takes down what operators run: a compiler, a tracer, a transform."""
+    """Whether someone takes down what operators run: a compiler or a tracer."""
     return bool(
         torch.compiler.is_compiling()
         or type(x) not in (Tensor, torch.nn.Parameter)
         or torch.jit.is_tracing()
         or torch._C._len_torch_dispatch_stack()
-        or torch._C._are_functorch_transforms_active()
     )
 
 
@@ -86,19 +88,19 @@ class _Call:
 def _forward(
     call: _Call,
     x: Tensor,
-    h0: Optional,
-    c0: Optional,
-    batch_sizes: Optional,
-    seed: Optional,
+    h0: Maybe,
+    c0: Maybe,
+    batch_sizes: Maybe,
+    seed: Maybe,
     weights: Sequence[Tensor],
-    tape: Optional,
+    tape: Maybe,
 ) -> Results:
     spec, layout = call.spec, call.layout
     steps, batch = steps_and_batch(x, h0, batch_sizes, layout)
     y = torch.empty((*x.shape[:-1], spec.width))
-    hn, cn = _empty_states(spec, batch, layout)
+    hn, cn = _empty_states(torch.empty, spec, batch, layout)
     if batch == 0:
-        return y, None if layout == STEP else hn, cn
+        return y, hn, cn
     map_ = None if batch_sizes is None else ragged(batch_sizes.numpy())
     y_rows = y.numpy() if map_ is None else np.empty((steps, batch, spec.width), np.float32)
     _with_torch_threads(
@@ -108,7 +110,7 @@ def _forward(
         time_major(y_rows, layout),
         _state(h0, layout),
         _state(c0, layout),
-        full_state(hn.numpy(), layout),
+        None if hn is None else full_state(hn.numpy(), layout),
         None if cn is None else full_state(cn.numpy(), layout),
         None if map_ is None else map_.lengths,
         None if tape is None else tape.numpy(),
@@ -117,23 +119,23 @@ def _forward(
     )
     if map_ is not None:
         y = torch.from_numpy(map_.packed(y_rows))
-    return y, None if layout == STEP else hn, cn
+    return y, hn, cn
 
 
 def _backward(
     call: _Call,
     x: Tensor,
-    h0: Optional,
-    c0: Optional,
-    batch_sizes: Optional,
-    seed: Optional,
+    h0: Maybe,
+    c0: Maybe,
+    batch_sizes: Maybe,
+    seed: Maybe,
     tape: Tensor,
     weights: Sequence[Tensor],
-    dy: Optional,
-    dhn: Optional,
-    dcn: Optional,
+    dy: Maybe,
+    dhn: Maybe,
+    dcn: Maybe,
     wanted: Sequence[bool],
-) -> list[Optional]:
+) -> list[Maybe]:
     """Return the gradients of x, h0, c0 and the weights where they are wanted, else None."""
     spec, layout = call.spec, call.layout
     steps, batch = steps_and_batch(x, h0, batch_sizes, layout)
@@ -180,22 +182,25 @@ def _rows(x: Tensor, layout: str, map_: Ragged | None) -> Any:
     return time_major(array, layout) if map_ is None else map_.padded(array)
 
 
-def _state(state: Optional, layout: str) -> Any:
+def _state(state: Maybe, layout: str) -> Any:
     return None if state is None else full_state(state.contiguous().numpy(force=True), layout)
 
 
-def _number(seed: Optional) -> int:
+def _number(seed: Maybe) -> int:
     return 0 if seed is None else int(seed)
 
 
-def _empty_states(spec: Spec, batch: Any, layout: str, like: Tensor | None = None) -> Any:
+def _empty_states(new: Callable[..., Tensor], spec: Spec, batch: Any, layout: str) -> Any:
     rows = spec.num_layers * spec.directions
-    new = torch.empty if like is None else like.new_empty
-    hn = new(state_shape(rows, batch, spec.output_size, layout))
-    return hn, new(state_shape(rows, batch, spec.hidden_size, layout)) if spec.has_c else None
+    hn = cn = None
+    if layout != STEP:
+        hn = new(state_shape(rows, batch, spec.output_size, layout))
+    if spec.has_c:
+        cn = new(state_shape(rows, batch, spec.hidden_size, layout))
+    return hn, cn
 
 
-def _tape_bytes(spec: Spec, x: Tensor, h0: Optional, batch_sizes: Optional, layout: str) -> Any:
+def _tape_bytes(spec: Spec, x: Tensor, h0: Maybe, batch_sizes: Maybe, layout: str) -> Any:
     steps, batch = steps_and_batch(x, h0, batch_sizes, layout)
     sizes = (spec.hidden_size, spec.num_layers, spec.directions, spec.proj_size)
     return engine.tape_bytes(spec.cell, *sizes, steps, batch)
@@ -228,10 +233,10 @@ class _Pass(torch.autograd.Function):
         ctx: Any,
         call: _Call,
         x: Tensor,
-        h0: Optional,
-        c0: Optional,
-        batch_sizes: Optional,
-        seed: Optional,
+        h0: Maybe,
+        c0: Maybe,
+        batch_sizes: Maybe,
+        seed: Maybe,
         *weights: Tensor,
     ) -> Results:
         size = _tape_bytes(call.spec, x, h0, batch_sizes, call.layout)
@@ -243,13 +248,15 @@ class _Pass(torch.autograd.Function):
         return results
 
     @staticmethod
-    def backward(ctx: Any, dy: Optional, dhn: Optional, dcn: Optional) -> Any:
+    def backward(ctx: Any, dy: Maybe, dhn: Maybe, dcn: Maybe) -> Any:
         x, h0, c0, batch_sizes, seed, tape, *weights = ctx.saved_tensors
         _, *states, _, _ = ctx.needs_input_grad[:6]
         wanted = [*states, *ctx.needs_input_grad[6:]]
         given = (ctx.call, x, h0, c0, batch_sizes, seed, tape, weights, dy, dhn, dcn, wanted)
         if torch.is_grad_enabled():  # create_graph=True: the gradients must not look constant
-            dx, dh0, dc0, *dweights = _Once.apply(_backward, given, dy, dhn, dcn, x, h0, c0, *weights)
+            dx, dh0, dc0, *dweights = _Once.apply(
+                _backward, given, dy, dhn, dcn, x, h0, c0, *weights
+            )
         else:
             dx, dh0, dc0, *dweights = _backward(*given)
         return None, dx, dh0, dc0, None, None, *dweights
@@ -260,7 +267,7 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, function: Callable[..., Any], given: tuple[Any, ...], *tensors: Optional
+        ctx: Any, function: Callable[..., Any], given: tuple[Any, ...], *tensors: Maybe
     ) -> Any:
         return tuple(function(*given))
 
@@ -271,9 +278,10 @@ class _Once(torch.autograd.Function):
 
 # --- The operators, for graphs: every result is a tensor, of size 0 where there is nothing ---
 
-_CONFIGURATION = (
+_ARGUMENTS = (
+    "(Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? batch_sizes, Tensor? seed, "
     "str cell, int input_size, int hidden_size, int num_layers, bool bias, bool bidirectional, "
-    "int proj_size, str layout, float dropout, int handle"
+    "int proj_size, str layout, float dropout, int handle, "
 )
 
 
@@ -281,40 +289,43 @@ _CONFIGURATION = (
     "fastrnn::forward",
     mutates_args=(),
     device_types="cpu",
-    schema="(Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? batch_sizes, Tensor? seed, "
-    f"{_CONFIGURATION}, bool record) -> (Tensor, Tensor, Tensor, Tensor)",
+    schema=_ARGUMENTS + "bool record) -> (Tensor, Tensor, Tensor, Tensor)",
 )
-def forward_op(x: Any, h0: Any, c0: Any, weights: Any, batch_sizes: Any, seed: Any, *more: Any) -> Any:
+def forward_op(
+    x: Any, h0: Any, c0: Any, weights: Any, batch_sizes: Any, seed: Any, *more: Any
+) -> Any:
     """Return y, h_n, c_n and the tape."""
     spec, (layout, dropout, handle, record) = Spec(*more[:7]), more[7:]
     size = _tape_bytes(spec, x, h0, batch_sizes, layout) if record else 0
     tape = torch.empty(size, dtype=torch.uint8)
     call = _Call(by_handle(handle), spec, layout, dropout)
-    y, hn, cn = _forward(
-        call, x, h0, c0, batch_sizes, seed, weights, tape if record else None
-    )
-    return y, _or_nothing(hn), _or_nothing(cn), tape
+    given = tape if record else None
+    y, *states = _forward(call, x, h0, c0, batch_sizes, seed, weights, given)
+    hn, cn = (torch.empty(0) if part is None else part for part in states)
+    return y, hn, cn, tape
 
 
 @forward_op.register_fake
 def _(x: Any, h0: Any, c0: Any, weights: Any, batch_sizes: Any, seed: Any, *more: Any) -> Any:
     spec, (layout, _, _, record) = Spec(*more[:7]), more[7:]
     _, batch = steps_and_batch(x, h0, batch_sizes, layout)
-    hn, cn = _empty_states(spec, batch, layout, x)
-    size = _tape_bytes(spec, x, h0, batch_sizes, layout) if record else 0
     y = x.new_empty((*x.shape[:-1], spec.width))
-    hn, cn = (part if part is not None else x.new_empty(0) for part in (hn, cn))
-    return y, x.new_empty(0) if layout == STEP else hn, cn, x.new_empty(size, dtype=torch.uint8)
+    states = _empty_states(x.new_empty, spec, batch, layout)
+    hn, cn = (x.new_empty(0) if part is None else part for part in states)
+    size = _tape_bytes(spec, x, h0, batch_sizes, layout) if record else 0
+    return y, hn, cn, x.new_empty(size, dtype=torch.uint8)
 
 
 @torch.library.custom_op(
     "fastrnn::backward",
     mutates_args=(),
     device_types="cpu",
-    schema="(Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? batch_sizes, Tensor? seed, "
-    f"{_CONFIGURATION}, Tensor tape, Tensor? dy, Tensor? dhn, Tensor? dcn, bool[] wanted) -> Tensor[]",
+    schema=_ARGUMENTS
+    + "Tensor tape, Tensor? dy, Tensor? dhn, Tensor? dcn, bool[] wanted) -> Tensor[]",
 )
-def backward_op(x: Any, h0: Any, c0: Any, weights: Any, batch_sizes: Any, seed: Any, *more: Any) -> Any:
+def backward_op(
+    x: Any, h0: Any, c0: Any, weights: Any, batch_sizes: Any, seed: Any, *more: Any
+) -> Any:
     """Return the gradients that are wanted of x, h0, c0 and the weights, without gaps."""
     layout, dropout, handle, tape, dy, dhn, dcn, wanted = more[7:]
     call = _Call(by_handle(handle), Spec(*more[:7]), layout, dropout)
@@ -328,10 +339,6 @@ def _(x: Any, h0: Any, c0: Any, weights: Any, batch_sizes: Any, seed: Any, *more
     return [x.new_empty(t.shape) for t, want in zip(inputs, more[-1], strict=True) if want]
 
 
-def _or_nothing(tensor: Optional) -> Tensor:
-    return torch.empty(0) if tensor is None else tensor
-
-
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, h0, c0, weights, batch_sizes, seed, *more = inputs
     tape = output[3]
@@ -341,17 +348,14 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.set_materialize_grads(False)
 
 
-def _differentiate(ctx: Any, dy: Optional, dhn: Optional, dcn: Optional, _: Optional) -> Any:
+def _differentiate(ctx: Any, dy: Maybe, dhn: Maybe, dcn: Maybe, _: Maybe) -> Any:
     x, h0, c0, batch_sizes, seed, tape, *weights = ctx.saved_tensors
     layout, has_c = ctx.more[7], ctx.more[0] == "lstm"
     needed = ctx.needs_input_grad
     wanted = [*needed[:3], *needed[3]]
     dhn, dcn = None if layout == STEP else dhn, dcn if has_c else None
-    found = iter(
-        backward_op(
-            x, h0, c0, weights, batch_sizes, seed, *ctx.more, tape, dy, dhn, dcn, wanted
-        )
-    )
+    more = (*ctx.more, tape, dy, dhn, dcn, wanted)
+    found = iter(backward_op(x, h0, c0, weights, batch_sizes, seed, *more))
     dx, dh0, dc0, *dweights = [next(found) if want else None for want in wanted]
     return dx, dh0, dc0, dweights, *[None] * (len(ctx.more) + 3)
 

@@ -64,7 +64,8 @@ class _Contents:
         self.spec, self.training = spec, training
         # Tensors that share memory with the weights: while they live, no other tensor gets it.
         self.aliases = [w.detach() for w in weights]
-        self.marks = [_mark(w) for w in weights]
+        self.marks = _marks(weights)
+        self.in_place = all(alias.is_contiguous() for alias in self.aliases)
         self.flat = [_flat(alias) for alias in self.aliases]
         self.samples = [
             flat if flat.size <= _SMALL else flat[:: flat.size // _SAMPLE] for flat in self.flat
@@ -76,21 +77,21 @@ class _Contents:
         self, spec: Spec, weights: Sequence[Tensor], training: bool, thorough: bool
     ) -> bool:
         """Whether packing these weights again would give the same."""
-        if spec != self.spec or (training and not self.training):
+        if spec != self.spec or (training and not self.training) or not self.in_place:
             return False
-        if [_mark(w) for w in weights] != self.marks:
+        if _marks(weights) != self.marks:
             return False
-        if not all(alias.is_contiguous() for alias in self.aliases):
-            return False  # their numbers cannot be watched in place
         if not thorough:
             return [sample.tobytes() for sample in self.samples] == self.sampled
         return self.sums is not None and [_sums(flat) for flat in self.flat] == self.sums
 
 
-def _mark(weight: Tensor) -> tuple[int, int, tuple[int, ...]]:
-    """Where a tensor lies and how often it was changed in place, as far as PyTorch counts."""
-    version = -1 if weight.is_inference() else weight._version
-    return weight.data_ptr(), version, weight.stride()
+def _marks(weights: Sequence[Tensor]) -> list[tuple[int, tuple[int, ...], int]]:
+    """Where tensors lie, and how often they were changed in place as far as PyTorch counts."""
+    try:
+        return [(w.data_ptr(), w.stride(), w._version) for w in weights]
+    except RuntimeError:  # inference tensors: nothing is counted
+        return [(w.data_ptr(), w.stride(), 0) for w in weights]
 
 
 def _flat(alias: Tensor) -> np.ndarray[Any, np.dtype[np.uint32]]:
@@ -105,9 +106,7 @@ def _sums(flat: np.ndarray[Any, np.dtype[np.uint32]]) -> bytes:
     return blocks.sum(axis=1, dtype=np.uint64).tobytes() + flat[whole:].tobytes()
 
 
-def _pack(
-    spec: Spec, arrays: Sequence[np.ndarray[Any, Any]], training: bool
-) -> engine.Model:
+def _pack(spec: Spec, arrays: Sequence[np.ndarray[Any, Any]], training: bool) -> engine.Model:
     shapes = weight_shapes(spec)
     for index, array in enumerate(arrays):
         if array.shape != shapes[index] or array.dtype != np.float32:

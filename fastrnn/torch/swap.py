@@ -91,7 +91,7 @@ def _obstacles(module: nn.Module) -> Iterator[str]:
         yield "it is compiled by TorchScript"
         return
     if kind not in _COUNTERPARTS:
-        yield f"its class is {kind.__module__}.{kind.__qualname__}, which may do more than torch.nn's"
+        yield f"its class is {kind.__module__}.{kind.__qualname__}, not torch.nn's own"
         return
     if "forward" in module.__dict__:
         yield "its forward is replaced"
