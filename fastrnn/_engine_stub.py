@@ -92,6 +92,7 @@ def gradients(
     assert (tape[:_MARK] == _mark(x, dropout, seed)).all(), "the tape of another pass"
     _, _, backward = _reference(model, x, h0, c0, lengths, dropout, seed)
     lstm = model.cell == "lstm"
+    dy = None if dy is None else _within(dy, lengths)
     found = backward(dy, (dhn, dcn) if lstm else dhn)
     states = found.state if lstm else (found.state, None)
     names = parameter_names(
@@ -140,12 +141,9 @@ def _reference(
         shape = (model.layers - 1, *x.shape[:2], recurrent)
         kept = np.random.default_rng(seed).random(shape) >= dropout
         masks = kept / (1.0 - dropout) if dropout < 1 else kept * 0.0
-    x = x.copy()
-    if lengths is not None:  # what is beyond may be anything
-        x[np.arange(len(x))[:, None] >= lengths] = 0.0
     return reference.vjp(
         kind.upper(),
-        x,
+        _within(x, lengths),
         model.arrays,
         state,
         num_layers=model.layers,
@@ -155,6 +153,14 @@ def _reference(
         reset_after=variant != "reset_before",
         masks=masks,
     )
+
+
+def _within(array: Array, lengths: NDArray[np.uintp] | None) -> Array:
+    """Zeros in place of what is beyond the lengths, which may be anything."""
+    if lengths is not None:
+        array = array.copy()
+        array[np.arange(len(array))[:, None] >= lengths] = 0.0
+    return array
 
 
 def _mark(x: Array, dropout: float, seed: int) -> Bytes:

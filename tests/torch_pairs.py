@@ -22,6 +22,7 @@ CELLS = ("LSTMCell", "GRUCell", "RNNCell")
 
 def make_pair(kind: str, *arguments: Any, **options: Any) -> tuple[nn.Module, nn.Module]:
     """torch.nn's module and fastrnn's, with the same weights."""
+    torch.manual_seed(0)
     theirs = getattr(nn, kind)(*arguments, **options)
     ours = getattr(fastrnn.torch, kind)(*arguments, **options)
     ours.load_state_dict(theirs.state_dict())
