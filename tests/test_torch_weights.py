@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""fastrnn.torch packs weights again exactly when they have changed, whoever changed them and how."""
+"""fastrnn.torch packs weights again when they have changed, whoever changed them and how."""
 
 from __future__ import annotations
 
