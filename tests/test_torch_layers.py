@@ -23,7 +23,10 @@ SMALL = [c for c in CONFIGURATIONS if c.work < 150_000 and c.steps * c.num_layer
 
 
 @pytest.mark.parametrize("configuration", SMALL, ids=str)
-def test_configurations(configuration: Configuration) -> None:
+def test_configurations(
+    configuration: Configuration, isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTRNN_ISA", isa)
     data, order = configuration.data(), {"batch_first": configuration.batch_first}
     theirs, ours = make_pair(
         configuration.cell,
