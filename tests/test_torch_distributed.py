@@ -80,6 +80,10 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         )
         for rank in range(2)
     ]
-    results = [worker.communicate(timeout=120) for worker in workers]
+    try:
+        results = [worker.communicate(timeout=120) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
     assert [worker.returncode for worker in workers] == [0, 0], results
     assert results[0][0].strip() == "equal"
