@@ -59,6 +59,7 @@ def record(
     seed: int,
 ) -> None:
     """Write y, hn and cn of a pass, and its tape where there is one."""
+    assert tape is not None or not dropout
     if not dropout:
         assert model.forward(x, y, h0, c0, hn, cn, lengths)
     else:

@@ -47,7 +47,7 @@ def run(
     tensors = (x, h0, c0, *weights)
     wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     if _is_traced(x):
-        wanted = wanted or torch.jit.is_tracing()  # a trace is for both
+        wanted = wanted or torch.jit.is_tracing() or dropout > 0  # a trace is for both
         more = (*spec, layout, dropout, packed.handle, wanted)
         y, hn, cn, _ = forward_op(x, h0, c0, list(weights), batch_sizes, seed, *more)
         return y, None if layout == STEP else hn, cn if spec.has_c else None
@@ -60,7 +60,9 @@ def run(
     if wanted:
         found: Results = _Pass.apply(call, x, h0, c0, batch_sizes, seed, *weights)
         return found
-    return _forward(call, x, h0, c0, batch_sizes, seed, weights, None)
+    # The engine drops units in recorded passes alone.
+    tape = _new_tape(spec, x, h0, batch_sizes, layout) if dropout else None
+    return _forward(call, x, h0, c0, batch_sizes, seed, weights, tape)
 
 
 def _is_traced(x: Tensor) -> bool:
@@ -206,6 +208,10 @@ def _tape_bytes(spec: Spec, x: Tensor, h0: Maybe, batch_sizes: Maybe, layout: st
     return engine.tape_bytes(spec.cell, *sizes, steps, batch)
 
 
+def _new_tape(spec: Spec, x: Tensor, h0: Maybe, batch_sizes: Maybe, layout: str) -> Tensor:
+    return torch.empty(_tape_bytes(spec, x, h0, batch_sizes, layout), dtype=torch.uint8)
+
+
 def _with_torch_threads(function: Callable[..., None], *arguments: Any) -> None:
     """Call with torch's number of threads, unless fastrnn was given one of its own."""
     if _core.local_threads.get() or threads.chosen():
@@ -239,8 +245,7 @@ class _Pass(torch.autograd.Function):
         seed: Maybe,
         *weights: Tensor,
     ) -> Results:
-        size = _tape_bytes(call.spec, x, h0, batch_sizes, call.layout)
-        tape = torch.empty(size, dtype=torch.uint8)
+        tape = _new_tape(call.spec, x, h0, batch_sizes, call.layout)
         results = _forward(call, x, h0, c0, batch_sizes, seed, weights, tape)
         ctx.call = call
         ctx.save_for_backward(x, h0, c0, batch_sizes, seed, tape, *weights)
@@ -296,13 +301,11 @@ def forward_op(
 ) -> Any:
     """Return y, h_n, c_n and the tape."""
     spec, (layout, dropout, handle, record) = Spec(*more[:7]), more[7:]
-    size = _tape_bytes(spec, x, h0, batch_sizes, layout) if record else 0
-    tape = torch.empty(size, dtype=torch.uint8)
+    tape = _new_tape(spec, x, h0, batch_sizes, layout) if record else None
     call = _Call(by_handle(handle), spec, layout, dropout)
-    given = tape if record else None
-    y, *states = _forward(call, x, h0, c0, batch_sizes, seed, weights, given)
+    y, *states = _forward(call, x, h0, c0, batch_sizes, seed, weights, tape)
     hn, cn = (torch.empty(0) if part is None else part for part in states)
-    return y, hn, cn, tape
+    return y, hn, cn, torch.empty(0, dtype=torch.uint8) if tape is None else tape
 
 
 @forward_op.register_fake
