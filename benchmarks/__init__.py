@@ -24,7 +24,7 @@ def _prefer_installed_package() -> None:
     try:
         importlib.import_module("fastrnn")
     except ImportError:
-        # Neither is usable; whoever needs fastrnn reports that, the peers run without it.
+        # Neither is usable: the next import is the checkout's own, whose error says what to do.
         for name in [name for name in sys.modules if name.split(".")[0] == "fastrnn"]:
             del sys.modules[name]
     finally:

@@ -1,128 +1,34 @@
 # SPDX-License-Identifier: MIT
-"""The named benchmark cases: shapes of real models, and what each of them costs."""
+"""The named benchmark cases: shapes of real models. Those of `fastrnn bench` are among them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
 
-Cell = Literal["LSTM", "GRU", "RNN"]
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+from fastrnn import bench
+from fastrnn.bench import Case
+
 GROUPS = ("main", "extra", "ragged")
+SHORT = {case.name: case for case in bench.CASES}
 
-
-@dataclass(frozen=True)
-class Case:
-    """One recurrent stack and the batch that runs through it; sizes in elements."""
-
-    name: str
-    cell: Cell
-    steps: int
-    batch: int
-    inputs: int
-    hidden: int
-    layers: int = 1
-    bidirectional: bool = False
-    proj: int = 0
-    nonlinearity: Literal["tanh", "relu"] = "tanh"
-    lengths: Literal["full", "uniform"] = "full"  # uniform: each row's length drawn from 1..steps
-    group: Literal["main", "extra", "ragged"] = "main"
-    source: str = ""
-
-    @property
-    def directions(self) -> int:
-        return 2 if self.bidirectional else 1
-
-    @property
-    def outputs(self) -> int:
-        """Width of one direction's output."""
-        return self.proj or self.hidden
-
-    @property
-    def ragged(self) -> bool:
-        return self.lengths != "full"
-
-    @property
-    def shape(self) -> str:
-        """The sizes in one short string, as shown in the tables."""
-        text = f"{self.cell} T{self.steps} B{self.batch} I{self.inputs} H{self.hidden}"
-        if self.layers > 1:
-            text += f" x{self.layers}"
-        if self.bidirectional:
-            text += " bi"
-        if self.proj:
-            text += f" proj {self.proj}"
-        if self.nonlinearity != "tanh":
-            text += f" {self.nonlinearity}"
-        if self.ragged:
-            text += " ragged"
-        return text
-
-    def layer_inputs(self, layer: int) -> int:
-        return self.inputs if layer == 0 else self.directions * self.outputs
-
-    def input_weights(self, layer: int) -> int:
-        """Elements of one direction's weight_ih."""
-        return GATES[self.cell] * self.hidden * self.layer_inputs(layer)
-
-    def recurrent_weights(self) -> int:
-        """Elements of one direction's weight_hh, with the projection if there is one."""
-        return GATES[self.cell] * self.hidden * self.outputs + self.proj * self.hidden
-
-    def weight_bytes(self) -> int:
-        """Bytes of all matrices in float32."""
-        ih = sum(self.input_weights(layer) for layer in range(self.layers))
-        return 4 * self.directions * (ih + self.layers * self.recurrent_weights())
-
-    def flops(self, row_steps: int | None = None) -> float:
-        """Floating-point operations of the matrix products of one forward pass.
-
-        row_steps is the sum of the rows' lengths; steps * batch when not given.
-        """
-        rows = self.steps * self.batch if row_steps is None else row_steps
-        return 2.0 * rows * self.weight_bytes() / 4
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def select(words: Sequence[str]) -> list[Case]:
-    """Cases of the groups or with the name parts given ("all": every case); main ones if none."""
-    if not words:
-        words = ["main"]
-    unknown = [word for word in words if not any(_matches(case, word) for case in CASES)]
-    if unknown:
-        raise ValueError(
-            f"cases: expected 'all', a group ({', '.join(GROUPS)}) or a part of a case's name, "
-            f"got {', '.join(map(repr, unknown))}"
-        )
-    return [case for case in CASES if any(_matches(case, word) for word in words)]
-
-
-def _matches(case: Case, word: str) -> bool:
-    return word in ("all", case.group) or (word not in GROUPS and word in case.name)
-
-
-# name, cell, steps, batch, inputs, hidden, layers
 MAIN = (
-    Case("amp_lstm_40", "LSTM", 64, 1, 1, 40, source="guitar amplifier model, 64-sample buffer"),
-    Case("vad_lstm_128", "LSTM", 1, 1, 128, 128, source="Silero VAD v5: one step per 32 ms"),
-    Case("denoise_gru_384x3", "GRU", 1, 1, 384, 384, 3, source="RNNoise 0.2: one 10 ms frame"),
-    Case("streams32_gru_512", "GRU", 1, 32, 256, 512, source="32 streams, one step each"),
-    Case("text_rnn_32", "RNN", 500, 128, 32, 32, source="Keras IMDB SimpleRNN"),
+    SHORT["amp_lstm_40"],
+    SHORT["vad_lstm_128"],
+    SHORT["denoise_gru_384x3"],
+    SHORT["streams32_gru_512"],
+    SHORT["text_rnn_32"],
     Case("text_lstm_32", "LSTM", 500, 128, 32, 32, source="Keras IMDB with an LSTM"),
-    Case("forecast_lstm_40x3", "LSTM", 60, 100, 44, 40, 3, source="DeepAR class, 100 samples"),
+    SHORT["forecast_lstm_40x3"],
     Case("speaker_bilstm_128x4", "LSTM", 293, 8, 60, 128, 4, True,
          source="pyannote segmentation, 5 s windows"),
-    Case("ocr_line_bilstm_256x2", "LSTM", 26, 1, 512, 256, 2, True, source="CRNN, one text line"),
-    Case("ocr_batch_bilstm_256x2", "LSTM", 26, 32, 512, 256, 2, True, source="CRNN, 32 lines"),
-    Case("enhance_gru_256x2", "GRU", 500, 1, 256, 256, 2,
-         source="speech enhancement, 5 s of 10 ms frames"),
+    SHORT["ocr_line_bilstm_256x2"],
+    SHORT["ocr_batch_bilstm_256x2"],
+    SHORT["enhance_gru_256x2"],
     Case("speech_bigru_800", "GRU", 100, 1, 800, 800, 1, True,
          source="Deep Speech 2 class, one utterance"),
     Case("awd_lstm_1150", "LSTM", 70, 1, 400, 1150, source="AWD-LSTM first layer, one text"),
-    Case("ptb_lstm_650x2", "LSTM", 35, 20, 650, 650, 2, source="PTB language model, medium"),
+    SHORT["ptb_lstm_650x2"],
     Case("translate_lstm_1024", "LSTM", 25, 64, 1024, 1024, source="GNMT layer, 64 sentences"),
     Case("translate_gru_1024", "GRU", 50, 32, 1024, 1024, source="attention NMT, 32 sentences"),
     Case("speech_rnn_1760", "RNN", 50, 16, 1760, 1760, source="Deep Speech class vanilla RNN"),
@@ -168,3 +74,8 @@ CASES = (
     *(replace(case, group="extra") for case in EXTRA),
     *(replace(case, group="ragged", lengths="uniform") for case in RAGGED),
 )
+
+
+def select(words: Sequence[str]) -> list[Case]:
+    """Cases of the groups or with the name parts given ("all": every case); main ones if none."""
+    return bench.select(words or ["main"], CASES)

@@ -31,9 +31,10 @@ class Client:
     """A worker process. It is stopped (SIGSTOP) whenever it has nothing to answer, because a
     thread pool that spins between calls would take CPU time from the engine being measured."""
 
-    def __init__(self, engine: str, threads: int) -> None:
+    def __init__(self, engine: str, threads: int, mode: str = "infer") -> None:
         self.engine = engine
         self.threads = threads
+        self.mode = mode
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
         # What the worker writes to stderr; closed by __exit__.

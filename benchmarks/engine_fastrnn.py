@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+
+import numpy as np
 
 import fastrnn
+from fastrnn.bench import Arrays, Layer, Workload, make_layer, named_outputs
+from fastrnn.plans import plan
 
-from .cases import Case
-from .engines import Runner, require_mode
-from .workload import Arrays, Workload
+from .engines import Runner, make_each, prepare_by_mode, require_plain_lstm
 
 
 class Engine:
@@ -19,8 +21,8 @@ class Engine:
         fastrnn.set_num_threads(threads)
 
     def prepare(self, workload: Workload, mode: str) -> Runner:
-        require_mode(mode, ("infer",), "fastrnn")
-        return make_runner(workload)
+        ways = {"infer": make_runner, "padded": make_padded, "streams": make_streams}
+        return prepare_by_mode(ways, mode, workload)
 
 
 def make_runner(workload: Workload) -> Runner:
@@ -28,28 +30,63 @@ def make_runner(workload: Workload) -> Runner:
     layer = make_layer(workload)
     x, lengths = workload.x, workload.lengths
 
-    def call() -> Any:
+    def call() -> tuple[np.ndarray, object]:
         return layer(x, lengths=lengths)
 
-    def outputs() -> Arrays:
-        y, state = call()
-        states = state if workload.case.cell == "LSTM" else (state,)
-        return dict(zip(("y", "h_n", "c_n"), (y, *states), strict=False))
-
-    return Runner(call, outputs, lambda: str(layer.isa))
+    path = partial(_path, layer, workload.case.steps, workload.case.batch)
+    return Runner(call, lambda: named_outputs(*call()), path)
 
 
-def make_layer(workload: Workload) -> Any:
-    """The fastrnn layer of a workload with its weights loaded."""
+def make_padded(workload: Workload) -> Runner:
+    """As if all rows were full. Of the outputs only y within the lengths means something."""
+    layer, x = make_layer(workload), workload.x
     case = workload.case
-    layer = getattr(fastrnn, case.cell)(
-        case.inputs, case.hidden, case.layers, bidirectional=case.bidirectional, **_options(case)
-    )
-    layer.load_state_dict(workload.weights)
-    return layer
+    lengths = np.full(case.batch, case.steps) if workload.lengths is None else workload.lengths
+
+    def outputs() -> Arrays:
+        y = layer(x)[0].copy()
+        y[np.arange(case.steps)[:, None] >= lengths] = 0.0
+        return {"y": y}
+
+    return Runner(lambda: layer(x), outputs, partial(_path, layer, case.steps, case.batch))
 
 
-def _options(case: Case) -> dict[str, Any]:
-    if case.cell == "RNN":
-        return {"nonlinearity": case.nonlinearity}
-    return {"proj_size": case.proj} if case.proj else {}
+def make_streams(workload: Workload) -> Runner:
+    """A stream object for each row, results written into the caller's array."""
+    require_plain_lstm(workload)
+    layer = make_layer(workload)
+    case, x = workload.case, workload.x
+    y = np.empty((case.steps, case.batch, case.outputs), np.float32)
+
+    def make() -> fastrnn.Stream:
+        stream = layer.stream()
+        stream.step(x[0, :1])
+        return stream
+
+    streams, memory = make_each(make, case.batch)
+    steps = [
+        (stream.step, x[t, row : row + 1], y[t, row : row + 1])
+        for t in range(case.steps)
+        for row, stream in enumerate(streams)
+    ]
+
+    def call() -> None:
+        for step, x_row, y_row in steps:
+            step(x_row, out=y_row)
+
+    def outputs() -> Arrays:
+        for stream in streams:
+            stream.reset()
+        call()
+        h, c = zip(*(stream.state for stream in streams), strict=True)
+        return {"y": y, "h_n": np.concatenate(h, axis=1), "c_n": np.concatenate(c, axis=1)}
+
+    return Runner(call, outputs, partial(_path, layer, 1, 1), memory=memory)
+
+
+def _path(layer: Layer, steps: int, batch: int) -> str:
+    """The instruction set, and how the plan cuts the pass over threads."""
+    cut = plan(layer, steps, batch)
+    kinds = [name for name in cut if name.endswith(("_groups", "_teams", "_workers"))]
+    splits = [f"{cut[name]} {name.replace('_', ' ')}" for name in kinds if cut[name] > 1]
+    return ", ".join([cut["isa"], *splits])

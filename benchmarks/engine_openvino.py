@@ -8,9 +8,10 @@ from collections import Counter
 import numpy as np
 import openvino as ov
 
-from .engines import Runner, UnsupportedError, require_mode
+from fastrnn.bench import Arrays, Workload
+
+from .engines import Runner, UnsupportedError, prepare_by_mode
 from .onnx_model import build_model, gather_outputs, model_inputs
-from .workload import Arrays, Workload
 
 # Layer types of the executed graph that say nothing about the recurrence.
 PLUMBING = {
@@ -38,7 +39,9 @@ class Engine:
         }
 
     def prepare(self, workload: Workload, mode: str) -> Runner:
-        require_mode(mode, ("infer",), "OpenVINO")
+        return prepare_by_mode({"infer": self._make_runner}, mode, workload)
+
+    def _make_runner(self, workload: Workload) -> Runner:
         case = workload.case
         if case.proj:
             raise UnsupportedError("ONNX has no LSTM with projection")

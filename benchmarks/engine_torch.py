@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.utils import rnn as packing
 
-from .cases import Case
-from .engines import Runner, require_mode
-from .workload import Arrays, Workload
+from fastrnn.bench import Arrays, Case, Workload, named_outputs
+
+from .engines import Runner, make_each, prepare_by_mode, require_plain_lstm
 
 
 class Engine:
@@ -24,20 +25,21 @@ class Engine:
         warnings.filterwarnings("ignore", message=".*projections is not supported with oneDNN.*")
 
     def prepare(self, workload: Workload, mode: str) -> Runner:
-        require_mode(mode, ("infer",), "PyTorch")
-        layer = make_layer(workload).eval()
-        x = torch.from_numpy(workload.x)
-        call = _plain_call(layer, x)
-        if workload.lengths is not None:
-            call = _packed_call(layer, x, torch.from_numpy(workload.lengths))
+        return prepare_by_mode({"infer": make_runner, "streams": make_streams}, mode, workload)
 
-        def outputs() -> Arrays:
-            y, state = call()
-            states = state if workload.case.cell == "LSTM" else (state,)
-            named = zip(("y", "h_n", "c_n"), (y, *states), strict=False)
-            return {name: tensor.numpy() for name, tensor in named}
 
-        return Runner(call, outputs, lambda: _observed_path(call), torch.inference_mode)
+def make_runner(workload: Workload) -> Runner:
+    layer = make_layer(workload).eval()
+    x = torch.from_numpy(workload.x)
+    call = _plain_call(layer, x)
+    if workload.lengths is not None:
+        call = _packed_call(layer, x, torch.from_numpy(workload.lengths))
+
+    def outputs() -> Arrays:
+        y, state = call()
+        return named_outputs(*_arrays(y, state))
+
+    return Runner(call, outputs, lambda: _observed_path(call), torch.inference_mode)
 
 
 def make_layer(workload: Workload) -> torch.nn.RNNBase:
@@ -49,6 +51,61 @@ def make_layer(workload: Workload) -> torch.nn.RNNBase:
     tensors = {name: torch.from_numpy(array) for name, array in workload.weights.items()}
     layer.load_state_dict(tensors)
     return layer
+
+
+def make_streams(workload: Workload) -> Runner:
+    """One LSTMCell, a pair of state tensors for each stream.
+
+    At 128 units a step of nn.LSTMCell takes a third of the time of nn.LSTM.
+    """
+    require_plain_lstm(workload)
+    case = workload.case
+    cell = torch.nn.LSTMCell(case.inputs, case.hidden).eval()
+    cell.load_state_dict(
+        {
+            name.removesuffix("_l0"): torch.from_numpy(array)
+            for name, array in workload.weights.items()
+        }
+    )
+    x = torch.from_numpy(workload.x)
+    rows = [[x[t, row : row + 1] for row in range(case.batch)] for t in range(case.steps)]
+    zeros = torch.zeros(1, case.hidden)
+
+    def make() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.inference_mode():
+            state: tuple[torch.Tensor, torch.Tensor] = cell(rows[0][0], (zeros, zeros))
+            return state
+
+    states, memory = make_each(make, case.batch)
+
+    def call() -> None:
+        for x_t in rows:
+            for row, x_row in enumerate(x_t):
+                states[row] = cell(x_row, states[row])
+
+    def outputs() -> Arrays:
+        states[:] = [(zeros, zeros)] * case.batch
+        y = []
+        for x_t in rows:
+            for row, x_row in enumerate(x_t):
+                states[row] = cell(x_row, states[row])
+            y.append(torch.cat([h for h, _ in states]))
+        c = torch.cat([c for _, c in states])
+        return {"y": torch.stack(y).numpy(), "h_n": y[-1][None].numpy(), "c_n": c[None].numpy()}
+
+    return Runner(
+        call,
+        outputs,
+        lambda: "LSTMCell: " + _observed_path(lambda: cell(rows[0][0], states[0])),
+        torch.inference_mode,
+        memory=memory,
+    )
+
+
+def _arrays(y: torch.Tensor, state: Any) -> tuple[np.ndarray, Any]:
+    if isinstance(state, tuple):
+        return y.numpy(), tuple(part.numpy() for part in state)
+    return y.numpy(), state.numpy()
 
 
 def _options(case: Case) -> dict[str, Any]:

@@ -3,16 +3,24 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from .workload import Arrays, Workload
+from fastrnn.bench import Arrays, Workload
 
-# mode -> title; a mode is added here, in each engine's prepare and as an option of compare
-MODES = {"infer": "Inference"}
+from .machine import resident_bytes
+
+# mode -> what is timed; a mode is added here and where an engine's class says what it can do
+MODES = {
+    "infer": "one call for the whole batch, rows of unequal length as the engine handles them",
+    "padded": "the same, every row computed over all steps",
+    "streams": "each row a stream of its own, stepped round robin; one model, many states",
+    "sessions": "the same, with a model for each stream",
+}
 
 # engine name -> module that defines `Engine`
 MODULES = {
@@ -29,6 +37,8 @@ TITLES = {
 }
 PEERS = ("torch", "onnxruntime", "openvino")
 
+Thing = TypeVar("Thing")
+
 
 class UnsupportedError(Exception):
     """The engine cannot run this case in this mode; the message says why."""
@@ -39,10 +49,14 @@ class Runner:
     """A prepared case: `call` is what gets timed, everything else is not."""
 
     call: Callable[[], Any]
-    outputs: Callable[[], Arrays]  # runs once; y, h_n, c_n (a training mode adds gradients)
+    outputs: Callable[[], Arrays]  # runs once from zero states; y, h_n, c_n
     path: Callable[[], str]  # which code of the engine runs, as far as it can be known
     context: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
     keep: Any = None  # arrays that the engine reads but does not hold: they live as long as this
+    memory: float | None = None  # bytes that each stream takes, where there are streams
+
+
+Prepare = Callable[[Workload], Runner]
 
 
 class Engine(Protocol):
@@ -62,6 +76,25 @@ def load_engine(name: str, threads: int) -> Engine:
     return engine
 
 
-def require_mode(mode: str, known: tuple[str, ...], engine: str) -> None:
-    if mode not in known:
-        raise UnsupportedError(f"{engine} has no mode {mode!r}")
+def prepare_by_mode(ways: Mapping[str, Prepare], mode: str, workload: Workload) -> Runner:
+    if mode not in ways:
+        raise UnsupportedError(f"no mode {mode!r}, only {', '.join(ways)}")
+    return ways[mode](workload)
+
+
+def require_plain_lstm(workload: Workload) -> None:
+    """Streams are shown with the layer that is streamed most."""
+    case = workload.case
+    if case.cell != "LSTM" or case.layers > 1 or case.bidirectional or case.proj:
+        raise UnsupportedError("streams: only of an LSTM of one layer and direction")
+
+
+def make_each(make: Callable[[], Thing], count: int) -> tuple[list[Thing], float | None]:
+    """Make `count` things; the resident memory that each one took, after a first one."""
+    first = make()  # libraries allocate for all of them here
+    del first
+    gc.collect()
+    before = resident_bytes()
+    made = [make() for _ in range(count)]
+    after = resident_bytes()
+    return made, None if before is None or after is None else (after - before) / count

@@ -3,142 +3,171 @@
 
 from __future__ import annotations
 
+import bisect
+import math
 import os
 import platform
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .workload import Workload
+from fastrnn import _core
+from fastrnn.bench import Case, fma_peak, rate_together
+from fastrnn.layers import default_isa
+from fastrnn.machine import cache_sizes, cpu_count
 
-CACHE_FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
-PROBE_SECONDS = 0.2
-FMA_ROUNDS = 200_000  # some milliseconds
-MEMORY_PROBE_BYTES = 256 << 20
+READ_SECONDS = 0.06
+READ_BYTES = 256 << 20  # of one reading work, some milliseconds
+SMALLEST = 16 << 10  # half of a small L1
+LARGE_PAGE = 2 << 20
 
 
 @dataclass(frozen=True)
 class Level:
-    """A cache level, or main memory: bytes it holds, bytes/s one thread reads from it."""
+    """A cache level: bytes it holds, and whether several cores share them."""
 
     name: str
     size: int
-    shared: bool  # between cores
-    bandwidth: float = 0.0
+    shared: bool
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one thread can reach, measured."""
+    """What a number of threads can reach together, measured with all of them at work."""
 
+    threads: int
     isa: str
-    flops: float  # per second
-    levels: tuple[Level, ...]  # smallest first, main memory last
+    flops: float  # per second, of all threads
+    # Bytes that each thread reads again and again -> bytes/s of all of them.
+    reads: tuple[tuple[int, float], ...]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def bandwidth(self, size: int, threads: int) -> float:
-        """Bytes/s from the smallest level that holds `size` bytes cut over `threads` cores.
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Limits:
+        reads = tuple((int(size), float(speed)) for size, speed in data["reads"])
+        return cls(data["threads"], data["isa"], data["flops"], reads)
 
-        A shared level is taken to serve every core at one core's full speed: too optimistic, so
-        a share of the limit is never flattered.
+    def bandwidth(self, size: float) -> float:
+        """Bytes/s of all threads when each reads a share of `size` bytes again and again.
+
+        Straight lines over the logarithm of the size, between the sizes that were measured.
         """
-        for level in self.levels:
-            if size <= level.size * (1 if level.shared else threads):
-                return level.bandwidth * threads
-        return self.levels[-1].bandwidth * threads
+        share = size / self.threads
+        sizes = [measured for measured, _ in self.reads]
+        place = bisect.bisect(sizes, share)
+        if place in (0, len(sizes)):
+            return self.reads[max(place - 1, 0)][1]
+        (low, slow), (high, fast) = self.reads[place - 1 : place + 1]
+        part = math.log(share / low) / math.log(high / low)
+        return slow + part * (fast - slow)
+
+    def level_bandwidth(self, level: Level) -> float:
+        """Bytes/s from a cache level: read half of it, the rest is room for what else is there."""
+        return self.bandwidth(level.size / 2 * (1 if level.shared else self.threads))
+
+    def memory_bandwidth(self) -> float:
+        return self.reads[-1][1]
+
+    def best_of(self, other: Limits) -> Limits:
+        """The higher of two measurements of each limit: another program may disturb one."""
+        pairs = zip(self.reads, other.reads, strict=True)
+        reads = tuple((size, max(one, two)) for (size, one), (_, two) in pairs)
+        return Limits(self.threads, self.isa, max(self.flops, other.flops), reads)
 
 
-def measure_limits() -> Limits | None:
-    """Measure with the probes of fastrnn's core; None where it is not installed."""
-    try:
-        import fastrnn
-        from fastrnn import _core
-    except ImportError:
-        return None
-    isa = fastrnn.isas()[0]
-    levels = []
-    for level in cache_levels():
-        # Half of a level: the other half is room for what else lives there.
-        speed = _read_speed(_core.probe_read, isa, level.size // 2)
-        levels.append(Level(level.name, level.size, level.shared, speed))
-    speed = _read_speed(_core.probe_read, isa, MEMORY_PROBE_BYTES)
-    levels.append(Level("memory", 1 << 62, True, speed))
-    flops = _core.probe_fma(isa, FMA_ROUNDS) / _best_time(lambda: _core.probe_fma(isa, FMA_ROUNDS))
-    return Limits(isa, flops, tuple(levels))
+def measure_limits(threads: int) -> Limits:
+    """Measure with the probes of fastrnn's core, in so many threads at once."""
+    isa = default_isa()
+    levels = cache_levels()
+    largest = max((level.size for level in levels), default=32 << 20)
+    sizes = read_sizes(max(4 * largest // threads, 1 << 20))
+    arrays = [_aligned_floats(sizes[-1]) for _ in range(threads)]
+    reads = []
+    for size in sizes:
+        works = [_read_work(isa, array[: size // 4]) for array in arrays]
+        reads.append((size, rate_together(works, READ_SECONDS)))
+    return Limits(threads, isa, fma_peak(isa, threads), tuple(reads))
 
 
-def _read_speed(probe: Callable[[str, Any, int], None], isa: str, size: int) -> float:
-    """Bytes/s of reading `size` bytes again and again."""
-    values = np.ones(size // 4, np.float32)
-    repeats = max(1, 20_000_000 // size)
-    return size * repeats / _best_time(lambda: probe(isa, values, repeats))
+def read_sizes(largest: int) -> list[int]:
+    """Working sets: two in each doubling, up to `largest` bytes."""
+    sizes = [SMALLEST]
+    while sizes[-1] < largest:
+        last = sizes[-1]
+        sizes.append(last * 3 // 2 if last & (last - 1) == 0 else last // 3 * 4)
+    return sizes
 
 
-def _best_time(work: Callable[[], object]) -> float:
-    """The least time of a piece of work, over PROBE_SECONDS of repeats."""
-    best, end = float("inf"), time.perf_counter() + PROBE_SECONDS
-    while (start := time.perf_counter()) < end:
-        work()
-        best = min(best, time.perf_counter() - start)
-    return best
+def _read_work(isa: str, values: np.ndarray) -> Callable[[], float]:
+    repeats = max(1, READ_BYTES // values.nbytes)
+
+    def work() -> float:
+        _core.probe_read(isa, values, repeats)
+        return float(repeats * values.nbytes)
+
+    return work
 
 
-def ideal_seconds(workload: Workload, limits: Limits, threads: int) -> float:
+def _aligned_floats(size: int) -> np.ndarray:
+    """`size` bytes of ones that begin at a large page, as packed weights do."""
+    raw = np.ones((size + LARGE_PAGE) // 4, np.float32)
+    start = -raw.ctypes.data % LARGE_PAGE // 4
+    return raw[start : start + size // 4]
+
+
+def ideal_seconds(case: Case, row_steps: int, limits: Limits) -> float:
     """The least time of a forward pass: all multiplications, or all weight reads.
 
-    Each direction's recurrent weights are read once per step from the level that holds them
-    (the next step cannot begin before), the input weights once per call from the level that
-    holds all weights.
+    Each direction's recurrent weights are read once per step (the next step cannot begin
+    before), at the bandwidth of a working set of their size; the input weights once per call, at
+    that of all weights. Each thread reads its share of them.
     """
-    case = workload.case
-    compute = case.flops(workload.row_steps) / (limits.flops * threads)
-    recurrent = 4 * case.recurrent_weights()
-    stacks = case.layers * case.directions
+    compute = case.flops(row_steps) / limits.flops
+    recurrent = case.recurrent_bytes()
+    all_recurrent = case.layers * case.directions * recurrent
     resident = recurrent if case.steps > 1 else case.weight_bytes()
-    reads = case.steps * stacks * recurrent / limits.bandwidth(resident, threads)
-    once = case.weight_bytes() - stacks * recurrent
-    reads += once / limits.bandwidth(case.weight_bytes(), threads)
+    reads = case.steps * all_recurrent / limits.bandwidth(resident)
+    reads += (case.weight_bytes() - all_recurrent) / limits.bandwidth(case.weight_bytes())
     return max(compute, reads)
 
 
-def cache_levels(folder: Path = CACHE_FOLDER) -> list[Level]:
-    """Data caches of the first CPU, smallest first; empty where the system does not tell."""
-    found = {}
-    for index in sorted(folder.glob("index*")):
-        try:
-            kind = (index / "type").read_text().strip()
-            number = int((index / "level").read_text())
-            size = _parse_size((index / "size").read_text().strip())
-            cpus = (index / "shared_cpu_list").read_text().strip()
-        except (OSError, ValueError):
-            continue
-        if kind != "Instruction":
-            found[number] = Level(f"L{number}", size, shared=number >= 3 or _two_cores(cpus))
-    return [found[number] for number in sorted(found)]
+def roofs(limits: Limits, levels: Sequence[Level]) -> dict[str, float]:
+    """Bandwidth by the name of each cache level, and of memory."""
+    speeds = {"L1": limits.reads[0][1]}
+    speeds |= {level.name: limits.level_bandwidth(level) for level in levels}
+    return speeds | {"memory": limits.memory_bandwidth()}
+
+
+def cache_levels() -> list[Level]:
+    """The caches whose sizes the system tells, smallest first."""
+    l2, l3 = cache_sizes()
+    levels = [Level("L2", l2, shared=False), Level("L3", l3, shared=True)]
+    return [level for level in levels if level.size]
 
 
 def describe() -> dict[str, Any]:
     """What a reader of old results needs to know of the machine."""
     return {
         "cpu": _cpu_model(),
-        "cpus": available_cpus(),
+        "cpus": cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "caches": {level.name: level.size for level in cache_levels()},
+        "caches": [asdict(level) for level in cache_levels()],
     }
 
 
-def available_cpus() -> int:
-    """CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def resident_bytes() -> int | None:
+    """Memory of this process that is in RAM; None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _cpu_model() -> str:
@@ -148,17 +177,3 @@ def _cpu_model() -> str:
         return platform.processor()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
-
-
-def _parse_size(text: str) -> int:
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-    return int(text[:-1]) * units[text[-1]] if text[-1] in units else int(text)
-
-
-def _two_cores(cpus: str) -> bool:
-    """More than the two hardware threads that one core may have."""
-    count = 0
-    for part in cpus.split(","):
-        first, _, last = part.partition("-")
-        count += int(last or first) - int(first) + 1
-    return count > 2

@@ -4,21 +4,20 @@
 from __future__ import annotations
 
 import shutil
-import statistics
-from collections.abc import Iterator, Sequence
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
-from .cases import Case
+from fastrnn.bench import TOLERANCE, Case, Times, difference, make_workload
+
 from .client import Client, WorkerError
 from .progress import Progress
-from .workload import Workload, difference, load_arrays, make_workload, save_workload
-
-# Two float32 engines differ by rounding: measured 4e-6 at most over all cases. A wrong gate order
-# or a state that leaks gives 1e-2 and more.
-TOLERANCE = 1e-4
+from .workload import load_arrays, save_workload
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,11 @@ class Plan:
 
     rounds: int
     seconds: float  # of one slice: one engine, one round
-    mode: str = "infer"
+    most: float | None = None  # seconds of an engine on a case, after which it is not asked again
+
+
+FULL = Plan(rounds=12, seconds=0.05)
+QUICK = Plan(rounds=3, seconds=0.02, most=0.25)
 
 
 @dataclass
@@ -36,51 +39,40 @@ class Measurement:
 
     engine: str
     threads: int
+    mode: str = "infer"
     status: str = "ok"  # ok, unsupported, wrong, failed
     detail: str = ""  # why not ok
     path: str = ""
     error: float | None = None  # beside the engine that was compared with
-    samples: list[float] = field(default_factory=list)
-    ideal: float | None = None
+    times: Times | None = None
+    ideal: float | None = None  # the least time that the machine could need
+    cpus: float | None = None  # kept busy while it was timed
+    memory: float | None = None  # bytes of each stream
 
     @property
     def ok(self) -> bool:
-        return self.status == "ok" and bool(self.samples)
+        return self.status == "ok" and self.times is not None
 
     @property
     def best(self) -> float:
-        return min(self.samples)
+        return self._times().best
 
     @property
     def median(self) -> float:
-        return statistics.median(self.samples)
+        return self._times().median
 
-    @property
-    def spread(self) -> float:
-        """Interquartile range."""
-        if len(self.samples) < 2:
-            return 0.0
-        low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")
-        return high - low
+    def _times(self) -> Times:
+        if self.times is None:
+            raise ValueError(f"{self.engine}: no times: {self.status}: {self.detail}")
+        return self.times
 
     def to_json(self) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "engine": self.engine,
-            "threads": self.threads,
-            "status": self.status,
-            "detail": self.detail,
-            "path": self.path,
-            "error": self.error,
-            "ideal_ms": None if self.ideal is None else 1e3 * self.ideal,
-        }
-        if self.ok:
-            row |= {
-                "best_ms": 1e3 * self.best,
-                "median_ms": 1e3 * self.median,
-                "iqr_ms": 1e3 * self.spread,
-                "samples": len(self.samples),
-            }
-        return row
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Measurement:
+        times = None if row["times"] is None else Times(**row["times"])
+        return cls(**{**row, "times": times})
 
 
 @dataclass(frozen=True)
@@ -88,65 +80,149 @@ class CaseResult:
     """All measurements of a case, in the order of engines and threads."""
 
     case: Case
+    row_steps: int  # steps that had to be computed, over all rows
     compared_with: str
     measurements: list[Measurement]
 
-    def find(self, engine: str, threads: int) -> Measurement | None:
-        """The measurement, if it gave times."""
+    def find(self, engine: str, threads: int, mode: str | None = None) -> Measurement | None:
+        """The measurement, if it gave times; the first of any mode if that is not given."""
         for row in self.measurements:
-            if (row.engine, row.threads) == (engine, threads) and row.ok:
+            same_mode = mode is None or row.mode == mode
+            if (row.engine, row.threads) == (engine, threads) and same_mode and row.ok:
                 return row
         return None
+
+    @property
+    def flops(self) -> float:
+        return self.case.flops(self.row_steps)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "case": self.case.to_json(),
-            "gflop": self.case.flops() / 1e9,
+            "row_steps": self.row_steps,
+            "gflop": self.flops / 1e9,
             "weight_bytes": self.case.weight_bytes(),
             "compared_with": self.compared_with,
             "measurements": [row.to_json() for row in self.measurements],
         }
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CaseResult:
+        return cls(
+            Case(**data["case"]),
+            data["row_steps"],
+            data["compared_with"],
+            [Measurement.from_json(row) for row in data["measurements"]],
+        )
+
 
 @contextmanager
-def start_clients(engines: Sequence[str], threads: Sequence[int]) -> Iterator[list[Client]]:
-    """One worker per engine and number of threads; those whose library is missing are left out."""
+def start_clients(
+    engines: Iterable[tuple[str, str]], threads: Sequence[int]
+) -> Iterator[list[Client]]:
+    """One worker for each (engine, mode) and number of threads."""
     with ExitStack() as stack:
         yield [
-            stack.enter_context(Client(engine, count)) for engine in engines for count in threads
+            stack.enter_context(Client(engine, count, mode))
+            for engine, mode in engines
+            for count in threads
         ]
+
+
+def greet(clients: Sequence[Client]) -> tuple[dict[str, str], list[Client]]:
+    """Versions of the engines that start, and their clients; the others are named on stderr."""
+    versions: dict[str, str] = {}
+    usable = []
+    for client in clients:
+        try:
+            versions[client.engine] = client.ask(op="hello")["version"]
+            usable.append(client)
+        except WorkerError as failure:
+            print(f"{client.engine} is left out: {failure}", file=sys.stderr)
+    return versions, usable
+
+
+def measure_cases(cases: Sequence[Case], clients: Sequence[Client], plan: Plan) -> list[CaseResult]:
+    """Measure case after case, and show on stderr how far it is."""
+    results = []
+    with tempfile.TemporaryDirectory(prefix="fastrnn_bench_") as name, Progress(len(cases)) as bar:
+        for case in cases:
+            bar.update(f"{case.name}: preparing")
+            results.append(measure_case(case, clients, plan, Path(name), bar))
+            bar.done(_summary(results[-1]))
+    return results
 
 
 def measure_case(
     case: Case, clients: Sequence[Client], plan: Plan, folder: Path, progress: Progress
-) -> tuple[CaseResult, Workload]:
+) -> CaseResult:
     """Prepare a case everywhere, check the outputs, time those that are right."""
     workload = make_workload(case)
     place = folder / case.name
     save_workload(workload, place)
     try:
-        rows = [_prepare(client, place, plan.mode) for client in clients]
+        rows = [_prepare(client, place) for client in clients]
         compared_with = _check_outputs(rows, place)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    pairs = [(client, row) for client, row in zip(clients, rows, strict=True) if not row.status]
+    slices = [_Slices(c, row) for c, row in zip(clients, rows, strict=True) if not row.status]
     for turn in range(plan.rounds):
         # Every round starts with another engine, so that none always follows the same one.
-        shift = turn % len(pairs) if pairs else 0
-        for client, row in pairs[shift:] + pairs[:shift]:
-            progress.update(f"{case.name}: round {turn + 1}/{plan.rounds}, {row.engine}")
-            _time_slice(client, row, plan.seconds)
-    for client, row in pairs:
-        _recheck(client, row)
-        row.status = row.status or "ok"
-    return CaseResult(case, compared_with, rows), workload
+        shift = turn % len(slices) if slices else 0
+        for part in slices[shift:] + slices[:shift]:
+            progress.update(f"{case.name}: round {turn + 1}/{plan.rounds}, {part.row.engine}")
+            part.time(plan)
+    for part in slices:
+        part.finish()
+    return CaseResult(case, workload.row_steps, compared_with, rows)
 
 
-def _prepare(client: Client, place: Path, mode: str) -> Measurement:
-    row = Measurement(client.engine, client.threads, status="")
+@dataclass
+class _Slices:
+    """The timed slices of one engine on one case."""
+
+    client: Client
+    row: Measurement
+    samples: list[float] = field(default_factory=list)
+    cpus: list[float] = field(default_factory=list)
+    spent: float = 0.0
+
+    def time(self, plan: Plan) -> None:
+        enough = plan.most is not None and self.spent > plan.most
+        if self.row.status or enough:
+            return
+        start = perf_counter()
+        try:
+            answer = self.client.ask(op="time", seconds=plan.seconds)
+        except WorkerError as failure:
+            self.row.status, self.row.detail = "failed", str(failure)
+            return
+        self.spent += perf_counter() - start
+        self.samples += answer["samples"]
+        self.cpus.append(answer["cpus"])
+
+    def finish(self) -> None:
+        """What was timed must still be the computation that was compared."""
+        row = self.row
+        if row.status:
+            return
+        try:
+            change = float(self.client.ask(op="recheck")["change"])
+        except WorkerError as failure:
+            row.status, row.detail = "failed", str(failure)
+            return
+        if not change <= TOLERANCE:
+            row.status, row.detail = "wrong", f"outputs changed by {change:.2g} while timing"
+            return
+        row.status = "ok"
+        row.times, row.cpus = Times.of(self.samples), sum(self.cpus) / len(self.cpus)
+
+
+def _prepare(client: Client, place: Path) -> Measurement:
+    row = Measurement(client.engine, client.threads, client.mode, status="")
     try:
         answer = client.ask(
-            op="prepare", mode=mode, folder=str(place), outputs=str(_outputs(place, row))
+            op="prepare", mode=row.mode, folder=str(place), outputs=str(_outputs(place, row))
         )
     except WorkerError as failure:
         row.status, row.detail = "failed", str(failure)
@@ -154,7 +230,7 @@ def _prepare(client: Client, place: Path, mode: str) -> Measurement:
     if "unsupported" in answer:
         row.status, row.detail = "unsupported", answer["unsupported"]
     else:
-        row.path = answer["path"]
+        row.path, row.memory = answer["path"], answer["memory"]
     return row
 
 
@@ -166,33 +242,23 @@ def _check_outputs(rows: Sequence[Measurement], place: Path) -> str:
     base = next((row for row in ready if row.engine == "torch"), ready[0])
     expected = load_arrays(_outputs(place, base))
     for row in ready:
-        row.error = difference(load_arrays(_outputs(place, row)), expected)
+        wanted = {"y": expected["y"]} if row.mode == "padded" else expected
+        row.error = difference(load_arrays(_outputs(place, row)), wanted)
         if row.error > TOLERANCE:
             row.status = "wrong"
             row.detail = f"outputs differ from {base.engine}'s by {row.error:.2g}"
     return base.engine
 
 
-def _time_slice(client: Client, row: Measurement, seconds: float) -> None:
-    if row.status:
-        return
-    try:
-        row.samples += client.ask(op="time", seconds=seconds)["samples"]
-    except WorkerError as failure:
-        row.status, row.detail = "failed", str(failure)
-
-
-def _recheck(client: Client, row: Measurement) -> None:
-    if row.status:
-        return
-    try:
-        change = float(client.ask(op="recheck")["change"])
-    except WorkerError as failure:
-        row.status, row.detail = "failed", str(failure)
-        return
-    if change > TOLERANCE:
-        row.status, row.detail = "wrong", f"outputs changed by {change:.2g} while timing"
-
-
 def _outputs(place: Path, row: Measurement) -> Path:
-    return place / f"{row.engine}_{row.threads}"
+    return place / f"{row.engine}_{row.mode}_{row.threads}"
+
+
+def _summary(result: CaseResult) -> str:
+    """One line of best times, for the eye while the rest runs."""
+    parts = []
+    for row in result.measurements:
+        mode = "" if row.mode == "infer" else f" {row.mode}"
+        shown = f"{1e3 * row.best:.4g} ms" if row.ok else row.status
+        parts.append(f"{row.engine}/{row.threads}{mode} {shown}")
+    return f"{result.case.name}: " + ", ".join(parts)

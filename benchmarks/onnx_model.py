@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper
 
-from .cases import Case
-from .workload import Arrays, Workload
+from fastrnn.bench import Arrays, Case, Workload
 
 OPSET = 14
 IR_VERSION = 8
@@ -18,8 +17,11 @@ IR_VERSION = 8
 GATE_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
 
-def build_model(workload: Workload) -> bytes:
-    """The serialized model: input x (and lengths), outputs y, h_l{k} and, for an LSTM, c_l{k}."""
+def build_model(workload: Workload, states: bool = False) -> bytes:
+    """The serialized model: input x (and lengths), outputs y, h_l{k} and, for an LSTM, c_l{k}.
+
+    states: the (only) layer starts from more inputs, h0 and, for an LSTM, c0.
+    """
     case = workload.case
     if case.proj:
         raise ValueError("case: ONNX's LSTM has no projection")
@@ -30,16 +32,18 @@ def build_model(workload: Workload) -> bytes:
         constants.append(numpy_helper.from_array(shape, "joined_shape"))
     outputs = [_tensor("y", (case.steps, case.batch, case.directions * case.hidden))]
     state_shape = (case.directions, case.batch, case.hidden)
+    starts = [f"{state}0" for state in state_names(case)] if states else []
     x = "x"
     for layer in range(case.layers):
         y = "y" if layer == case.layers - 1 else f"y_l{layer}"
         constants += _layer_weights(case, workload.weights, layer)
-        nodes += _layer_nodes(case, layer, x, y)
+        nodes += _layer_nodes(case, layer, x, y, starts)
         outputs += [_tensor(f"{state}_l{layer}", state_shape) for state in state_names(case)]
         x = y
     inputs = [_tensor("x", (case.steps, case.batch, case.inputs))]
     if case.ragged:
         inputs.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, [case.batch]))
+    inputs += [_tensor(start, state_shape) for start in starts]
     graph = helper.make_graph(nodes, case.name, inputs, outputs, constants)
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
@@ -72,7 +76,7 @@ def _tensor(name: str, shape: tuple[int, ...]) -> Any:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _layer_nodes(case: Case, layer: int, x: str, y: str) -> list[Any]:
+def _layer_nodes(case: Case, layer: int, x: str, y: str, starts: list[str]) -> list[Any]:
     """The recurrent node and those that bring its [T][D][B][H] output to [T][B][D * H]."""
     raw = f"raw_l{layer}"
     attributes: dict[str, Any] = {"hidden_size": case.hidden}
@@ -83,8 +87,9 @@ def _layer_nodes(case: Case, layer: int, x: str, y: str) -> list[Any]:
     if case.cell == "RNN":
         attributes["activations"] = [case.nonlinearity.capitalize()] * case.directions
     inputs = [x, f"W_l{layer}", f"R_l{layer}", f"B_l{layer}"]
-    if case.ragged:
-        inputs.append("lengths")
+    if case.ragged or starts:
+        inputs.append("lengths" if case.ragged else "")
+    inputs += starts
     results = [raw, *(f"{state}_l{layer}" for state in state_names(case))]
     node = helper.make_node(case.cell, inputs, results, name=f"layer_{layer}", **attributes)
     if not case.bidirectional:

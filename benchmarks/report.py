@@ -1,26 +1,31 @@
 # SPDX-License-Identifier: MIT
-"""Results as Markdown tables: times, lead over the fastest peer, share of the machine's limit."""
+"""A comparison as Markdown: times, lead over the peers, share of the machine's limit, threads."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 
+from .document import Document
 from .engines import PEERS, TITLES
+from .machine import roofs
 from .measure import CaseResult, Measurement
+from .tables import geometric_mean, milliseconds, percent, ratio, table, threads_word
 
 Statistic = Callable[[Measurement], float]
 STATISTICS: dict[str, Statistic] = {
     "best": lambda row: row.best,
     "median": lambda row: row.median,
 }
+# Slower with more threads is what best and median both say by more than this: else it is noise.
+NOISE = 0.03
 
 
 def fastest(
     result: CaseResult, engines: Iterable[str], threads: Iterable[int], statistic: Statistic
 ) -> Measurement | None:
     """The fastest of these engines, each at its best of these thread counts."""
-    found = [result.find(engine, count) for engine in engines for count in threads]
+    counts = list(threads)
+    found = [result.find(engine, count) for engine in engines for count in counts]
     return min((row for row in found if row is not None), key=statistic, default=None)
 
 
@@ -36,77 +41,134 @@ def peer_ratio(
     return None if own is None or peer is None else statistic(peer) / statistic(own)
 
 
-def geometric_mean(values: Iterable[float | None]) -> float | None:
-    logs = [math.log(value) for value in values if value is not None]
-    return math.exp(sum(logs) / len(logs)) if logs else None
+def speed_up(
+    result: CaseResult, engine: str, threads: int, statistic: Statistic, base: int = 1
+) -> float | None:
+    """Time with `base` threads over the time with more: above 1, more threads are faster."""
+    one, many = result.find(engine, base), result.find(engine, threads)
+    return None if one is None or many is None else statistic(one) / statistic(many)
 
 
-def markdown(
-    results: Sequence[CaseResult],
-    engines: Sequence[str],
-    threads: Sequence[int],
-    by: str = "best",
-) -> str:
-    """A section per number of threads, one of each engine's best number, one of code paths."""
-    parts = []
+def is_slower(result: CaseResult, threads: int, base: int = 1) -> bool:
+    """Whether fastrnn lost time by more threads."""
+    found = [speed_up(result, "fastrnn", threads, by, base) for by in STATISTICS.values()]
+    return all(value is not None and value < 1 - NOISE for value in found)
+
+
+def share(result: CaseResult, threads: Sequence[int]) -> float | None:
+    """The least time that the machine could need over fastrnn's best time.
+
+    With the fewest threads that are as fast as any, but for noise: a case that stays on one thread
+    is not held back by the limits of two.
+    """
+    rows = [row for row in (result.find("fastrnn", count) for count in threads) if row is not None]
+    best = min((row.best for row in rows), default=0.0)
+    for row in sorted(rows, key=lambda row: row.threads):
+        if row.best <= best * (1 + NOISE):
+            return None if row.ideal is None else row.ideal / row.best
+    return None
+
+
+def markdown(document: Document, by: str = "best") -> str:
+    """A section per number of threads, of the better number, of their effect, and of paths."""
+    threads = document.threads
+    parts = [_heading(document)]
     for count in threads:
-        parts.append(f"## {count} thread{'s' if count > 1 else ''}\n")
-        parts.append(_table(results, engines, [count], by))
+        parts += [f"## {threads_word(count).capitalize()}\n", _table(document, [count], by)]
     if len(threads) > 1:
-        parts.append("## Each engine at its best number of threads\n")
-        parts.append(_table(results, engines, threads, by))
-    parts.append("## Code paths taken\n")
-    parts.append(_paths(results, engines, threads[0]))
-    problems = _problems(results)
-    if problems:
+        parts += ["## Each engine at its better number of threads\n", _table(document, threads, by)]
+        for count in threads[1:]:
+            parts.append(f"## {threads_word(count).capitalize()} against {threads[0]}\n")
+            parts.append(_threads_table(document, threads[0], count))
+    parts += ["## Code paths taken\n", _paths(document)]
+    if problems := _problems(document.results):
         parts += ["## Not measured\n", problems]
     return "\n".join(parts)
 
 
-def _table(
-    results: Sequence[CaseResult], engines: Sequence[str], threads: Sequence[int], by: str
-) -> str:
+def _heading(document: Document) -> str:
+    lines = ["# Inference, float32\n", document.about(), ""]
+    for count, limits in document.limits.items():
+        speeds = [f"{limits.flops / 1e9:.0f} GFLOP/s ({limits.isa})"]
+        for name, bandwidth in roofs(limits, document.levels).items():
+            speeds.append(f"{name} {bandwidth / 1e9:.0f} GB/s")
+        lines.append(f"- Limits, {threads_word(count)} at once: {', '.join(speeds)}")
+    return "\n".join(lines) + "\n"
+
+
+def _table(document: Document, threads: Sequence[int], by: str) -> str:
+    engines = list(document.engines)
     peers = [engine for engine in engines if engine != "fastrnn"]
-    own = ["fastrnn"] if "fastrnn" in engines else []
+    own = [engine for engine in engines if engine == "fastrnn"]
     header = ["case", "shape", *(f"{TITLES[engine]} ms" for engine in own + peers)]
     if own:
-        header += [f"fastest peer / fastrnn ({by})", "share of limit"]
+        header += ["fastest peer / fastrnn", "PyTorch / fastrnn", "share of limit"]
     rows = []
-    for result in results:
+    for result in document.results:
         cells = [f"`{result.case.name}`", result.case.shape]
         for engine in own + peers:
-            cells.append(_times(fastest(result, [engine], threads, STATISTICS[by])))
+            row = fastest(result, [engine], threads, STATISTICS[by])
+            cells.append(_times(row, show_threads=len(threads) > 1))
         if own:
-            cells += [_ratio(peer_ratio(result, threads, STATISTICS[by]))]
-            cells += [_share(fastest(result, own, threads, STATISTICS[by]))]
+            cells.append(ratio(peer_ratio(result, threads, STATISTICS[by])))
+            cells.append(ratio(peer_ratio(result, threads, STATISTICS[by], ["torch"])))
+            cells.append(percent(share(result, threads)))
         rows.append(cells)
-    text = "Times are median / best of one call.\n\n" + _format(header, rows)
-    return text + _means(results, peers, threads) if own and peers else text
+    about = "Times are median / best of one call"
+    about += ", at so many threads; " if len(threads) > 1 else "; "
+    text = f"{about}ratios and shares are of {by} times.\n\n{table(header, rows)}"
+    return text + _means(document, peers, threads) if own and peers else text
 
 
-def _means(results: Sequence[CaseResult], peers: Sequence[str], threads: Sequence[int]) -> str:
+def _means(document: Document, peers: Sequence[str], threads: Sequence[int]) -> str:
     """Geometric means of fastrnn's lead, over the fastest peer and over each one."""
     header = ["geometric mean of peer / fastrnn", "by best", "by median", "lowest (best)", "cases"]
     rows = []
     choices = [("the fastest peer", list(peers))] + [(TITLES[peer], [peer]) for peer in peers]
     for title, chosen in choices:
-        best = [peer_ratio(result, threads, STATISTICS["best"], chosen) for result in results]
-        median = [peer_ratio(result, threads, STATISTICS["median"], chosen) for result in results]
+        best, median = (
+            [peer_ratio(result, threads, statistic, chosen) for result in document.results]
+            for statistic in STATISTICS.values()
+        )
         known = [value for value in best if value is not None]
-        means = [_ratio(geometric_mean(best)), _ratio(geometric_mean(median))]
-        rows.append([title, *means, _ratio(min(known, default=None)), str(len(known))])
-    return "\n" + _format(header, rows)
+        means = [ratio(geometric_mean(best)), ratio(geometric_mean(median))]
+        rows.append([title, *means, ratio(min(known, default=None)), str(len(known))])
+    return "\n" + table(header, rows)
 
 
-def _paths(results: Sequence[CaseResult], engines: Sequence[str], threads: int) -> str:
+def _threads_table(document: Document, base: int, count: int) -> str:
+    """What more threads bring: fastrnn in full, the peers by their best times."""
+    best, median = STATISTICS["best"], STATISTICS["median"]
+    peers = [engine for engine in document.engines if engine != "fastrnn"]
+    header = ["case", "shape", f"fastrnn, {base} ms", f"{count} ms"]
+    header += ["speed-up (best)", "(median)", "note", *(TITLES[peer] for peer in peers)]
+    rows, found = [], []
+    for result in document.results:
+        ups = [speed_up(result, "fastrnn", count, by, base) for by in (best, median)]
+        found.append(ups[0])
+        times = [_times(result.find("fastrnn", threads)) for threads in (base, count)]
+        note = "slower" if is_slower(result, count, base) else ""
+        others = [ratio(speed_up(result, peer, count, best, base)) for peer in peers]
+        names = [f"`{result.case.name}`", result.case.shape]
+        rows.append([*names, *times, *map(ratio, ups), note, *others])
+    slower = sum(row[6] == "slower" for row in rows)
+    return (
+        f"Time with {threads_word(base)} over time with {count}. In geometric mean fastrnn gains "
+        f"{ratio(geometric_mean(found))}; {slower} of {len(rows)} rows are slower (by more than "
+        f"{NOISE:.0%} in both best and median).\n\n" + table(header, rows)
+    )
+
+
+def _paths(document: Document) -> str:
+    """Of each engine at its better number of threads."""
     rows = []
-    for result in results:
+    for result in document.results:
         cells = [f"`{result.case.name}`"]
-        for engine in engines:
-            row = result.find(engine, threads)
-            cells.append(row.path if row is not None else "-")
+        for engine in document.engines:
+            row = fastest(result, [engine], document.threads, STATISTICS["best"])
+            cells.append("-" if row is None else row.path)
         rows.append(cells)
-    return _format(["case", *(TITLES[engine] for engine in engines)], rows)
+    return table(["case", *(TITLES[engine] for engine in document.engines)], rows)
 
 
 def _problems(results: Sequence[CaseResult]) -> str:
@@ -119,32 +181,8 @@ def _problems(results: Sequence[CaseResult]) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def _times(row: Measurement | None) -> str:
-    return "-" if row is None else f"{_ms(row.median)} / {_ms(row.best)}"
-
-
-def _ms(seconds: float) -> str:
-    value = 1e3 * seconds
-    if value >= 100:
-        return f"{value:.0f}"
-    return f"{value:.3g}" if value >= 0.01 else f"{value:.4f}"
-
-
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _share(row: Measurement | None) -> str:
-    return "-" if row is None or row.ideal is None else f"{100 * row.ideal / row.best:.0f} %"
-
-
-def _format(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with its columns aligned."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        return "| " + " | ".join(padded) + " |\n"
-
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|\n"
-    return line(header) + rule + "".join(map(line, rows))
+def _times(row: Measurement | None, show_threads: bool = False) -> str:
+    if row is None:
+        return "-"
+    text = f"{milliseconds(row.median)} / {milliseconds(row.best)}"
+    return f"{text} @{row.threads}" if show_threads else text

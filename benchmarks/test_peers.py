@@ -9,11 +9,16 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from .cases import Case, Cell
-from .check import reference_outputs
+from fastrnn.bench import (
+    TOLERANCE,
+    Case,
+    Cell,
+    difference,
+    make_workload,
+    reference_outputs,
+)
+
 from .engines import MODULES, UnsupportedError, load_engine
-from .measure import TOLERANCE
-from .workload import difference, make_workload
 
 CELLS: tuple[Cell, ...] = ("LSTM", "GRU", "RNN")
 LENGTHS: tuple[Literal["full", "uniform"], ...] = ("full", "uniform")
@@ -27,6 +32,9 @@ VARIANTS = [
     Case("lstm_proj_ragged", "LSTM", 7, 3, 5, 6, 2, True, proj=4, lengths="uniform"),
     Case("one_step", "GRU", 1, 1, 5, 6),
 ]
+
+
+STREAMS = Case("streams_lstm", "LSTM", 4, 3, 5, 6)
 
 
 @pytest.mark.parametrize("case", PLAIN + VARIANTS, ids=lambda case: case.name)
@@ -51,3 +59,35 @@ def test_outputs(name: str, case: Case) -> None:
     if name == "torch":
         plain = case.cell == "LSTM" and not case.proj and not case.ragged
         assert path.startswith("oneDNN" if plain else "ATen")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("fastrnn", "streams"),
+        ("torch", "streams"),
+        ("onnxruntime", "streams"),
+        ("onnxruntime", "sessions"),
+    ],
+)
+def test_streams(name: str, mode: str) -> None:
+    """Each row on its own, step by step: the same as the batch; also when states are left over."""
+    try:
+        engine = load_engine(name, 1)
+    except (ImportError, AttributeError) as error:
+        pytest.skip(f"{name}: {error}")
+    workload = make_workload(STREAMS)
+    runner = engine.prepare(workload, mode)
+    expected = reference_outputs(workload)
+    with runner.context():
+        for _ in range(2):
+            runner.call()
+            assert difference(runner.outputs(), expected) < TOLERANCE
+        assert runner.path()
+
+
+def test_padded_rows_agree_within_their_lengths() -> None:
+    workload = make_workload(Case("padded_gru", "GRU", 7, 3, 5, 6, lengths="uniform"))
+    outputs = load_engine("fastrnn", 1).prepare(workload, "padded").outputs()
+    assert list(outputs) == ["y"]
+    assert difference(outputs, {"y": reference_outputs(workload)["y"]}) < TOLERANCE

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .cases import Case, Cell, select
-from .check import assert_right
-from .engine_fastrnn import make_layer, make_runner
-from .workload import make_workload
+from fastrnn.bench import Case, Cell, check, make_layer, make_workload
+
+from .cases import select
+from .engine_fastrnn import make_runner
 
 
 def tiny(cell: Cell) -> Case:
@@ -21,13 +21,13 @@ def tiny(cell: Cell) -> Case:
 
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
 def test_call(benchmark: Any, cell: Cell) -> None:
-    assert_right(tiny(cell))
+    check(tiny(cell))
     benchmark(make_runner(make_workload(tiny(cell))).call)
 
 
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
 def test_call_with_state(benchmark: Any, cell: Cell) -> None:
-    assert_right(tiny(cell))
+    check(tiny(cell))
     workload = make_workload(tiny(cell))
     layer = make_layer(workload)
     y, state = layer(workload.x)

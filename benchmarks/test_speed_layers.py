@@ -8,18 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .cases import CASES, Case
-from .check import assert_right
+from fastrnn.bench import Case, check, make_workload
+
+from .cases import CASES
 from .engine_fastrnn import make_runner
-from .workload import make_workload
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_layer(benchmark: Any, case: Case, threads: int) -> None:
-    assert_right(case)
-    runner = make_runner(make_workload(case))
+    check(case)
+    workload = make_workload(case)
+    runner = make_runner(workload)
     for name, array in runner.outputs().items():
         assert np.isfinite(array).all(), f"{name} is not finite"
+    gflop = case.flops(workload.row_steps) / 1e9
     benchmark.group = case.name
-    benchmark.extra_info |= {"shape": case.shape, "threads": threads, "gflop": case.flops() / 1e9}
+    benchmark.extra_info |= {"shape": case.shape, "threads": threads, "gflop": gflop}
     benchmark(runner.call)

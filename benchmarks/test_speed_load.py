@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .cases import Case, select
-from .engine_fastrnn import make_layer
-from .workload import Workload, make_workload
+from fastrnn.bench import Case, Workload, make_layer, make_workload
+
+from .cases import select
 
 MODELS = select(["vad_lstm_128", "speaker_bilstm_128x4", "translate_lstm_1024"])
 

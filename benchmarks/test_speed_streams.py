@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .cases import Case, select
-from .check import reference_outputs
-from .engine_fastrnn import make_layer
-from .measure import TOLERANCE
-from .workload import make_workload
+from fastrnn.bench import TOLERANCE, Case, make_layer, make_workload, reference_outputs
+
+from .cases import select
 
 STREAMS = select(
     ["amp_lstm", "vad_lstm_128", "denoise_", "transducer_lstm_320x2", "streams32_gru_512"]

@@ -5,8 +5,8 @@ Started as `python -m benchmarks.worker ENGINE --threads N`. Requests and answer
 one per line, on stdin and stdout; arrays travel as .npy files in folders named by the requests.
 
     hello                                -> version
-    prepare: mode, folder, outputs       -> path, or unsupported: why
-    time: seconds                        -> samples: [seconds per call, ...]
+    prepare: mode, folder, outputs       -> path and memory, or unsupported: why
+    time: seconds                        -> samples: [seconds per call, ...], cpus: kept busy
     recheck                              -> change: of the outputs since prepare
 
 The request's name is its "op". Any failure is answered with "error". The process ends with its
@@ -18,20 +18,16 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import math
 import os
 import sys
 import time
-from collections.abc import Callable
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from .engines import MODULES, Engine, Runner, UnsupportedError, load_engine
-from .workload import Arrays, difference, load_workload, save_arrays
+from fastrnn.bench import Arrays, difference, time_calls
 
-# One sample is the mean of so many calls that it takes this long: the clock then costs < 0.1 %.
-SAMPLE_SECONDS = 0.001
+from .engines import MODULES, Engine, Runner, UnsupportedError, load_engine
+from .workload import load_workload, save_arrays
 
 
 class Worker:
@@ -69,22 +65,17 @@ class Worker:
             path = runner.path()
         save_arrays(self.outputs, Path(request["outputs"]))
         self.runner = runner
-        return {"path": path}
+        return {"path": path, "memory": runner.memory}
 
     def _time(self, seconds: float) -> dict[str, Any]:
         if self.runner is None:
             raise RuntimeError("time: no case is prepared")
-        call = self.runner.call
-        samples: list[float] = []
+        start, used = time.perf_counter(), time.process_time()
         with self.runner.context():
-            if self.call_seconds < seconds:
-                _seconds(call, 1)  # caches and sleeping threads: others ran since the last slice
-            deadline = time.perf_counter() + seconds
-            while not samples or time.perf_counter() < deadline:
-                inner = max(1, math.ceil(SAMPLE_SECONDS / max(self.call_seconds, 1e-9)))
-                samples.append(_seconds(call, inner))
-                self.call_seconds = samples[-1]
-        return {"samples": samples}
+            samples = time_calls(self.runner.call, seconds, self.call_seconds)
+        self.call_seconds = samples[-1]
+        cpus = (time.process_time() - used) / (time.perf_counter() - start)
+        return {"samples": samples, "cpus": cpus}
 
     def _recheck(self) -> dict[str, Any]:
         """What was timed must still be the computation that was compared."""
@@ -92,14 +83,6 @@ class Worker:
             raise RuntimeError("recheck: no case is prepared")
         with self.runner.context():
             return {"change": difference(self.runner.outputs(), self.outputs)}
-
-
-def _seconds(call: Callable[[], Any], repetitions: int) -> float:
-    """Mean time of a call."""
-    start = time.perf_counter()
-    for _ in repeat(None, repetitions):
-        call()
-    return (time.perf_counter() - start) / repetitions
 
 
 def _claim_stdout() -> Any:

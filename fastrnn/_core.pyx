@@ -10,7 +10,7 @@ from cpython.buffer cimport (
 
 from libc.string cimport memset
 
-from ._buffers cimport fits, overlap, point, rows_in_place
+from ._buffers cimport fits, gradients_fit, overlap, point, point_gradients, rows_in_place
 
 from contextvars import ContextVar
 
@@ -52,10 +52,7 @@ def isas() -> list:
     return names
 
 
-ctypedef void activation(const frnn_isa *isa, float *y, const float *x, size_t count) noexcept nogil
-
-
-cdef int apply(activation *function, str isa, const float[::1] x, float[::1] y) except -1:
+cdef int apply(frnn_activation *function, str isa, const float[::1] x, float[::1] y) except -1:
     if x.shape[0] != y.shape[0]:
         raise ValueError(f"y: expected {x.shape[0]} values, got {y.shape[0]}")
     if x.shape[0]:
@@ -123,13 +120,15 @@ cdef class Workspace:
     def __dealloc__(self):
         frnn_memory_free(self.memory)
 
-    cdef int prepare(self, const frnn_model *model, frnn_call *call) except -1:
-        """Gives a call its plan, executor and memory."""
+    cdef int run(self, const frnn_model *model, frnn_call *call) except -1:
+        """One pass, under a plan for its size and the threads of now."""
         cdef int width = threads()
         if call.steps != self.steps or call.batch != self.batch or width != self.width:
             self.make_plan(model, call.steps, call.batch, width)
         call.plan, call.executor = &self.plan, frnn_pool_executor()
-        return 0
+        with nogil:
+            status = frnn_forward(model, call, self.memory, self.bytes)
+        return check(status)
 
     cdef int make_plan(self, const frnn_model *model, size_t steps, size_t batch,
                        int width) except -1:
@@ -138,13 +137,7 @@ cdef class Workspace:
         allowed.width, self.width = width, 0
         check(frnn_plan_make(model, &allowed, steps, batch, &self.plan))
         check(frnn_workspace_size(model, steps, batch, &self.plan, &needed))
-        if needed > self.bytes:
-            frnn_memory_free(self.memory)
-            self.bytes = 0
-            self.memory = frnn_memory_allocate(needed)
-            if self.memory is NULL:
-                raise MemoryError(f"no memory for a workspace of {needed} bytes")
-            self.bytes = needed
+        reserve(self, needed)
         self.steps, self.batch, self.width = steps, batch, width
         return 0
 
@@ -155,23 +148,23 @@ cdef class Model:
     cdef void *memory
     cdef readonly size_t nbytes
     cdef readonly str isa
+    cdef readonly bint training
     cdef Py_ssize_t inputs, hidden, outputs, directions, state_rows
-    cdef Workspace spare  # of the last call, for the next one
+    cdef Workspace spare, step_spare, tape_spare, back_spare  # of the last call, for the next one
 
     def __cinit__(self, str cell, int input_size, int hidden_size, int num_layers,
-                  bint bidirectional, int proj_size, str isa):
+                  bint bidirectional, int proj_size, str isa, bint training=False):
         cdef frnn_config config = frnn_config(
-            CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size)
+            CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size, training)
         cdef const frnn_isa *table = find_isa(isa)
         check(frnn_model_size(&config, table, &self.nbytes))
         self.memory = frnn_memory_allocate(self.nbytes)
         if self.memory is NULL:
             raise MemoryError(f"no memory for a model of {self.nbytes} bytes")
         check(frnn_model_init(&self.model, &config, table, self.memory, self.nbytes))
-        self.isa = isa
+        self.isa, self.training = isa, training
         self.inputs, self.hidden, self.outputs = input_size, hidden_size, proj_size or hidden_size
-        self.directions = 2 if bidirectional else 1
-        self.state_rows = num_layers * self.directions
+        self.directions, self.state_rows = 1 + bidirectional, num_layers * (1 + bidirectional)
 
     def __dealloc__(self):
         frnn_memory_free(self.memory)
@@ -191,19 +184,17 @@ cdef class Model:
             status = frnn_model_set_weights(self.model, layer, direction, &weights)
         check(status)
 
-    def forward(self, x, y, h0, c0, hn, cn, lengths) -> bool:
+    def forward(self, x, y, h0, c0, hn, cn, lengths, Tape tape=None) -> bool:
         """One pass over float32 arrays, time-major; False when x cannot be read in place.
 
         x and y (T, B, size) with contiguous rows, the rest contiguous; None where there is none.
-        Shapes and dtypes are the caller's to check.
+        Shapes and dtypes are the caller's to check. tape: a new one, to record the pass on.
         """
         cdef Py_buffer views[7]
         cdef frnn_call call
         cdef int held = 0
-        cdef Workspace workspace = self.spare
+        cdef Workspace workspace = self.spare or Workspace()
         self.spare = None
-        if workspace is None:
-            workspace = Workspace()
         memset(views, 0, sizeof(views))
         try:
             for array in (x, y, h0, c0, hn, cn, lengths):
@@ -216,10 +207,11 @@ cdef class Model:
             if not rows_in_place(&views[0]):
                 return False
             point(&call, views)
-            workspace.prepare(self.model, &call)
-            with nogil:
-                status = frnn_forward(self.model, &call, workspace.memory, workspace.bytes)
-            check(status)
+            if tape is not None:
+                tape.begin(&call)
+            workspace.run(self.model, &call)
+            if tape is not None:
+                tape.keep(&call, (x, lengths))
             return True
         finally:
             for i in range(held):
@@ -236,7 +228,7 @@ cdef class Model:
 cdef class Stepper:
     """Streams of one layer: their state, and a step without allocation. See streams.Stream."""
     cdef Model model
-    cdef Workspace workspace
+    cdef Workspace workspace  # kept when another stream put its own back first
     cdef frnn_call call
     cdef Py_ssize_t outputs
     cdef bint busy
@@ -247,7 +239,6 @@ cdef class Stepper:
     def __cinit__(self, Model model, h, c, Py_ssize_t inputs):
         self.model, self._h, self._c, self.h_view, self.c_view = model, h, c, h, c
         self.inputs, self.outputs = inputs, self.h_view.shape[2]
-        self.workspace = Workspace()
         self.call.steps, self.call.batch = 1, <size_t> self.h_view.shape[1]
         self.call.h0 = self.call.hn = &self.h_view[0, 0, 0]
         self.call.c0 = self.call.cn = NULL
@@ -267,6 +258,19 @@ cdef class Stepper:
         PyBuffer_Release(view)
         return False
 
+    cdef int run(self) except -1:
+        """One pass, in the model's spare workspace, or another while a stream has that."""
+        cdef Workspace workspace = self.model.step_spare or self.workspace or Workspace()
+        self.model.step_spare = self.workspace = None
+        try:
+            return workspace.run(self.model.model, &self.call)
+        finally:
+            self.busy = False
+            if self.model.step_spare is None:
+                self.model.step_spare = workspace
+            else:
+                self.workspace = workspace
+
     def step(self, x, out=None):
         """Advance every stream by one step: x (B, I) -> y (B, R), into `out` where it is given."""
         cdef Py_buffer x_view, y_view
@@ -285,14 +289,11 @@ cdef class Stepper:
                 raise ValueError("out: expected memory of its own, or x itself, got a part of x")
             self.call.x, self.call.x_row = <const float *> x_view.buf, x_view.strides[0] // 4
             self.call.y, self.call.y_row = <float *> y_view.buf, y_view.strides[0] // 4
-            self.workspace.prepare(self.model.model, &self.call)
             self.busy = True
-            with nogil:
-                status = frnn_forward(self.model.model, &self.call, self.workspace.memory,
-                                      self.workspace.bytes)
-            self.busy = False
+            self.run()
         finally:
             PyBuffer_Release(&x_view)
             PyBuffer_Release(&y_view)
-        check(status)
         return y
+
+include "_tape.pxi"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line: run and inspect exported models, show the configuration, run the demo.
+"""The command line: run and inspect models, show the configuration, run the demo, measure speed.
 
 Exit status: 0 ok, 1 failed (one line on stderr), 2 wrong usage.
 """
@@ -74,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser("config", help="show version, instruction sets, threads"), config
     )
     _add_plain(commands.add_parser("demo", help="run a small trained classifier and time it"), demo)
+    _add_bench(commands.add_parser("bench", help="check and time layers of several shapes"))
     return parser
 
 
@@ -145,6 +146,17 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
         "--key", metavar="KEY", help="which state dict, where a checkpoint holds several"
     )
     _add_plain(parser, inspect)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Checks layers of real models' shapes against the float64 reference, times them, and "
+        "measures which part of the machine's FMA peak they reach. Takes some seconds."
+    )
+    add = parser.add_argument
+    add("cases", nargs="*", metavar="CASE", help="part of a case's name; default: all cases")
+    add("--threads", metavar="N", type=_positive, help="how many threads to use")
+    _add_plain(parser, bench)
 
 
 def _add_plain(
@@ -422,6 +434,50 @@ def demo(args: argparse.Namespace) -> None:
         f"time per sequence       {result.us_per_sequence:.2f} us in a batch of {result.sequences}"
     )
     print(f"time per streamed step  {result.us_per_step:.2f} us")
+
+
+def bench(args: argparse.Namespace) -> None:
+    from fastrnn.bench import run as run_cases
+    from fastrnn.bench import select
+
+    try:
+        cases = select(args.cases or ["all"])
+    except ValueError as error:
+        args.parser.error(str(error))
+    with nullcontext() if args.threads is None else fastrnn.num_threads(args.threads):
+        try:
+            report = run_cases(cases, say=_progress)
+        finally:
+            _progress("")
+    if args.json:
+        _print_json(report.to_json())
+        return
+    plural = "" if report.threads == 1 else "s"
+    print(
+        f"fastrnn {fastrnn.__version__}, isa {report.isa}, {report.threads} thread{plural}, "
+        f"FMA peak {report.peak / 1e9:.0f} GFLOP/s"
+    )
+    _print_table(
+        ["case", "shape", "median ms", "best ms", "GFLOP/s", "of peak"],
+        (
+            [
+                result.case.name,
+                result.case.shape,
+                f"{1e3 * result.times.median:.4g}",
+                f"{1e3 * result.times.best:.4g}",
+                f"{result.gflops:.1f}",
+                f"{report.share(result):.0%}",
+            ]
+            for result in report.results
+        ),
+    )
+
+
+def _progress(text: str) -> None:
+    """Replaces the last line of a terminal; says nothing to a file."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
 
 
 def _print_json(facts: dict[str, Any]) -> None:

@@ -501,6 +501,38 @@ def test_demo(capsys):
     assert facts["largest_difference"] <= PARITY
 
 
+def test_bench(capsys, monkeypatch):
+    monkeypatch.setattr("fastrnn.bench.PEAK_SECONDS", 0.001)
+    before = fastrnn.get_num_threads()
+    out = run_ok(capsys, "bench", "vad", "amp_lstm", "--threads", "1")
+    head, columns, *rows = out.splitlines()
+    assert fastrnn.__version__ in head
+    assert " 1 thread, " in head
+    assert columns.split()[:2] == ["case", "shape"]
+    assert [row.split()[0] for row in rows] == ["amp_lstm_40", "vad_lstm_128"]
+    assert all(row.endswith("%") for row in rows)
+    facts = json.loads(run_ok(capsys, "bench", "vad", "--json"))
+    assert facts["threads"] == fastrnn.get_num_threads() == before
+    assert facts["cases"][0]["shape"] == "LSTM T1 B1 I128 H128"
+
+
+def test_bench_refuses_an_unknown_case(capsys):
+    for argv in (["bench", "none_such"], ["bench", "--threads", "0"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(argv)
+        assert stopped.value.code == 2
+    assert "expected a positive integer" in capsys.readouterr().err
+
+
+def test_bench_tells_a_terminal_how_far_it_is(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main(["bench", "vad"]) == 0
+    printed = capsys.readouterr()
+    assert "vad_lstm_128: check" in printed.err
+    assert printed.err.endswith("\x1b[K")
+    assert "\x1b" not in printed.out
+
+
 def fastrnn_process(*argv: str, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "fastrnn", *argv], capture_output=True, text=True, **options

@@ -21,12 +21,15 @@ static double probe_fma(size_t rounds, float *result)
 /* Reads count floats once, as a step reads its weights; *result keeps the reads alive. */
 static void probe_read(const float *values, size_t count, float *result)
 {
-    vec acc[4] = {vec_zero(), vec_zero(), vec_zero(), vec_zero()};
-    for (size_t i = 0; i + 4 * LANES <= count; i += 4 * LANES)
-        UNROLL for (int j = 0; j < 4; j++)
+    enum { SUMS = 8 }; /* enough for two additions a cycle, each of which takes four */
+    vec acc[SUMS], sum = vec_zero();
+    UNROLL for (int j = 0; j < SUMS; j++) acc[j] = vec_zero();
+    for (size_t i = 0; i + SUMS * LANES <= count; i += SUMS * LANES)
+        UNROLL for (int j = 0; j < SUMS; j++)
             acc[j] = vec_add(acc[j], vec_load(values + i + (size_t)(j * LANES)));
+    UNROLL for (int j = 0; j < SUMS; j++) sum = vec_add(sum, acc[j]);
     float lane[LANES];
-    vec_store(lane, vec_add(vec_add(acc[0], acc[1]), vec_add(acc[2], acc[3])));
+    vec_store(lane, sum);
     *result = lane[0];
 }
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""Options that the comparisons share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fastrnn.machine import cpu_count
+
+from .measure import FULL, QUICK, Plan
+
+
+def add_common(parser: argparse.ArgumentParser, quick: str) -> None:
+    """quick: what the short form takes."""
+    add = parser.add_argument
+    add(
+        "--threads",
+        default="1",
+        type=thread_counts,
+        help="numbers of threads, as 1,all (all: every usable CPU)",
+    )
+    add("--quick", action="store_true", help=f"up to {QUICK.rounds} short rounds: {quick}")
+    add("--rounds", type=int, help=f"rounds per case (default {FULL.rounds})")
+    add("--slice", type=float, help=f"seconds per engine and round (default {FULL.seconds})")
+    add("--json", type=Path, metavar="OUT")
+    add("--markdown", type=Path, metavar="OUT")
+
+
+def chosen_plan(options: argparse.Namespace) -> Plan:
+    plan = QUICK if options.quick else FULL
+    return Plan(options.rounds or plan.rounds, options.slice or plan.seconds, plan.most)
+
+
+def words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
+def thread_counts(text: str) -> list[int]:
+    """The numbers of `1,all`, ascending; the fewest are what more are compared with."""
+    try:
+        counts = [cpu_count() if word == "all" else int(word) for word in words(text)]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise argparse.ArgumentTypeError(f"expected positive numbers or 'all', got {text!r}")
+    return sorted(set(counts))
