@@ -8,10 +8,11 @@
 #include "worker.h"
 
 typedef struct {
-    worker block; /* the worker's seat, and the block of rows that it is at */
+    worker block; /* the worker's seat, and the block of rows that it is at; plan: the tape's cut */
     const frnn_gradients *gradients;
     back_space s;
     int index, width; /* among all workers */
+    int groups;       /* of workers: each takes every groups-th group of rows */
     row_ranks ranks;  /* of the block's rows */
     size_t longest;   /* steps of the longest row */
 } back_worker;
@@ -23,8 +24,8 @@ typedef struct {
     sequences x, dy, dx; /* dy.base or dx.base NULL: none */
 } back_chunk;
 
-/* Calls do_block for each block of rows of this worker's group, or of all groups where it is alone,
- * with self->block and self->ranks at it. */
+/* Calls do_block for each block of rows of this worker's group of workers, with self->block and
+ * self->ranks at it. */
 typedef struct back_visit {
     void (*do_block)(back_worker *self, const back_chunk *k, int direction);
     const back_chunk *chunk;
