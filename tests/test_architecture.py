@@ -56,8 +56,7 @@ PY_LAYERS: dict[str, set[str]] = {
     "loading": {"layers", "weights", *READERS},
     "demo": {"loading", *READERS},
     "bench": {"_core", "layers", "reference", "threads", "weights"},
-    "torch": {"_core", "_engine_stub", "arrays", "layers", "threads", "weights"},
-    "_engine_stub": {"_core", "arrays", "reference", "weights"},
+    "torch": {"_core", "arrays", "layers", "threads", "weights"},
     "cli": {"fastrnn", "bench", "demo", "loading", "layers", "weights", *READERS},
     "__main__": {"cli"},
     "__init__": {

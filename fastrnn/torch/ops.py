@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from .. import _core, threads
-from .. import _engine_stub as engine
+from . import engine
 from .packed import PackedWeights, by_handle
 from .spec import (
     STEP,
     Ragged,
     Spec,
+    by_place,
     full_state,
     ragged,
     state_shape,
@@ -157,8 +158,6 @@ def _backward(
         engine.gradients,
         call.packed.model(spec, weights, True, steps * batch),
         _rows(x, layout, map_),
-        _state(h0, layout),
-        _state(c0, layout),
         None if map_ is None else map_.lengths,
         tape.numpy(),
         call.dropout,
@@ -169,7 +168,7 @@ def _backward(
         None if dx_rows is None else time_major(dx_rows, layout),
         None if dh0 is None else full_state(dh0.numpy(), layout),
         None if dc0 is None else full_state(dc0.numpy(), layout),
-        [None if dw is None else dw.numpy() for dw in dweights],
+        by_place(spec, [None if dw is None else dw.numpy() for dw in dweights]),
     )
     if dx_rows is not None and map_ is not None:
         results[0] = torch.from_numpy(map_.packed(dx_rows))
@@ -204,8 +203,7 @@ def _empty_states(new: Callable[..., Tensor], spec: Spec, batch: Any, layout: st
 
 def _tape_bytes(spec: Spec, x: Tensor, h0: Maybe, batch_sizes: Maybe, layout: str) -> Any:
     steps, batch = steps_and_batch(x, h0, batch_sizes, layout)
-    sizes = (spec.hidden_size, spec.num_layers, spec.directions, spec.proj_size)
-    return engine.tape_bytes(spec.cell, *sizes, steps, batch)
+    return engine.tape_bytes(spec, steps, batch)
 
 
 def _new_tape(spec: Spec, x: Tensor, h0: Maybe, batch_sizes: Maybe, layout: str) -> Tensor:

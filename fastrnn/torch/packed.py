@@ -17,10 +17,10 @@ from weakref import WeakValueDictionary
 import numpy as np
 from torch import Tensor
 
-from .. import _engine_stub as engine
+from .. import _core
 from ..layers import default_isa
 from ..weights import parameter_names
-from .spec import Spec, weight_shapes
+from .spec import Spec, by_place, weight_shapes
 
 # Rows (steps times batch) from which a look at every weight costs less than 2 % of the pass: it
 # reads 4 bytes for each weight, where the pass does two floating-point operations for each row.
@@ -40,7 +40,7 @@ class PackedWeights:
 
     def model(
         self, spec: Spec, weights: Sequence[Tensor], training: bool, rows: int
-    ) -> engine.Model:
+    ) -> _core.Model:
         """Return these weights as the kernels want them; `rows` is steps times batch."""
         found = self._found
         if found is None or not found.current(spec, weights, training, rows >= _LONG):
@@ -106,7 +106,7 @@ def _sums(flat: np.ndarray[Any, np.dtype[np.uint32]]) -> bytes:
     return blocks.sum(axis=1, dtype=np.uint64).tobytes() + flat[whole:].tobytes()
 
 
-def _pack(spec: Spec, arrays: Sequence[np.ndarray[Any, Any]], training: bool) -> engine.Model:
+def _pack(spec: Spec, arrays: Sequence[np.ndarray[Any, Any]], training: bool) -> _core.Model:
     shapes = weight_shapes(spec)
     for index, array in enumerate(arrays):
         if array.shape != shapes[index] or array.dtype != np.float32:
@@ -115,7 +115,7 @@ def _pack(spec: Spec, arrays: Sequence[np.ndarray[Any, Any]], training: bool) ->
                 f"{name[index]}: expected float32 of shape {shapes[index]}, "
                 f"got {array.dtype} {array.shape}"
             )
-    model = engine.Model(
+    model = _core.Model(
         spec.cell,
         spec.input_size,
         spec.hidden_size,
@@ -125,14 +125,8 @@ def _pack(spec: Spec, arrays: Sequence[np.ndarray[Any, Any]], training: bool) ->
         default_isa(),
         training,
     )
-    places = spec.num_layers * spec.directions
-    each = len(arrays) // places
-    for place in range(places):
-        own = list(arrays[place * each : (place + 1) * each])
-        projection = own.pop() if spec.proj_size else None
-        biases = own[2:] or (None, None)
-        layer, direction = divmod(place, spec.directions)
-        model.set_weights(layer, direction, *own[:2], *biases, projection)
+    for place, own in enumerate(by_place(spec, arrays)):
+        model.set_weights(*divmod(place, spec.directions), *own)
     return model
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -47,6 +48,20 @@ def weight_shapes(spec: Spec) -> tuple[tuple[int, ...], ...]:
     """Return the shapes of a stack's weights in PyTorch's flat order."""
     kind = spec.cell.partition("_")[0].upper()
     return tuple(parameter_shapes(kind, *spec[1:]).values())
+
+
+def by_place(spec: Spec, tensors: Sequence[Any]) -> list[list[Any]]:
+    """Deal tensors in PyTorch's flat order to layers and directions.
+
+    Each gets five: weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, or None where it has none.
+    """
+    each = len(tensors) // (spec.num_layers * spec.directions)
+    places = []
+    for first in range(0, len(tensors), each):
+        own = list(tensors[first : first + each])
+        projection = [own.pop() if spec.proj_size else None]
+        places.append(own[:2] + (own[2:] or [None, None]) + projection)
+    return places
 
 
 # --- Layouts: what the axes of x (and of y) are. A state has (layers * directions, batch, size) but
