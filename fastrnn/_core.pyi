@@ -62,7 +62,7 @@ class Model:
         y: Array,
         h0: Array | None,
         c0: Array | None,
-        hn: Array,
+        hn: Array | None,
         cn: Array | None,
         lengths: NDArray[uintp] | None,
         tape: Tape | None = None,
