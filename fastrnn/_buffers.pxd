@@ -6,14 +6,21 @@ from ._core cimport frnn_call, frnn_gradients
 
 cdef inline void point(frnn_call *call, const Py_buffer *views) noexcept:
     """Points a call at x y h0 c0 hn cn lengths."""
-    call.steps, call.batch = <size_t> views[0].shape[0], <size_t> views[0].shape[1]
-    call.x, call.y = <const float *> views[0].buf, <float *> views[1].buf
-    call.x_step, call.x_row = views[0].strides[0] // 4, views[0].strides[1] // 4
+    point_inputs(call, &views[0], &views[6])
+    call.y = <float *> views[1].buf
     call.y_step, call.y_row = views[1].strides[0] // 4, views[1].strides[1] // 4
     call.h0, call.c0 = <const float *> views[2].buf, <const float *> views[3].buf
     call.hn, call.cn = <float *> views[4].buf, <float *> views[5].buf
-    call.lengths = <const size_t *> views[6].buf
     call.tape, call.tape_bytes, call.dropout = NULL, 0, 0
+
+
+cdef inline void point_inputs(frnn_call *call, const Py_buffer *x,
+                              const Py_buffer *lengths) noexcept:
+    """The part of it that a backward pass needs."""
+    call.steps, call.batch = <size_t> x.shape[0], <size_t> x.shape[1]
+    call.x = <const float *> x.buf
+    call.x_step, call.x_row = x.strides[0] // 4, x.strides[1] // 4
+    call.lengths = <const size_t *> lengths.buf
 
 
 cdef inline void point_gradients(frnn_gradients *gradients, const Py_buffer *views) noexcept:
@@ -45,6 +52,13 @@ cdef inline bint fits(const Py_buffer *views, Py_ssize_t inputs, Py_ssize_t hidd
             and has_shape(&views[4], states, batch, outputs)
             and has_shape(&views[5], states, batch, hidden)
             and (views[6].buf is NULL or views[6].shape[0] == batch))
+
+
+cdef inline bint inputs_fit(const Py_buffer *x, const Py_buffer *lengths,
+                            Py_ssize_t inputs) noexcept:
+    """The same for x and lengths alone."""
+    return (has_shape(x, x.shape[0], x.shape[1], inputs)
+            and (lengths.buf is NULL or lengths.shape[0] == x.shape[1]))
 
 
 cdef inline bint gradients_fit(const Py_buffer *views, const frnn_call *call, Py_ssize_t inputs,

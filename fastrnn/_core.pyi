@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final
 
-from numpy import uintp
+from numpy import uint8, uintp
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
@@ -62,7 +62,7 @@ class Model:
         y: Array,
         h0: Array | None,
         c0: Array | None,
-        hn: Array,
+        hn: Array | None,
         cn: Array | None,
         lengths: NDArray[uintp] | None,
         tape: Tape | None = None,
@@ -73,7 +73,10 @@ class Model:
 class Tape:
     model: Model
     nbytes: int
-    def __new__(cls, model: Model, dropout: float, seed: int) -> Tape: ...
+    def __new__(
+        cls, model: Model, dropout: float, seed: int, memory: NDArray[uint8] | None = None
+    ) -> Tape: ...
+    def resume(self, x: Array, lengths: NDArray[uintp] | None) -> bool: ...
     def backward(
         self,
         dy: Array | None,
@@ -85,6 +88,8 @@ class Tape:
         weights: list[list[Array | None]],
         accumulate: bool,
     ) -> bool: ...
+
+def tape_bytes(model: Model, steps: int, batch: int) -> int: ...
 
 @disjoint_base
 class Stepper:

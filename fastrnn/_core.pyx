@@ -10,7 +10,9 @@ from cpython.buffer cimport (
 
 from libc.string cimport memset
 
-from ._buffers cimport fits, gradients_fit, overlap, point, point_gradients, rows_in_place
+from ._buffers cimport (
+    fits, gradients_fit, inputs_fit, overlap, point, point_gradients, point_inputs, rows_in_place,
+)
 
 from contextvars import ContextVar
 
@@ -110,36 +112,7 @@ cpdef int threads() except -1:
     return said or default_threads()
 
 
-cdef class Workspace:
-    """The plan and the memory for one pass at a time; grows when a pass needs more."""
-    cdef void *memory
-    cdef size_t bytes, steps, batch
-    cdef int width
-    cdef frnn_plan plan
-
-    def __dealloc__(self):
-        frnn_memory_free(self.memory)
-
-    cdef int run(self, const frnn_model *model, frnn_call *call) except -1:
-        """One pass, under a plan for its size and the threads of now."""
-        cdef int width = threads()
-        if call.steps != self.steps or call.batch != self.batch or width != self.width:
-            self.make_plan(model, call.steps, call.batch, width)
-        call.plan, call.executor = &self.plan, frnn_pool_executor()
-        with nogil:
-            status = frnn_forward(model, call, self.memory, self.bytes)
-        return check(status)
-
-    cdef int make_plan(self, const frnn_model *model, size_t steps, size_t batch,
-                       int width) except -1:
-        cdef size_t needed = 0
-        cdef frnn_machine allowed = machine
-        allowed.width, self.width = width, 0
-        check(frnn_plan_make(model, &allowed, steps, batch, &self.plan))
-        check(frnn_workspace_size(model, steps, batch, &self.plan, &needed))
-        reserve(self, needed)
-        self.steps, self.batch, self.width = steps, batch, width
-        return 0
+include "_workspace.pxi"
 
 
 cdef class Model:
@@ -209,7 +182,7 @@ cdef class Model:
             point(&call, views)
             if tape is not None:
                 tape.begin(&call)
-            workspace.run(self.model, &call)
+            workspace.forward(self.model, &call)
             if tape is not None:
                 tape.keep(&call, (x, lengths))
             return True
@@ -221,7 +194,7 @@ cdef class Model:
     def plan(self, size_t steps, size_t batch) -> dict:
         """How a pass of this size would be cut here and now; see frnn_plan."""
         cdef Workspace workspace = Workspace()
-        workspace.make_plan(self.model, steps, batch, threads())
+        workspace.make_plan(self.model, steps, batch, threads(), False)
         return workspace.plan | {"workspace": workspace.bytes}
 
 
@@ -263,7 +236,7 @@ cdef class Stepper:
         cdef Workspace workspace = self.model.step_spare or self.workspace or Workspace()
         self.model.step_spare = self.workspace = None
         try:
-            return workspace.run(self.model.model, &self.call)
+            return workspace.forward(self.model.model, &self.call)
         finally:
             self.busy = False
             if self.model.step_spare is None:

@@ -5,56 +5,76 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 
 
-cdef int reserve(Workspace block, size_t needed) except -1:
-    """Gives a block at least so many bytes; what it held is lost where it grows."""
-    if needed > block.bytes:
-        frnn_memory_free(block.memory)
-        block.bytes = 0
-        block.memory = frnn_memory_allocate(needed)
-        if block.memory is NULL:
-            raise MemoryError(f"no memory for a workspace of {needed} bytes")
-        block.bytes = needed
-    return 0
-
-
 cdef class Tape:
     """What one forward pass of a model for training leaves for any number of backward passes.
 
-    The arrays x and lengths of the pass must stay as they are until the last of them.
+    The arrays x and lengths of the pass must stay as they are until the last of them. memory: bytes
+    to keep it in, as many as tape_bytes() says; None: the tape has its own.
     """
     cdef readonly Model model
-    cdef Workspace block
+    cdef unsigned char[::1] memory
+    cdef Workspace block  # where there is no memory
     cdef frnn_call call
-    cdef frnn_plan plan
     cdef object kept  # keeps x and lengths where they are
 
-    def __cinit__(self, Model model, float dropout, uint64_t seed):
+    def __cinit__(self, Model model, float dropout, uint64_t seed, memory=None):
         self.model, self.call.dropout, self.call.seed = model, dropout, seed
-        self.block, model.tape_spare = model.tape_spare or Workspace(), None
+        if memory is None:
+            self.block, model.tape_spare = model.tape_spare or Workspace(), None
+        else:
+            self.memory = memory
 
     def __del__(self):
-        if self.model.tape_spare is None:
+        if self.block is not None and self.model.tape_spare is None:
             self.model.tape_spare = self.block
 
     cdef int begin(self, frnn_call *call) except -1:
         """Makes a call a recorded one."""
-        cdef size_t needed = 0
-        check(frnn_tape_size(self.model.model, call.steps, call.batch, &needed))
-        reserve(self.block, needed)
-        call.tape, call.tape_bytes = self.block.memory, self.block.bytes
+        cdef size_t needed = tape_bytes(self.model, call.steps, call.batch)
+        if self.block is None:
+            if <size_t> self.memory.shape[0] < needed:
+                raise ValueError(f"memory: expected {needed} bytes, got {self.memory.shape[0]}")
+            call.tape, call.tape_bytes = &self.memory[0], <size_t> self.memory.shape[0]
+        else:
+            self.block.reserve(needed)
+            call.tape, call.tape_bytes = self.block.memory, self.block.bytes
         call.dropout, call.seed = self.call.dropout, self.call.seed
         return 0
 
     cdef int keep(self, const frnn_call *call, object kept) except -1:
         """Remembers the call once it has run."""
-        self.call, self.plan, self.kept = call[0], call.plan[0], kept
-        self.call.plan = &self.plan
+        self.call, self.kept = call[0], kept
         return 0
+
+    def resume(self, x, lengths) -> bool:
+        """Makes ready for backward passes what another Tape recorded in this memory.
+
+        x, lengths: as Model.forward got them. False when x cannot be read in place.
+        """
+        cdef Py_buffer views[2]
+        cdef frnn_call call
+        memset(&call, 0, sizeof(call))
+        memset(views, 0, sizeof(views))
+        PyObject_GetBuffer(x, &views[0], PyBUF_STRIDES)
+        try:
+            if lengths is not None:
+                PyObject_GetBuffer(lengths, &views[1], PyBUF_STRIDES)
+            if not inputs_fit(&views[0], &views[1], self.model.inputs):
+                raise ValueError("the arrays do not have the sizes of the packed model")
+            if not rows_in_place(&views[0]):
+                return False
+            point_inputs(&call, &views[0], &views[1])
+            self.begin(&call)
+            self.keep(&call, (x, lengths))
+            return True
+        finally:
+            PyBuffer_Release(&views[0])
+            PyBuffer_Release(&views[1])
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the tape holds."""
-        return self.block.bytes
+        return self.memory.shape[0] if self.block is None else self.block.bytes
 
     def backward(self, dy, dhn, dcn, dx, dh0, dc0, list weights, bint accumulate) -> bool:
         """One backward pass over float32 arrays, time-major; False when dy cannot be read in place.
@@ -87,15 +107,12 @@ cdef class Tape:
                 PyBuffer_Release(&views[i])
 
     cdef int run(self, frnn_gradients *gradients, list weights) except -1:
-        cdef size_t needed = 0
         cdef Workspace workspace = self.model.back_spare or Workspace()
+        cdef frnn_call call = self.call
         cdef frnn_weight_gradients *parts
         cdef float[::1] flat
         cdef float **into
         self.model.back_spare = None
-        check(frnn_backward_size(self.model.model, self.call.steps, self.call.batch, &self.plan,
-                                 &needed))
-        reserve(workspace, needed)
         parts = <frnn_weight_gradients *> malloc(len(weights) * sizeof(frnn_weight_gradients) + 1)
         if parts is NULL:
             raise MemoryError("no memory for a list of gradients")
@@ -109,11 +126,15 @@ cdef class Tape:
                         into[0] = &flat[0]
                     into += 1
             gradients.weights = parts if weights else NULL
-            with nogil:
-                status = frnn_backward(self.model.model, &self.call, gradients, workspace.memory,
-                                       workspace.bytes)
-            check(status)
+            workspace.backward(self.model.model, &call, gradients)
         finally:
             free(parts)
             self.model.back_spare = workspace
         return 0
+
+
+cpdef size_t tape_bytes(Model model, size_t steps, size_t batch) except 0:
+    """Bytes that the tape of a pass of this size takes."""
+    cdef size_t needed = 0
+    check(frnn_tape_size(model.model, steps, batch, &needed))
+    return needed

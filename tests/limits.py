@@ -12,6 +12,10 @@ REFERENCE = 1e-12
 # 430 products, taken in runs of 384 at most, over weights as large as PyTorch first draws them.
 PARITY = 5e-6
 
+# A gradient beside torch.autograd's, both float32, relative to its largest entry: sums over up to
+# 100 steps and 64 rows, taken in different orders.
+TORCH_GRADIENT = 2e-5
+
 # Weights of 32 multiply the rounding of the layer below by up to 32 per unit that feeds a gate.
 SATURATED = 1e-4
 

@@ -11,7 +11,8 @@ typedef struct {
     const frnn_call *call;
     const frnn_gradients *gradients;
     frnn_plan plan;
-    int width; /* workers: the plan's, or 1 */
+    frnn_plan cut; /* the plan with the tape's groups and blocks of rows */
+    int width;     /* workers: the plan's, or 1 */
     void *memory;
     tape tape;
 } job;
@@ -45,14 +46,12 @@ static void visit_group(back_worker *self, const back_chunk *k, int direction, b
     }
 }
 
-/* The blocks of this worker's group, or of all groups where it is alone. */
+/* The blocks of this worker's groups. */
 static void each_block(back_worker *self, const back_chunk *k, int direction, block_work work)
 {
-    if (self->width > 1)
-        visit_group(self, k, direction, work, self->block.at.group);
-    else
-        for (int group = 0; group < self->block.plan->row_groups; group++)
-            visit_group(self, k, direction, work, group);
+    const worker *b = &self->block;
+    for (int group = b->at.group; group < b->plan->row_groups; group += self->groups)
+        visit_group(self, k, direction, work, group);
 }
 
 /* ---- States and padding ---------------------------------------------------------------------- */
@@ -227,12 +226,13 @@ static void run_worker(void *argument, int index)
     const seat at = {index / units / teams, index / units % teams, index % units};
     arena placed = arena_over(j->memory);
     back_worker self = {
-        .block = {.model = j->model, .call = call, .plan = &j->plan, .at = at, .teams = teams,
+        .block = {.model = j->model, .call = call, .plan = &j->cut, .at = at, .teams = teams,
                   .units = units, .tape = &j->tape},
         .gradients = j->gradients,
         .s = frnn_back_space_lay_out(j->model, &j->plan, call->steps, call->batch, at, &placed),
         .index = index,
         .width = j->width,
+        .groups = alone ? 1 : j->plan.row_groups,
     };
     self.longest = call->lengths ? call->lengths[self.s.ranked[0]] : call->steps;
     const unsigned saved = j->model->isa->denormals_off();
@@ -291,12 +291,13 @@ static frnn_status prepare(job *j, size_t bytes)
         return FRNN_SMALL_MEMORY;
     arena taped = arena_over(call->tape), placed = arena_over(j->memory);
     j->tape = frnn_tape_lay_out(j->model, call->steps, call->batch, &taped);
-    if (!frnn_tape_fits(&j->tape, j->model, call, &j->plan))
+    if (!frnn_tape_fits(&j->tape, j->model, call))
         return FRNN_BAD_ARGUMENT;
+    j->cut = frnn_tape_cut(&j->tape, &j->plan);
     const back_space s = frnn_back_space_lay_out(j->model, &j->plan, call->steps, call->batch,
                                                  (seat){0, 0, 0}, &placed);
     memset(s.counters, 0, s.counters_bytes);
-    frnn_order_rows(call, &j->plan, s.ranked, s.order);
+    frnn_order_rows(call, &j->cut, s.ranked, s.order);
     return FRNN_OK;
 }
 

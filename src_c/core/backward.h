@@ -8,10 +8,11 @@
 #include "worker.h"
 
 typedef struct {
-    worker block; /* the worker's seat, and the block of rows that it is at */
+    worker block; /* the worker's seat, and the block of rows that it is at; plan: the tape's cut */
     const frnn_gradients *gradients;
     back_space s;
     int index, width; /* among all workers */
+    int groups;       /* of workers: each takes every groups-th group of rows */
     row_ranks ranks;  /* of the block's rows */
     size_t longest;   /* steps of the longest row */
 } back_worker;

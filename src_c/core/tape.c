@@ -35,12 +35,17 @@ void frnn_tape_begin(const tape *t, const frnn_model *model, const frnn_call *ca
                            model->isa->lanes};
 }
 
-int frnn_tape_fits(const tape *t, const frnn_model *model, const frnn_call *call,
-                   const frnn_plan *plan)
+int frnn_tape_fits(const tape *t, const frnn_model *model, const frnn_call *call)
 {
     return t->head->steps == call->steps && t->head->batch == call->batch &&
-           t->head->block_rows == plan->block_rows && t->head->row_groups == plan->row_groups &&
            t->head->lanes == model->isa->lanes;
+}
+
+frnn_plan frnn_tape_cut(const tape *t, const frnn_plan *plan)
+{
+    frnn_plan cut = *plan;
+    cut.row_groups = t->head->row_groups, cut.block_rows = t->head->block_rows;
+    return cut;
 }
 
 frnn_status frnn_tape_size(const frnn_model *model, size_t steps, size_t batch, size_t *bytes)

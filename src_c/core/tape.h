@@ -4,9 +4,9 @@
 #define FRNN_CORE_TAPE_H
 
 #include "arena.h"
-#include "model.h"
+#include "plan.h"
 
-/* What the layout and the contents depend on; backward checks that it is its own. */
+/* What the layout and the contents depend on. */
 typedef struct {
     size_t steps, batch, block_rows;
     int row_groups, lanes;
@@ -31,11 +31,13 @@ typedef struct {
 /* Lays a tape out, or counts what it takes. */
 tape frnn_tape_lay_out(const frnn_model *model, size_t steps, size_t batch, arena *memory);
 
-/* Of the forward call: what frnn_tape_fits then looks for. */
+/* Of the forward call. */
 void frnn_tape_begin(const tape *t, const frnn_model *model, const frnn_call *call,
                      const frnn_plan *plan);
-int frnn_tape_fits(const tape *t, const frnn_model *model, const frnn_call *call,
-                   const frnn_plan *plan);
+/* Of the backward call: whether the tape is one of its size. */
+int frnn_tape_fits(const tape *t, const frnn_model *model, const frnn_call *call);
+/* A plan with its rows cut as they were in the forward call. */
+frnn_plan frnn_tape_cut(const tape *t, const frnn_plan *plan);
 
 /* FRNN_OK where a call has no tape, or one that is large enough and a model for it. */
 frnn_status frnn_tape_check(const frnn_model *model, const frnn_call *call);

@@ -151,8 +151,8 @@ typedef struct {
     float *hn, *cn;
     const frnn_plan *plan;            /* NULL: one thread */
     const frnn_executor *executor;    /* NULL, or not at hand: the calling thread does it all */
-    /* Training: frnn_forward writes the tape and frnn_backward reads it, both with the same plan,
-     * lengths, dropout and seed. NULL: inference, without dropout. */
+    /* Training: frnn_forward writes the tape and frnn_backward reads it, both with the same lengths,
+     * dropout and seed. NULL: inference, without dropout. */
     void *tape;                       /* any alignment */
     size_t tape_bytes;
     float dropout;                    /* 0 to 1: share of the outputs of lower layers made zero */
@@ -196,7 +196,9 @@ frnn_status frnn_tape_size(const frnn_model *model, size_t steps, size_t batch, 
 frnn_status frnn_backward_size(const frnn_model *model, size_t steps, size_t batch,
                                const frnn_plan *plan, size_t *bytes);
 /* Gradients of a forward pass with a tape. call: as it was there, with the weights and x unchanged;
- * y and the states are not used. The tape stays as it is: several backward passes may read it. */
+ * y and the states are not used. plan and executor may be others; more groups of rows than the
+ * forward pass had stay idle for a part of it. The tape stays as it is: several backward passes may
+ * read it. */
 frnn_status frnn_backward(const frnn_model *model, const frnn_call *call,
                           const frnn_gradients *gradients, void *workspace, size_t bytes);
 

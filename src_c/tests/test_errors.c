@@ -327,7 +327,7 @@ static void check_training(const frnn_isa *isa, fence *memory, fence *out, fence
     const frnn_executor nobody = {0};
     frnn_plan other;
     CHECK(frnn_plan_make(model, NULL, T_STEPS, T_BATCH, &other) == FRNN_OK);
-    other.block_rows = 1;
+    other.block_rows = 0;
     wrong[0].tape = NULL, wrong[1].x = NULL, wrong[2].lengths = too_long, wrong[3].plan = &other;
     wrong[4].executor = &nobody;
     for (int i = 0; i < 5; i++)

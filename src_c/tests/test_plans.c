@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The same bits under every plan, forwards and backwards: any split of rows, directions, layers and
- * units over threads, any block and chunk, with the workers there or not; and the plans that the
- * library makes. */
+ * units over threads, any block and chunk, with the workers there or not, backwards under the same
+ * plan or another; and the plans that the library makes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +22,7 @@ typedef struct {
     fence memory, tape;
     size_t outputs, width, lengths[BATCH];
     int ragged;
+    frnn_plan before; /* the last one that ran */
     float *x, *states, *dy; /* states: h0 c0 dhn dcn */
     float *wanted, *found;  /* y hn cn, then dx dh0 dc0 and the gradients of all weights */
     size_t forward, results;
@@ -64,7 +65,9 @@ static void run_backward(setting *s, const frnn_call *call, float *into)
     CHECK(frnn_backward(s->net.model, call, &gradients, workspace, bytes) == FRNN_OK);
 }
 
-static void run(setting *s, const frnn_plan *plan, const frnn_executor *executor, float *into)
+/* Both passes, the second one under a plan of its own. */
+static void run(setting *s, const frnn_plan *plan, const frnn_plan *back,
+                const frnn_executor *executor, float *into)
 {
     const size_t y = STEPS * BATCH * s->width, hidden = (size_t)s->net.config.hidden_size;
     frnn_call call = {.steps = STEPS, .batch = BATCH, .x = s->x, .x_step = BATCH * INPUTS,
@@ -82,20 +85,25 @@ static void run(setting *s, const frnn_plan *plan, const frnn_executor *executor
     CHECK(frnn_workspace_size(s->net.model, STEPS, BATCH, plan, &bytes) == FRNN_OK);
     void *const workspace = fence_take(&s->memory, bytes, 0, 0);
     CHECK(frnn_forward(s->net.model, &call, workspace, bytes) == FRNN_OK);
+    call.plan = back;
     if (s->net.config.training)
         run_backward(s, &call, into + s->forward);
 }
 
 static void check_plan(setting *s, const frnn_plan *plan)
 {
-    for (int absent = 0; absent < 2; absent++) {
+    enum { SAME, ABSENT, OTHER, WAYS };
+    const int ways = s->net.config.training ? WAYS : OTHER;
+    for (int way = 0; way < ways; way++) {
         memset(s->found, 0xff, s->results * sizeof *s->found);
-        run(s, plan, absent ? &crew_absent : &crew_executor, s->found);
+        run(s, plan, way == OTHER ? &s->before : plan, way == ABSENT ? &crew_absent : &crew_executor,
+            s->found);
         if (!CHECK(memcmp(s->found, s->wanted, s->results * sizeof *s->found) == 0))
-            printf("plan: rows %d directions %d layers %d units %d block %zu chunk %zu absent %d\n",
+            printf("plan: rows %d directions %d layers %d units %d block %zu chunk %zu way %d\n",
                    plan->row_groups, plan->direction_teams, plan->layer_teams, plan->unit_workers,
-                   plan->block_rows, plan->chunk_steps, absent);
+                   plan->block_rows, plan->chunk_steps, way);
     }
+    s->before = *plan;
 }
 
 /* All splits up to a width, each with one of the blocks and chunks. */
@@ -149,7 +157,8 @@ static void check_config(const frnn_isa *isa, const frnn_config *config, int rag
     random_fill(&seed, s.dy, STEPS * BATCH * s.width, 1.0f);
     for (size_t i = 0; i < BATCH; i++) s.lengths[i] = random_below(&seed, STEPS + 1);
     memset(s.wanted, 0xff, s.results * sizeof *s.wanted);
-    run(&s, NULL, NULL, s.wanted);
+    run(&s, NULL, NULL, NULL, s.wanted);
+    CHECK(frnn_plan_make(s.net.model, NULL, STEPS, BATCH, &s.before) == FRNN_OK);
     check_splits(&s);
     check_made(&s);
     free(s.x), free(s.states), free(s.dy), free(s.wanted), free(s.found);
