@@ -36,6 +36,10 @@ class Document:
         rows = (row for result in self.results for row in result.measurements)
         return any(row.status in ("wrong", "failed") for row in rows)
 
+    @property
+    def training(self) -> bool:
+        return any(result.training for result in self.results)
+
     def about(self) -> str:
         """The machine and the versions, in two sentences."""
         facts = self.machine
