@@ -16,7 +16,7 @@ ISAS = scalar $(if $(X86),avx2 avx512)
 CORE = $(patsubst src_c/%.c,%.o,$(wildcard src_c/core/*.c))
 LIBRARY = $(addprefix $(OUT)/,$(CORE) $(patsubst src_c/%.c,%.o,$(wildcard src_c/platform/*.c)) \
     $(ISAS:%=isa/%.o) isa/select.o $(if $(SIMDE),tests/simde_shim/cpu_simulated.o,isa/cpu.o))
-SUPPORT = $(patsubst %,$(OUT)/tests/%.o,check crew fence network oracle)
+SUPPORT = $(patsubst %,$(OUT)/tests/%.o,check crew fence masks network oracle oracle_backward)
 HEADERS := $(wildcard src_c/*/*.h src_c/tests/simde_shim/*.h)
 .SECONDARY:
 .PHONY: menu check test bench asan ubsan sanitize tsan ulp embedded test-avx512 test-bochs format clean
@@ -28,13 +28,14 @@ check:             ## all that must pass before a commit: formats, types, every 
 	$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q
 
-test: $(addprefix $(OUT)/,test_forward test_bits test_plans test_pool test_errors test_activations) ## the C tests
+test: $(addprefix $(OUT)/test_,forward backward bits plans pool errors activations) ## the C tests
 	$(OUT)/test_errors 1 $(ISA)
 	$(OUT)/test_pool $(STRIDE)
 	$(OUT)/test_activations $(SAMPLE) $(ISA)
 	$(OUT)/test_bits $(STRIDE) $(ISA)
 	$(OUT)/test_plans $(STRIDE) $(ISA)
 	$(OUT)/test_forward $(STRIDE) $(ISA)
+	$(OUT)/test_backward $(STRIDE) $(ISA)
 
 bench:             ## the forward pass of a few shapes against the machine's FMA peak
 	$(MAKE) OUT=build/c/$(NAME)-O3 OPT=-O3 build/c/$(NAME)-O3/bench_forward

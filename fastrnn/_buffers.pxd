@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Questions about buffers that _core.pyx asks before it hands their memory to C."""
 
-from ._core cimport frnn_call
+from ._core cimport frnn_call, frnn_gradients
 
 
 cdef inline void point(frnn_call *call, const Py_buffer *views) noexcept:
@@ -13,6 +13,18 @@ cdef inline void point(frnn_call *call, const Py_buffer *views) noexcept:
     call.h0, call.c0 = <const float *> views[2].buf, <const float *> views[3].buf
     call.hn, call.cn = <float *> views[4].buf, <float *> views[5].buf
     call.lengths = <const size_t *> views[6].buf
+    call.tape, call.tape_bytes, call.dropout = NULL, 0, 0
+
+
+cdef inline void point_gradients(frnn_gradients *gradients, const Py_buffer *views) noexcept:
+    """Points gradients at dy dhn dcn dx dh0 dc0."""
+    gradients.dy, gradients.dx = <const float *> views[0].buf, <float *> views[3].buf
+    if gradients.dy is not NULL:
+        gradients.dy_step, gradients.dy_row = views[0].strides[0] // 4, views[0].strides[1] // 4
+    if gradients.dx is not NULL:
+        gradients.dx_step, gradients.dx_row = views[3].strides[0] // 4, views[3].strides[1] // 4
+    gradients.dhn, gradients.dcn = <const float *> views[1].buf, <const float *> views[2].buf
+    gradients.dh0, gradients.dc0 = <float *> views[4].buf, <float *> views[5].buf
 
 
 cdef inline bint has_shape(const Py_buffer *view, Py_ssize_t a, Py_ssize_t b,
@@ -33,6 +45,19 @@ cdef inline bint fits(const Py_buffer *views, Py_ssize_t inputs, Py_ssize_t hidd
             and has_shape(&views[4], states, batch, outputs)
             and has_shape(&views[5], states, batch, hidden)
             and (views[6].buf is NULL or views[6].shape[0] == batch))
+
+
+cdef inline bint gradients_fit(const Py_buffer *views, const frnn_call *call, Py_ssize_t inputs,
+                               Py_ssize_t hidden, Py_ssize_t outputs, Py_ssize_t directions,
+                               Py_ssize_t states) noexcept:
+    """The same for dy dhn dcn dx dh0 dc0 of a recorded call."""
+    cdef Py_ssize_t steps = <Py_ssize_t> call.steps, batch = <Py_ssize_t> call.batch
+    return (has_shape(&views[0], steps, batch, outputs * directions)
+            and has_shape(&views[1], states, batch, outputs)
+            and has_shape(&views[2], states, batch, hidden)
+            and has_shape(&views[3], steps, batch, inputs)
+            and has_shape(&views[4], states, batch, outputs)
+            and has_shape(&views[5], states, batch, hidden))
 
 
 cdef inline bint rows_in_place(const Py_buffer *x) noexcept:

@@ -34,6 +34,7 @@ class Workspace: ...
 class Model:
     nbytes: int
     isa: str
+    training: bool
     def __new__(
         cls,
         cell: str,
@@ -43,6 +44,7 @@ class Model:
         bidirectional: bool,
         proj_size: int,
         isa: str,
+        training: bool = False,
     ) -> Model: ...
     def set_weights(
         self,
@@ -63,8 +65,26 @@ class Model:
         hn: Array,
         cn: Array | None,
         lengths: NDArray[uintp] | None,
+        tape: Tape | None = None,
     ) -> bool: ...
     def plan(self, steps: int, batch: int) -> dict[str, Any]: ...
+
+@disjoint_base
+class Tape:
+    model: Model
+    nbytes: int
+    def __new__(cls, model: Model, dropout: float, seed: int) -> Tape: ...
+    def backward(
+        self,
+        dy: Array | None,
+        dhn: Array | None,
+        dcn: Array | None,
+        dx: Array | None,
+        dh0: Array | None,
+        dc0: Array | None,
+        weights: list[list[Array | None]],
+        accumulate: bool,
+    ) -> bool: ...
 
 @disjoint_base
 class Stepper:

@@ -10,7 +10,7 @@ from cpython.buffer cimport (
 
 from libc.string cimport memset
 
-from ._buffers cimport fits, overlap, point, rows_in_place
+from ._buffers cimport fits, gradients_fit, overlap, point, point_gradients, rows_in_place
 
 from contextvars import ContextVar
 
@@ -137,13 +137,7 @@ cdef class Workspace:
         allowed.width, self.width = width, 0
         check(frnn_plan_make(model, &allowed, steps, batch, &self.plan))
         check(frnn_workspace_size(model, steps, batch, &self.plan, &needed))
-        if needed > self.bytes:
-            frnn_memory_free(self.memory)
-            self.bytes = 0
-            self.memory = frnn_memory_allocate(needed)
-            if self.memory is NULL:
-                raise MemoryError(f"no memory for a workspace of {needed} bytes")
-            self.bytes = needed
+        reserve(self, needed)
         self.steps, self.batch, self.width = steps, batch, width
         return 0
 
@@ -154,23 +148,23 @@ cdef class Model:
     cdef void *memory
     cdef readonly size_t nbytes
     cdef readonly str isa
+    cdef readonly bint training
     cdef Py_ssize_t inputs, hidden, outputs, directions, state_rows
-    cdef Workspace spare, step_spare  # of the last call, or step of a stream, for the next one
+    cdef Workspace spare, step_spare, tape_spare, back_spare  # of the last call, for the next one
 
     def __cinit__(self, str cell, int input_size, int hidden_size, int num_layers,
-                  bint bidirectional, int proj_size, str isa):
+                  bint bidirectional, int proj_size, str isa, bint training=False):
         cdef frnn_config config = frnn_config(
-            CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size)
+            CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size, training)
         cdef const frnn_isa *table = find_isa(isa)
         check(frnn_model_size(&config, table, &self.nbytes))
         self.memory = frnn_memory_allocate(self.nbytes)
         if self.memory is NULL:
             raise MemoryError(f"no memory for a model of {self.nbytes} bytes")
         check(frnn_model_init(&self.model, &config, table, self.memory, self.nbytes))
-        self.isa = isa
+        self.isa, self.training = isa, training
         self.inputs, self.hidden, self.outputs = input_size, hidden_size, proj_size or hidden_size
-        self.directions = 2 if bidirectional else 1
-        self.state_rows = num_layers * self.directions
+        self.directions, self.state_rows = 1 + bidirectional, num_layers * (1 + bidirectional)
 
     def __dealloc__(self):
         frnn_memory_free(self.memory)
@@ -190,11 +184,11 @@ cdef class Model:
             status = frnn_model_set_weights(self.model, layer, direction, &weights)
         check(status)
 
-    def forward(self, x, y, h0, c0, hn, cn, lengths) -> bool:
+    def forward(self, x, y, h0, c0, hn, cn, lengths, Tape tape=None) -> bool:
         """One pass over float32 arrays, time-major; False when x cannot be read in place.
 
         x and y (T, B, size) with contiguous rows, the rest contiguous; None where there is none.
-        Shapes and dtypes are the caller's to check.
+        Shapes and dtypes are the caller's to check. tape: a new one, to record the pass on.
         """
         cdef Py_buffer views[7]
         cdef frnn_call call
@@ -213,7 +207,11 @@ cdef class Model:
             if not rows_in_place(&views[0]):
                 return False
             point(&call, views)
+            if tape is not None:
+                tape.begin(&call)
             workspace.run(self.model, &call)
+            if tape is not None:
+                tape.keep(&call, (x, lengths))
             return True
         finally:
             for i in range(held):
@@ -297,3 +295,5 @@ cdef class Stepper:
             PyBuffer_Release(&x_view)
             PyBuffer_Release(&y_view)
         return y
+
+include "_tape.pxi"

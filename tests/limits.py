@@ -23,3 +23,18 @@ def error(found: np.ndarray, wanted: np.ndarray) -> float:
         return 0.0
     wanted = wanted.astype(np.float64)
     return float(np.max(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))))
+
+
+# Gradients in float32 against float64, up to 100 steps, relative to the largest entry of a tensor;
+# or to SMALL where all entries are smaller: there terms of the size of 1 have cancelled.
+GRADIENT = 2e-5
+SMALL = 0.1
+
+
+def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest |found - wanted| over the largest |wanted|."""
+    assert found.shape == wanted.shape, f"shape {found.shape}, wanted {wanted.shape}"
+    if not wanted.size:
+        return 0.0
+    difference = np.max(np.abs(found - wanted.astype(np.float64)))
+    return float(difference / max(SMALL, np.max(np.abs(wanted))))

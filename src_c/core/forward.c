@@ -2,6 +2,7 @@
 /* The forward pass: groups of rows, blocks, layers, directions, chunks of steps. */
 #include <string.h>
 
+#include "order.h"
 #include "worker.h"
 
 /* What the workers of a pass share. */
@@ -11,6 +12,7 @@ typedef struct {
     frnn_plan plan;
     int width; /* workers: the plan's, or 1 */
     void *memory;
+    const tape *tape; /* NULL: inference */
 } job;
 
 /* ---- States and padding ----------------------------------------------------------------------- */
@@ -45,6 +47,12 @@ static void load_row(const worker *self, size_t row)
             memset(c, 0, m->padded_units * sizeof(float));
             load_state(self, c, self->call->c0, (size_t)part, row, (size_t)m->config.hidden_size);
         }
+        if (self->tape)
+            memcpy(tape_h0(self, part, row), state_h(self, part, 0, row),
+                   (size_t)m->output_size * sizeof(float));
+        if (self->tape && self->tape->c)
+            memcpy(tape_c0(self, part, row), state_c(self, part, row),
+                   m->padded_units * sizeof(float));
     }
 }
 
@@ -90,6 +98,8 @@ static sequences layer_sequences(const worker *self, int layer, size_t begin, in
     const int source = from_below ? layer - 1 : layer;
     if (source < 0)
         return (sequences){call->x, call->x_step, call->x_row, 0, 1};
+    if (self->tape)
+        return tape_sequences(self, source);
     if (source == m->config.num_layers - 1)
         return (sequences){call->y, call->y_step, call->y_row, 0, 1};
     const ptrdiff_t width = m->directions * m->output_size;
@@ -111,6 +121,11 @@ static void run_layer(worker *self, int layer, int direction, size_t number)
                .x = layer_sequences(self, layer, begin, 1),
                .y = layer_sequences(self, layer, begin, 0)};
     k.y.base += direction * self->model->output_size;
+    if (self->tape)
+        k.tape_row = tape_chunk_row(self, begin);
+    if (self->tape && layer == self->model->config.num_layers - 1)
+        k.copy = (sequences){self->call->y + direction * self->model->output_size,
+                             self->call->y_step, self->call->y_row, 0, 1};
     frnn_run_chunk(self, &k);
 }
 
@@ -179,15 +194,20 @@ static void run_group(const job *j, seat at)
                    .plan = &j->plan,
                    .at = at,
                    .teams = alone ? 1 : plan_teams(&j->plan),
-                   .units = alone ? 1 : j->plan.unit_workers};
+                   .units = alone ? 1 : j->plan.unit_workers,
+                   .tape = j->tape};
     self.w = frnn_workspace_lay_out(j->model, &j->plan, j->call->steps, j->call->batch, at, &placed);
     self.order = self.w.order;
     for (int group = 0; group < at.group; group++)
-        self.order += plan_group_rows(&j->plan, j->call->batch, group);
+        self.position += plan_group_rows(&j->plan, j->call->batch, group);
+    self.order += self.position;
     size_t left = plan_group_rows(&j->plan, j->call->batch, at.group);
-    for (; left > 0; left -= self.rows, self.order += self.rows) {
+    self.tape_row = steps_of_rows(j->call, self.w.order, self.position);
+    for (; left > 0; left -= self.rows) {
         self.rows = left < j->plan.block_rows ? left : j->plan.block_rows;
         run_block(&self);
+        self.tape_row += steps_of_rows(j->call, self.order, self.rows);
+        self.order += self.rows, self.position += self.rows;
     }
 }
 
@@ -204,44 +224,6 @@ static void run_worker(void *argument, int index)
 }
 
 /* ---- The call --------------------------------------------------------------------------------- */
-
-/* order = rows by falling length, equal ones as they came: a bottom-up merge sort. */
-static void sort_by_length(size_t *order, size_t *merged, const size_t *lengths, size_t batch)
-{
-    for (size_t run = 1; run < batch; run *= 2) {
-        for (size_t begin = 0; begin < batch; begin += 2 * run) {
-            const size_t middle = begin + run < batch ? begin + run : batch;
-            const size_t end = middle + run < batch ? middle + run : batch;
-            size_t left = begin, right = middle;
-            for (size_t i = begin; i < end; i++) {
-                const int take_right =
-                    right < end && (left == middle || lengths[order[right]] > lengths[order[left]]);
-                merged[i] = take_right ? order[right++] : order[left++];
-            }
-        }
-        memcpy(order, merged, batch * sizeof *order);
-    }
-}
-
-/* Deals sorted rows to the groups in turn: each gets its share of long and short ones. */
-static void deal_rows(size_t *order, size_t *dealt, size_t batch, size_t groups)
-{
-    size_t count = 0;
-    for (size_t group = 0; group < groups; group++)
-        for (size_t row = group; row < batch; row += groups) dealt[count++] = order[row];
-    memcpy(order, dealt, batch * sizeof *order);
-}
-
-static void order_rows(const job *j, const workspace *w)
-{
-    const size_t batch = j->call->batch, groups = (size_t)j->plan.row_groups;
-    for (size_t i = 0; i < batch; i++) w->order[i] = i;
-    if (!j->call->lengths)
-        return;
-    sort_by_length(w->order, w->scratch, j->call->lengths, batch);
-    if (groups > 1)
-        deal_rows(w->order, w->scratch, batch, groups);
-}
 
 static frnn_status check_call(const frnn_model *model, const frnn_call *call)
 {
@@ -297,15 +279,24 @@ frnn_status frnn_forward(const frnn_model *model, const frnn_call *call, void *w
         status = frnn_plan_of(model, call->steps, call->batch, call->plan, &j.plan);
     if (status == FRNN_OK)
         status = workspace_bytes(model, &j.plan, call->steps, call->batch, &needed);
+    if (status == FRNN_OK)
+        status = frnn_tape_check(model, call);
     if (status != FRNN_OK)
         return status;
     if (!workspace_memory || bytes < needed)
         return FRNN_SMALL_MEMORY;
+    tape recorded;
+    if (call->tape) {
+        arena taped = arena_over(call->tape);
+        recorded = frnn_tape_lay_out(model, call->steps, call->batch, &taped);
+        frnn_tape_begin(&recorded, model, call, &j.plan);
+        j.tape = &recorded;
+    }
     arena placed = arena_over(workspace_memory);
     const workspace w = frnn_workspace_lay_out(model, &j.plan, call->steps, call->batch,
                                                (seat){0, 0, 0}, &placed);
     memset(w.counters, 0, w.counters_bytes);
-    order_rows(&j, &w);
+    frnn_order_rows(call, &j.plan, w.scratch, w.order);
     run_job(&j);
     return FRNN_OK;
 }

@@ -24,7 +24,8 @@ static frnn_status check_config(const frnn_config *config)
 {
     if ((unsigned)config->cell >= sizeof cells / sizeof cells[0] || config->input_size < 1 ||
         config->hidden_size < 1 || config->num_layers < 1 || config->proj_size < 0 ||
-        (config->bidirectional != 0 && config->bidirectional != 1))
+        (config->bidirectional != 0 && config->bidirectional != 1) ||
+        (config->training != 0 && config->training != 1))
         return FRNN_BAD_CONFIG;
     if (config->proj_size > 0 &&
         (config->cell != FRNN_LSTM || config->proj_size >= config->hidden_size))
@@ -41,7 +42,16 @@ static int is_projection(const model_stage *s, const frnn_isa *isa)
     return s->kernel == &isa->stages[FRNN_F32][FRNN_STAGE_LINEAR];
 }
 
-static void lay_out_stage(model_stage *s, const frnn_isa *isa, arena *memory)
+/* Weights of the product that takes gradients of `gates` slots to those of `width` inputs. */
+static float *lay_out_transposed(const model_stage *s, const frnn_isa *isa, int width, int gates,
+                                 arena *memory)
+{
+    const size_t lanes = (size_t)isa->lanes;
+    const size_t padded = ((size_t)width + lanes - 1) / lanes * lanes;
+    return arena_take(memory, checked_product(padded, (size_t)gates * s->stride), sizeof(float));
+}
+
+static void lay_out_stage(model_stage *s, const frnn_isa *isa, int training, arena *memory)
 {
     const size_t panels = (size_t)s->panels, lanes = (size_t)isa->lanes;
     const size_t x_floats = (size_t)s->inputs * (size_t)s->kernel->x_gates * lanes;
@@ -49,6 +59,11 @@ static void lay_out_stage(model_stage *s, const frnn_isa *isa, arena *memory)
     s->x_weights = arena_take(memory, checked_product(panels, x_floats), sizeof(float));
     s->h_weights = arena_take(memory, checked_product(panels, h_floats), sizeof(float));
     s->bias = arena_take(memory, panels * (size_t)s->kernel->slots * lanes, sizeof(float));
+    s->stride = panels * lanes;
+    if (training) {
+        s->x_transposed = lay_out_transposed(s, isa, s->inputs, s->kernel->x_gates, memory);
+        s->h_transposed = lay_out_transposed(s, isa, s->depth, s->kernel->h_gates, memory);
+    }
 }
 
 static void lay_out_layer(const frnn_model *model, int layer, model_layer *into, arena *memory)
@@ -63,7 +78,7 @@ static void lay_out_layer(const frnn_model *model, int layer, model_layer *into,
         s->depth = projection ? config->hidden_size : model->output_size;
         s->units = projection ? config->proj_size : config->hidden_size;
         s->panels = (s->units + model->isa->lanes - 1) / model->isa->lanes;
-        lay_out_stage(s, model->isa, memory);
+        lay_out_stage(s, model->isa, config->training, memory);
     }
 }
 
@@ -126,6 +141,14 @@ frnn_status frnn_model_init(frnn_model **model, const frnn_config *config, const
     return FRNN_OK;
 }
 
+static void pack_matrix(const frnn_isa *isa, float *panels, float *transposed,
+                        const frnn_matrix matrix, const signed char *gate, int gates)
+{
+    isa->pack(panels, matrix, gate, gates);
+    if (transposed)
+        isa->pack_transposed(transposed, matrix, gate, gates);
+}
+
 frnn_status frnn_model_set_weights(frnn_model *model, int layer, int direction,
                                    const frnn_weights *weights)
 {
@@ -138,14 +161,16 @@ frnn_status frnn_model_set_weights(frnn_model *model, int layer, int direction,
         const frnn_stage *kernel = s->kernel;
         if (is_projection(s, model->isa)) {
             const frnn_matrix hr = {weights->weight_hr, s->units, s->depth};
-            model->isa->pack(s->h_weights, hr, kernel->h_gate, kernel->h_gates);
+            pack_matrix(model->isa, s->h_weights, s->h_transposed, hr, kernel->h_gate,
+                        kernel->h_gates);
             continue;
         }
         const frnn_matrix ih = {weights->weight_ih, s->units, s->inputs};
         const frnn_matrix hh = {weights->weight_hh, s->units, s->depth};
-        model->isa->pack(s->x_weights, ih, kernel->x_gate, kernel->x_gates);
-        model->isa->pack(s->h_weights, hh, kernel->h_gate + kernel->slots - kernel->h_gates,
-                         kernel->h_gates);
+        pack_matrix(model->isa, s->x_weights, s->x_transposed, ih, kernel->x_gate,
+                    kernel->x_gates);
+        pack_matrix(model->isa, s->h_weights, s->h_transposed, hh,
+                    kernel->h_gate + kernel->slots - kernel->h_gates, kernel->h_gates);
         model->isa->pack_bias(s->bias, kernel, s->units, weights->bias_ih, weights->bias_hh);
     }
     return FRNN_OK;

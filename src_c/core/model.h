@@ -18,6 +18,9 @@ typedef struct {
     float *x_weights; /* [panels][inputs][x_gates][lanes] */
     float *h_weights; /* [panels][depth][h_gates][lanes] */
     float *bias;      /* [panels][slots][lanes] */
+    /* For training: [inputs or depth in panels][gates][stride][lanes]. */
+    float *x_transposed, *h_transposed;
+    size_t stride; /* units rounded up to lanes */
 } model_stage;
 
 /* One layer in one direction. */
@@ -43,6 +46,11 @@ static inline model_layer *model_layer_at(const frnn_model *model, int layer, in
 static inline size_t model_pre_floats(const frnn_model *model, const model_stage *stage)
 {
     return (size_t)stage->panels * (size_t)(stage->kernel->slots * model->isa->lanes);
+}
+
+static inline int model_panels(const frnn_model *model, int units)
+{
+    return (units + model->isa->lanes - 1) / model->isa->lanes;
 }
 
 /* Does the cell keep a c beside h that the user sees? */

@@ -35,6 +35,11 @@ static void lay_out_team(workspace *w, const sizes *s, arena *memory)
     if (s->model->stages > 1)
         w->between = arena_take(memory, checked_product(s->block, s->model->padded_units),
                                 sizeof *w->between);
+    if (s->model->config.training && s->layers > 1)
+        w->dropped = arena_take(memory,
+                                checked_product(s->rows, (size_t)(s->model->directions *
+                                                                  s->model->output_size)),
+                                sizeof *w->dropped);
 }
 
 static void lay_out_worker(workspace *w, const sizes *s, arena *memory)

@@ -32,6 +32,7 @@ typedef struct {
     counter *team_workers;  /* [unit_workers]: barrier of the team */
     float *pre[MAX_STAGES]; /* [panels][chunk * block][slots][lanes] */
     float *between;         /* [block][padded_units]: from a first stage to a second */
+    float *dropped;         /* training: [chunk * block][directions * R], inputs after dropout */
     /* Of the worker. */
     const float **x_rows; /* [chunk * block] -> [inputs] */
     float **y_rows;       /* [chunk * block] -> [R] */

@@ -11,6 +11,7 @@
 #define FASTRNN_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,6 +43,7 @@ typedef struct {
     int input_size, hidden_size, num_layers;
     int bidirectional; /* 0 or 1 */
     int proj_size;     /* LSTM: 0 < proj_size < hidden_size, else 0 */
+    int training;      /* 0 or 1: keeps weights for frnn_backward, too, in twice the memory */
 } frnn_config;
 
 /* ---- Instruction sets ---------------------------------------------------------------------- */
@@ -148,6 +150,12 @@ typedef struct {
     float *hn, *cn;
     const frnn_plan *plan;            /* NULL: one thread */
     const frnn_executor *executor;    /* NULL, or not at hand: the calling thread does it all */
+    /* Training: frnn_forward writes the tape and frnn_backward reads it, both with the same plan,
+     * lengths, dropout and seed. NULL: inference, without dropout. */
+    void *tape;                       /* any alignment */
+    size_t tape_bytes;
+    float dropout;                    /* 0 to 1: share of the outputs of lower layers made zero */
+    uint64_t seed;                    /* of the choice, which depends on nothing else */
 } frnn_call;
 
 /* Bytes of workspace for a pass of this size. plan: as in frnn_call. */
@@ -157,6 +165,39 @@ frnn_status frnn_workspace_size(const frnn_model *model, size_t steps, size_t ba
  * workspace: any alignment, contents do not matter before and are undefined after. */
 frnn_status frnn_forward(const frnn_model *model, const frnn_call *call, void *workspace,
                          size_t bytes);
+
+/* ---- Training ------------------------------------------------------------------------------- */
+
+/* Gradients of the tensors of a frnn_weights, of the same shapes; NULL where not wanted. */
+typedef struct {
+    float *weight_ih, *weight_hh, *bias_ih, *bias_hh, *weight_hr;
+} frnn_weight_gradients;
+
+/* What goes into a backward pass and what comes out of it. Of the results, NULL is not wanted; they
+ * overlap nothing. Strides count floats. */
+typedef struct {
+    /* Of y and of the last states, which the caller got; NULL is zeros. What dy holds beyond a
+     * row's length does not matter. */
+    const float *dy;         /* [steps][batch][directions * R] */
+    ptrdiff_t dy_step, dy_row;
+    const float *dhn, *dcn;  /* as hn and cn */
+    /* Results. dx is 0 beyond a row's length. dh0 may be dhn and dc0 may be dcn. */
+    float *dx;               /* [steps][batch][input_size] */
+    ptrdiff_t dx_step, dx_row;
+    float *dh0, *dc0;        /* as h0 and c0 */
+    const frnn_weight_gradients *weights; /* [num_layers * directions], or NULL */
+    int accumulate;          /* add to what the weight gradients hold instead of overwriting it */
+} frnn_gradients;
+
+/* Bytes of tape for passes of this size; model: one for training. */
+frnn_status frnn_tape_size(const frnn_model *model, size_t steps, size_t batch, size_t *bytes);
+/* Bytes of workspace for frnn_backward. */
+frnn_status frnn_backward_size(const frnn_model *model, size_t steps, size_t batch,
+                               const frnn_plan *plan, size_t *bytes);
+/* Gradients of a forward pass with a tape. call: as it was there, with the weights and x unchanged;
+ * y and the states are not used. The tape stays as it is: several backward passes may read it. */
+frnn_status frnn_backward(const frnn_model *model, const frnn_call *call,
+                          const frnn_gradients *gradients, void *workspace, size_t bytes);
 
 #ifdef __cplusplus
 }
