@@ -249,7 +249,13 @@ class _Layer:
     def _backward(self, tape: _core.Tape, x: Array, y: Array, batch: int) -> Backward:
         sizes = [part.shape[2] for part in self._empty_state(0) if part is not None]
         recorded = Recorded(
-            x.shape, y.shape, self.batch_first, batch, self._state_rows, tuple(sizes), self._shapes()
+            x.shape,
+            y.shape,
+            self.batch_first,
+            batch,
+            self._state_rows,
+            tuple(sizes),
+            self._shapes(),
         )
         return Backward(tape if batch > 0 else None, recorded)
 

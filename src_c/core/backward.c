@@ -2,6 +2,7 @@
 /* The backward pass: states, layers from the last to the first, chunks of steps from the end. */
 #include "backward.h"
 
+#include <limits.h>
 #include <string.h>
 
 /* What the workers of a pass share. */
@@ -15,10 +16,14 @@ typedef struct {
     tape tape;
 } job;
 
-/* ---- Blocks ----------------------------------------------------------------------------------- */
+/* ---- Blocks ---------------------------------------------------------------------------------- */
 
-/* The blocks of one group. */
-static void visit_group(back_worker *self, const back_visit *visit, int group)
+/* What is done with a direction of a chunk, block by block. */
+typedef enum { BACK_STEPS, BACK_INPUTS } block_work;
+
+/* The blocks of one group, with self->block and self->ranks at each in turn. */
+static void visit_group(back_worker *self, const back_chunk *k, int direction, block_work work,
+                        int group)
 {
     worker *b = &self->block;
     size_t first = 0;
@@ -32,21 +37,25 @@ static void visit_group(back_worker *self, const back_visit *visit, int group)
         b->order = self->s.order + b->position;
         b->rows = rows - done < b->plan->block_rows ? rows - done : b->plan->block_rows;
         self->ranks = (row_ranks){ranks.first + done * ranks.step, ranks.step};
-        visit->do_block(self, visit->chunk, visit->direction);
+        if (work == BACK_STEPS)
+            frnn_back_steps(self, k, direction);
+        else
+            frnn_back_inputs(self, k, direction);
         b->tape_row += steps_of_rows(b->call, b->order, b->rows);
     }
 }
 
-void frnn_back_each_block(back_worker *self, const back_visit *visit)
+/* The blocks of this worker's group, or of all groups where it is alone. */
+static void each_block(back_worker *self, const back_chunk *k, int direction, block_work work)
 {
     if (self->width > 1)
-        visit_group(self, visit, self->block.at.group);
+        visit_group(self, k, direction, work, self->block.at.group);
     else
         for (int group = 0; group < self->block.plan->row_groups; group++)
-            visit_group(self, visit, group);
+            visit_group(self, k, direction, work, group);
 }
 
-/* ---- States and padding ----------------------------------------------------------------------- */
+/* ---- States and padding ---------------------------------------------------------------------- */
 
 /* A row of a state's gradients between the caller, [parts][batch][size], and the workspace. */
 static void load_gradient(const back_worker *self, float *into, const float *from, size_t part,
@@ -102,8 +111,8 @@ static void store_row(const back_worker *self, size_t at)
     }
 }
 
-/* Zeroes what the caller's dx holds of a row: all of it where two directions add to it, else what is
- * beyond its length. */
+/* Zeroes what the caller's dx holds of a row: all of it where two directions add to it, else what
+ * is beyond its length. */
 static void clear_dx(const back_worker *self, size_t row)
 {
     const frnn_call *call = self->block.call;
@@ -115,7 +124,7 @@ static void clear_dx(const back_worker *self, size_t row)
                (size_t)self->block.model->config.input_size * sizeof *dx);
 }
 
-/* ---- Chunks and layers ------------------------------------------------------------------------ */
+/* ---- Chunks and layers ----------------------------------------------------------------------- */
 
 /* The slot where a lower layer's output gradients lie. */
 static float *layer_dy(const back_worker *self, int layer)
@@ -173,10 +182,10 @@ static void run_chunk(back_worker *self, int layer, size_t number)
     frnn_back_pack(self, &k);
     for (int d = 0; d < directions; d++)
         if (d % self->block.teams == self->block.at.team)
-            frnn_back_each_block(self, &(back_visit){frnn_back_steps, &k, d});
+            each_block(self, &k, d, BACK_STEPS);
     wait_for_my_group(self);
     for (int d = 0; d < directions && k.dx.base; d++)
-        frnn_back_each_block(self, &(back_visit){frnn_back_inputs, &k, d});
+        each_block(self, &k, d, BACK_INPUTS);
     wait_for_all(self);
     frnn_back_weights(self, &k);
     wait_for_all(self);
@@ -236,7 +245,7 @@ static void run_worker(void *argument, int index)
     j->model->isa->denormals_restore(saved);
 }
 
-/* ---- The call --------------------------------------------------------------------------------- */
+/* ---- The call -------------------------------------------------------------------------------- */
 
 static frnn_status check_call(const frnn_model *model, const frnn_call *call,
                               const frnn_gradients *gradients)
@@ -260,8 +269,9 @@ frnn_status frnn_backward_size(const frnn_model *model, size_t steps, size_t bat
     if (status != FRNN_OK)
         return status;
     arena count = {NULL, 0, 0};
-    frnn_back_space_lay_out(model, &used, steps, batch, (seat){0, 0, 0}, &count);
-    if (count.overflow)
+    const seat any = {0, 0, 0};
+    const back_space s = frnn_back_space_lay_out(model, &used, steps, batch, any, &count);
+    if (count.overflow || s.chunk_rows > INT_MAX)
         return FRNN_TOO_LARGE;
     *bytes = arena_footprint(&count);
     return FRNN_OK;

@@ -23,15 +23,6 @@ typedef struct {
     sequences x, dy, dx; /* dy.base or dx.base NULL: none */
 } back_chunk;
 
-/* Calls do_block for each block of rows of this worker's group, or of all groups where it is alone,
- * with self->block and self->ranks at it. */
-typedef struct back_visit {
-    void (*do_block)(back_worker *self, const back_chunk *k, int direction);
-    const back_chunk *chunk;
-    int direction;
-} back_visit;
-void frnn_back_each_block(back_worker *self, const back_visit *visit);
-
 /* Takes a direction of a chunk back from its last step to its first: one block of rows. */
 void frnn_back_steps(back_worker *self, const back_chunk *k, int direction);
 

@@ -5,7 +5,7 @@
 #include "backward.h"
 #include "dropout.h"
 
-/* ---- Packing ---------------------------------------------------------------------------------- */
+/* ---- Packing --------------------------------------------------------------------------------- */
 
 /* Rows [begin, end) of a chunk, seen as one block in rank order. */
 typedef struct {
@@ -77,7 +77,7 @@ void frnn_back_pack(back_worker *self, const back_chunk *k)
     }
 }
 
-/* ---- Gradients of inputs ---------------------------------------------------------------------- */
+/* ---- Gradients of inputs --------------------------------------------------------------------- */
 
 /* Points `from` at the gradients of pre-activations of the block's rows and `to` at those of their
  * inputs; returns how many. */
@@ -127,7 +127,7 @@ void frnn_back_inputs(back_worker *self, const back_chunk *k, int direction)
     }
 }
 
-/* ---- Gradients of weights --------------------------------------------------------------------- */
+/* ---- Gradients of weights -------------------------------------------------------------------- */
 
 /* Which matrix of a stage, as slots of its pre-activations. */
 typedef struct {

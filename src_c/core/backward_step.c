@@ -117,7 +117,8 @@ static void run_product(const back_worker *self, const back_step *at, int stage)
     const worker *b = &self->block;
     const model_stage *s = &model_layer_at(b->model, at->chunk->layer, at->direction)->stage[stage];
     const back_direction *d = &self->s.direction[at->direction];
-    const int panels = model_panels(b->model, s->depth), around = s->kernel->slots > 1 && !b->tape->c;
+    const int panels = model_panels(b->model, s->depth);
+    const int around = s->kernel->slots > 1 && !b->tape->c;
     const size_t row_floats = (size_t)s->kernel->slots * s->stride;
     const size_t first_slot = (size_t)(s->kernel->slots - s->kernel->h_gates);
     const size_t stride = stage > 0 ? b->model->padded_units : self->s.h_stride;

@@ -31,7 +31,8 @@ static int first_panel(const worker *self, const model_stage *s, int unit)
 /* Puts what dropout leaves of the inputs in their place; the team shares the rows out. */
 static void drop_inputs(worker *self, const chunk *k)
 {
-    const int layer = k->part / self->model->directions, width = self->model->layers[k->part].stage->inputs;
+    const int layer = k->part / self->model->directions;
+    const int width = self->model->layers[k->part].stage->inputs;
     workspace *w = &self->w;
     for (size_t step = k->begin; step < k->end; step++)
         for (size_t i = w->first_row[step - k->begin]; i < w->first_row[step - k->begin + 1]; i++) {

@@ -115,8 +115,8 @@ struct frnn_isa {
     /* Fills bias [panels][slots][lanes] from PyTorch's two bias vectors, either of them NULL. */
     void (*pack_bias)(float *bias, const frnn_stage *stage, int units, const float *bias_ih,
                       const float *bias_hh);
-    /* Fills panels [depth / lanes, rounded up][gates][units, padded to lanes][lanes] with row blocks
-     * gate[] of the matrix: weights of multiply, from gradients of pre to those of the input. */
+    /* Fills panels [depth / lanes, rounded up][gates][units, padded to lanes][lanes] with row
+     * blocks gate[]: weights of multiply, from gradients of pre to those of the input. */
     void (*pack_transposed)(float *panels, frnn_matrix matrix, const signed char *gate, int gates);
     /* Fills panels [width / lanes, rounded up][panel_rows][lanes] with `count` rows of width. */
     void (*pack_rows)(float *panels, size_t panel_rows, const float *const *rows, size_t count,

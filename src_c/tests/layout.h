@@ -11,7 +11,7 @@ typedef struct {
     size_t origin, floats;
 } layout;
 
-/* The kind-th way to lay sequences out; the last one, for what is only read, has one row for all. */
+/* The kind-th way to lay sequences out; the last one, of what is only read, has one row for all. */
 enum { LAYOUTS = 5, X_LAYOUTS = 6 };
 static inline layout layout_make(unsigned kind, size_t steps, size_t batch, size_t width)
 {

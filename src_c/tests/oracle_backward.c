@@ -50,7 +50,7 @@ size_t oracle_weights_size(const frnn_config *config)
     return total * (size_t)(1 + config->bidirectional);
 }
 
-/* ---- Forward ---------------------------------------------------------------------------------- */
+/* ---- Forward --------------------------------------------------------------------------------- */
 
 /* Row `row` of matrix times values, and the bias. */
 static double dot(const float *matrix, const float *bias, int row, const double *values, int depth)
@@ -126,7 +126,7 @@ static void forward_lstm(const part *p, size_t s)
     free(full);
 }
 
-/* ---- Backward --------------------------------------------------------------------------------- */
+/* ---- Backward -------------------------------------------------------------------------------- */
 
 static void add_outer(double *tensor, int row, double d, const double *values, int depth)
 {
@@ -220,7 +220,7 @@ static void backward_lstm(const part *p, size_t s, double *dh, double *dc, doubl
     free(full), free(dfull), free(before);
 }
 
-/* ---- One row ---------------------------------------------------------------------------------- */
+/* ---- One row --------------------------------------------------------------------------------- */
 
 /* One row's way through all parts. */
 typedef struct {
@@ -320,10 +320,12 @@ static void backward_part(journey *j, int number, const double *dy, double *dx,
 {
     const part *p = &j->parts[number];
     const size_t outputs = (size_t)p->outputs, hidden = (size_t)p->hidden;
-    const size_t h_index = state_index(j, number, outputs), c_index = state_index(j, number, hidden);
+    const size_t h_index = state_index(j, number, outputs);
+    const size_t c_index = state_index(j, number, hidden);
+    const float *dhn = j->given->dhn, *dcn = j->given->dcn;
     double *dh = doubles(hidden), *dc = doubles(hidden);
-    for (size_t k = 0; j->given->dhn && k < outputs; k++) dh[k] = (double)j->given->dhn[h_index + k];
-    for (size_t k = 0; j->given->dcn && k < hidden; k++) dc[k] = (double)j->given->dcn[c_index + k];
+    for (size_t k = 0; dhn && k < outputs; k++) dh[k] = (double)dhn[h_index + k];
+    for (size_t k = 0; dcn && k < hidden; k++) dc[k] = (double)dcn[c_index + k];
     for (size_t s = j->length; s-- > 0;) {
         const size_t time = time_of(j, number, s), width = (size_t)j->directions * outputs;
         for (size_t k = 0; k < outputs; k++)
@@ -381,7 +383,8 @@ double oracle_backward(const frnn_config *config, const frnn_weights *weights,
                     .inputs = oracle_input_size(config, number / directions),
                     .hidden = config->hidden_size, .outputs = j.outputs, .kink = &kink};
         const size_t hidden = (size_t)p->hidden, states = call->steps + 1;
-        p->x = doubles(call->steps * (size_t)p->inputs), p->h = doubles(states * (size_t)p->outputs);
+        p->x = doubles(call->steps * (size_t)p->inputs);
+        p->h = doubles(states * (size_t)p->outputs);
         p->c = doubles(states * hidden), p->gate = doubles(call->steps * MOST_GATES * hidden);
         for (int i = 0; result && i < ORACLE_TENSORS; i++) {
             p->tensor[i] = tensors;

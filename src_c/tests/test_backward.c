@@ -80,7 +80,8 @@ static float *take_sequence(bench *b, fence *f, const trial *t, size_t width, un
                             ptrdiff_t *step, ptrdiff_t *row)
 {
     const setting *s = t->s;
-    const layout l = layout_make((unsigned)random_below(&b->seed, kinds), s->steps, s->batch, width);
+    const unsigned kind = (unsigned)random_below(&b->seed, kinds);
+    const layout l = layout_make(kind, s->steps, s->batch, width);
     float *values = take(b, f, l.floats) + l.origin;
     *step = l.step, *row = l.row;
     for (size_t i = 0; i < s->batch; i++)
@@ -296,7 +297,7 @@ static void run(bench *b, const setting *s)
     free(t.masks);
 }
 
-/* ---- Which cases ------------------------------------------------------------------------------ */
+/* ---- Which cases ----------------------------------------------------------------------------- */
 
 /* Every cell, and LSTM with projection as the last one. */
 static const frnn_cell cells[] = {FRNN_RNN_TANH, FRNN_RNN_RELU, FRNN_GRU, FRNN_GRU_RESET_BEFORE,
@@ -365,7 +366,7 @@ static void run_large(bench *b)
             }
 }
 
-/* ---- The oracle against finite differences ---------------------------------------------------- */
+/* ---- The oracle against finite differences --------------------------------------------------- */
 
 typedef struct {
     network net;
@@ -397,7 +398,8 @@ static void check_oracle(int kind, int options)
     static float x[STEPS * BATCH * INPUTS], y[STEPS * BATCH * 2 * HIDDEN], state[4][64];
     static const size_t lengths[BATCH] = {STEPS - 1, STEPS};
     double dx[STEPS * BATCH * INPUTS], dh0[64], dc0[64], kink;
-    double *const weights = zeroed(oracle_weights_size(&s.config), sizeof *weights), *next = weights;
+    double *const weights = zeroed(oracle_weights_size(&s.config), sizeof *weights);
+    double *next = weights;
     const oracle_gradients result = {dx, dh0, dc0, &kink, weights};
     uint64_t seed = 5;
     const size_t outputs = (size_t)oracle_output_size(&s.config);
@@ -405,7 +407,8 @@ static void check_oracle(int kind, int options)
     const size_t rows = 2 * (size_t)(1 + s.config.bidirectional) * BATCH;
     network_name_case(frnn_isa_find("scalar"), &s.config, BATCH, STEPS);
     network_build(&d.net, frnn_isa_find("scalar"), &s.config, 1, 0, &seed);
-    random_fill(&seed, x, sizeof x / sizeof *x, 1.0f), random_fill(&seed, y, sizeof y / sizeof *y, 1.0f);
+    random_fill(&seed, x, sizeof x / sizeof *x, 1.0f);
+    random_fill(&seed, y, sizeof y / sizeof *y, 1.0f);
     for (int i = 0; i < 4; i++) random_fill(&seed, state[i], 64, 1.0f);
     d.call = (frnn_call){.steps = STEPS, .batch = BATCH, .x = x, .x_step = BATCH * INPUTS,
                          .x_row = INPUTS, .h0 = state[0], .c0 = state[1],
@@ -422,7 +425,8 @@ static void check_oracle(int kind, int options)
         const float *const tensor[TENSORS] = {w->weight_ih, w->weight_hh, w->bias_ih, w->bias_hh,
                                               w->weight_hr};
         for (int i = 0; i < TENSORS; i++) {
-            const size_t count = oracle_tensor_size(&s.config, part / (1 + s.config.bidirectional), i);
+            const int layer = part / (1 + s.config.bidirectional);
+            const size_t count = oracle_tensor_size(&s.config, layer, i);
             for (size_t j = 0; j < count; j++)
                 check_difference(&d, (float *)tensor[i], j, next[j]);
             next += count;

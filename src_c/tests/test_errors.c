@@ -38,8 +38,8 @@ static void check_bad_configs(const frnn_isa *isa)
     CHECK(frnn_model_size(NULL, isa, &bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_model_size(&LSTM, NULL, &bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_model_size(&LSTM, isa, NULL) == FRNN_BAD_ARGUMENT);
-    frnn_config bad[14];
-    for (int i = 0; i < 14; i++) bad[i] = LSTM;
+    frnn_config bad[16];
+    for (int i = 0; i < 16; i++) bad[i] = LSTM;
     bad[0].cell = (frnn_cell)(FRNN_LSTM + 1), bad[1].cell = (frnn_cell)-1;
     bad[2].input_size = 0, bad[3].input_size = -1;
     bad[4].hidden_size = 0, bad[5].hidden_size = INT_MIN;
@@ -47,7 +47,8 @@ static void check_bad_configs(const frnn_isa *isa)
     bad[8].bidirectional = 2, bad[9].bidirectional = -1;
     bad[10].proj_size = -1, bad[11].proj_size = 5, bad[12].proj_size = INT_MAX;
     bad[13].cell = FRNN_GRU; /* with a projection */
-    for (int i = 0; i < 14; i++) {
+    bad[14].training = 2, bad[15].training = -1;
+    for (int i = 0; i < 16; i++) {
         snprintf(check_case, sizeof check_case, "bad config %d", i);
         CHECK(frnn_model_size(&bad[i], isa, &bytes) == FRNN_BAD_CONFIG);
     }
@@ -246,6 +247,107 @@ static void check_forward(const frnn_isa *isa, fence *memory, fence *out, fence 
     for (int i = 0; i < Y + H + C; i++) CHECK(y[i] == 0.0f);
 }
 
+/* ---- Training ------------------------------------------------------------------------------- */
+
+enum { T_STEPS = 3, T_BATCH = 2, T_X = T_STEPS * T_BATCH * 3, T_Y = T_STEPS * T_BATCH * 4 };
+
+static frnn_model *make_training(const frnn_isa *isa, fence *memory)
+{
+    frnn_config config = LSTM;
+    size_t bytes = 0;
+    frnn_model *model = NULL;
+    config.training = 1;
+    CHECK(frnn_model_size(&config, isa, &bytes) == FRNN_OK);
+    CHECK(frnn_model_init(&model, &config, isa, fence_take(memory, bytes, 0, 0), bytes) == FRNN_OK);
+    return model;
+}
+
+static void check_training_sizes(const frnn_isa *isa, fence *memory)
+{
+    static const size_t sizes[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 16, SIZE_MAX / 16 + 1};
+    size_t bytes = 42;
+    const frnn_model *plain = make_model(isa, memory);
+    CHECK(frnn_tape_size(plain, 1, 1, &bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_backward_size(plain, 1, 1, NULL, &bytes) == FRNN_BAD_ARGUMENT);
+    const frnn_model *model = make_training(isa, memory);
+    CHECK(frnn_tape_size(NULL, 1, 1, &bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_tape_size(model, 0, 1, &bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_tape_size(model, 1, 1, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_backward_size(NULL, 1, 1, NULL, &bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_backward_size(model, 0, 1, NULL, &bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_backward_size(model, 1, 1, NULL, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_backward_size(model, 1, 1, &(frnn_plan){0}, &bytes) == FRNN_BAD_ARGUMENT);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (size_t j = 0; j < 3; j++) {
+            const size_t steps = j == 1 ? 1 : sizes[i], batch = j == 0 ? 1 : sizes[i];
+            CHECK(frnn_tape_size(model, steps, batch, &bytes) == FRNN_TOO_LARGE);
+            CHECK(frnn_backward_size(model, steps, batch, NULL, &bytes) == FRNN_TOO_LARGE);
+        }
+    CHECK(bytes == 42);
+}
+
+/* A recorded pass that fails changes nothing, nor does a backward pass; then both run. */
+static void check_training(const frnn_isa *isa, fence *memory, fence *out, fence *workspace)
+{
+    static fence tape, back;
+    const frnn_model *model = make_training(isa, memory);
+    const float x[T_X] = {0.0f};
+    const size_t too_long[T_BATCH] = {1, T_STEPS + 1}, nothing[T_BATCH] = {0, 0};
+    float *const y = fence_take(out, (T_Y + T_X) * sizeof(float), 0, 0), *const dx = y + T_Y;
+    size_t bytes = 0, tape_bytes = 0, back_bytes = 0;
+    CHECK(frnn_workspace_size(model, T_STEPS, T_BATCH, NULL, &bytes) == FRNN_OK);
+    CHECK(frnn_tape_size(model, T_STEPS, T_BATCH, &tape_bytes) == FRNN_OK);
+    CHECK(frnn_backward_size(model, T_STEPS, T_BATCH, NULL, &back_bytes) == FRNN_OK);
+    void *const at = fence_take(workspace, bytes, 0, 0);
+    frnn_call good = {.steps = T_STEPS, .batch = T_BATCH, .x = x, .x_step = 6, .x_row = 3, .y = y,
+                      .y_step = 8, .y_row = 4, .tape = fence_take(&tape, tape_bytes, 0, 0),
+                      .tape_bytes = tape_bytes};
+    frnn_call bad = good;
+    bad.tape_bytes--;
+    snprintf(check_case, sizeof check_case, "%s training", frnn_isa_name(isa));
+    CHECK(frnn_forward(model, &bad, at, bytes) == FRNN_SMALL_MEMORY);
+    bad.tape_bytes++, bad.dropout = 1.5f;
+    CHECK(frnn_forward(model, &bad, at, bytes) == FRNN_BAD_ARGUMENT);
+    bad.dropout = -0.1f;
+    CHECK(frnn_forward(model, &bad, at, bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(fence_is_unwritten(out) && fence_is_unwritten(workspace) && fence_is_unwritten(&tape));
+    CHECK(frnn_forward(model, &good, at, bytes) == FRNN_OK);
+    memset(out->block, 0xff, out->bytes);
+
+    float weight[4 * 5 * 5], hr[2 * 5];
+    const frnn_weight_gradients parts[4] = {{.weight_ih = weight}, {.weight_hr = hr}};
+    const frnn_gradients g = {.dx = dx, .dx_step = 6, .dx_row = 3, .weights = parts};
+    void *const space = fence_take(&back, back_bytes, 0, 0);
+    CHECK(frnn_backward(NULL, &good, &g, space, back_bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_backward(model, NULL, &g, space, back_bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_backward(model, &good, NULL, space, back_bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_backward(model, &good, &g, NULL, back_bytes) == FRNN_SMALL_MEMORY);
+    CHECK(frnn_backward(model, &good, &g, space, back_bytes - 1) == FRNN_SMALL_MEMORY);
+    frnn_call wrong[5] = {good, good, good, good, good};
+    const frnn_executor nobody = {0};
+    frnn_plan other;
+    CHECK(frnn_plan_make(model, NULL, T_STEPS, T_BATCH, &other) == FRNN_OK);
+    other.block_rows = 1;
+    wrong[0].tape = NULL, wrong[1].x = NULL, wrong[2].lengths = too_long, wrong[3].plan = &other;
+    wrong[4].executor = &nobody;
+    for (int i = 0; i < 5; i++)
+        CHECK(frnn_backward(model, &wrong[i], &g, space, back_bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(fence_is_unwritten(out) && fence_is_unwritten(&back));
+    CHECK(frnn_backward(model, &good, &g, space, back_bytes) == FRNN_OK);
+    for (int i = 0; i < T_X; i++) CHECK(dx[i] == 0.0f);
+
+    frnn_call none = good;
+    none.lengths = nothing;
+    for (int batch = 0; batch <= T_BATCH; batch += T_BATCH) {
+        none.batch = (size_t)batch;
+        memset(weight, 0xff, sizeof weight), memset(hr, 0xff, sizeof hr);
+        CHECK(frnn_forward(model, &none, at, bytes) == FRNN_OK);
+        CHECK(frnn_backward(model, &none, &g, space, back_bytes) == FRNN_OK);
+        for (int i = 0; i < 4 * 5 * 3; i++) CHECK(weight[i] == 0.0f);
+        for (int i = 0; i < 2 * 5; i++) CHECK(hr[i] == 0.0f);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const check_options options = check_parse(argc, argv);
@@ -262,6 +364,8 @@ int main(int argc, char **argv)
         check_workspace(isa, &memory);
         check_plans(isa, &memory);
         check_forward(isa, &memory, &out, &workspace);
+        check_training_sizes(isa, &memory);
+        check_training(isa, &memory, &out, &workspace);
     }
     return check_summary("test_errors");
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The same bits under every plan, forwards and backwards: any split of rows, directions, layers and units over threads, any
- * block and chunk, with the workers there or not; and the plans that the library makes. */
+/* The same bits under every plan, forwards and backwards: any split of rows, directions, layers and
+ * units over threads, any block and chunk, with the workers there or not; and the plans that the
+ * library makes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,7 +171,9 @@ int main(int argc, char **argv)
                                             .num_layers = wide ? 2 : 3,
                                             .bidirectional = wide ? variant & 1 : variant >> 2 & 1,
                                             .training = variant >= 8,
-                                            .proj_size = projected && cell == FRNN_LSTM ? isa->lanes + 1 : 0};
+                                            .proj_size = projected && cell == FRNN_LSTM
+                                                             ? isa->lanes + 1
+                                                             : 0};
                 if ((projected && !wide && cell != FRNN_LSTM) || (wide && cell < FRNN_GRU) ||
                     number++ % options.stride != 0)
                     continue;
