@@ -43,7 +43,7 @@ cdef inline bint has_shape(const Py_buffer *view, Py_ssize_t a, Py_ssize_t b,
 
 cdef inline bint fits(const Py_buffer *views, Py_ssize_t inputs, Py_ssize_t hidden,
                       Py_ssize_t outputs, Py_ssize_t directions, Py_ssize_t states) noexcept:
-    """The last guard of memory: x y h0 c0 hn cn lengths as large as the packed model takes them."""
+    """The last guard of memory: x y h0 c0 hn cn lengths as large as the packed stack takes them."""
     cdef Py_ssize_t steps = views[0].shape[0], batch = views[0].shape[1]
     return (has_shape(&views[0], steps, batch, inputs)
             and has_shape(&views[1], steps, batch, outputs * directions)

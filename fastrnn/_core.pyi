@@ -31,7 +31,7 @@ def probe_read(isa: str, values: Array, repeats: int) -> None: ...
 class Workspace: ...
 
 @disjoint_base
-class Model:
+class Stack:
     nbytes: int
     isa: str
     training: bool
@@ -45,7 +45,7 @@ class Model:
         proj_size: int,
         isa: str,
         training: bool = False,
-    ) -> Model: ...
+    ) -> Stack: ...
     def set_weights(
         self,
         layer: int,
@@ -71,10 +71,10 @@ class Model:
 
 @disjoint_base
 class Tape:
-    model: Model
+    stack: Stack
     nbytes: int
     def __new__(
-        cls, model: Model, dropout: float, seed: int, memory: NDArray[uint8] | None = None
+        cls, stack: Stack, dropout: float, seed: int, memory: NDArray[uint8] | None = None
     ) -> Tape: ...
     def resume(self, x: Array, lengths: NDArray[uintp] | None) -> bool: ...
     def backward(
@@ -89,12 +89,12 @@ class Tape:
         accumulate: bool,
     ) -> bool: ...
 
-def tape_bytes(model: Model, steps: int, batch: int) -> int: ...
+def tape_bytes(stack: Stack, steps: int, batch: int) -> int: ...
 
 @disjoint_base
 class Stepper:
     inputs: int
     _h: Array
     _c: Any
-    def __new__(cls, model: Model, h: Array, c: Array | None, inputs: int) -> Stepper: ...
+    def __new__(cls, stack: Stack, h: Array, c: Array | None, inputs: int) -> Stepper: ...
     def step(self, x: Any, out: Array | None = None) -> Array: ...

@@ -115,9 +115,9 @@ cpdef int threads() except -1:
 include "_workspace.pxi"
 
 
-cdef class Model:
+cdef class Stack:
     """Packed weights of a stack of layers; any number of threads may run it."""
-    cdef frnn_model *model
+    cdef frnn_stack *stack
     cdef void *memory
     cdef readonly size_t nbytes
     cdef readonly str isa
@@ -130,11 +130,11 @@ cdef class Model:
         cdef frnn_config config = frnn_config(
             CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size, training)
         cdef const frnn_isa *table = find_isa(isa)
-        check(frnn_model_size(&config, table, &self.nbytes))
+        check(frnn_stack_size(&config, table, &self.nbytes))
         self.memory = frnn_memory_allocate(self.nbytes)
         if self.memory is NULL:
-            raise MemoryError(f"no memory for a model of {self.nbytes} bytes")
-        check(frnn_model_init(&self.model, &config, table, self.memory, self.nbytes))
+            raise MemoryError(f"no memory for a stack of {self.nbytes} bytes")
+        check(frnn_stack_init(&self.stack, &config, table, self.memory, self.nbytes))
         self.isa, self.training = isa, training
         self.inputs, self.hidden, self.outputs = input_size, hidden_size, proj_size or hidden_size
         self.directions, self.state_rows = 1 + bidirectional, num_layers * (1 + bidirectional)
@@ -154,7 +154,7 @@ cdef class Model:
         if weight_hr is not None:
             weights.weight_hr = &weight_hr[0, 0]
         with nogil:
-            status = frnn_model_set_weights(self.model, layer, direction, &weights)
+            status = frnn_stack_set_weights(self.stack, layer, direction, &weights)
         check(status)
 
     def forward(self, x, y, h0, c0, hn, cn, lengths, Tape tape=None) -> bool:
@@ -176,13 +176,13 @@ cdef class Model:
                 held += 1
             if not fits(views, self.inputs, self.hidden, self.outputs, self.directions,
                         self.state_rows):
-                raise ValueError("the arrays do not have the sizes of the packed model")
+                raise ValueError("the arrays do not have the sizes of the packed stack")
             if not rows_in_place(&views[0]):
                 return False
             point(&call, views)
             if tape is not None:
                 tape.begin(&call)
-            workspace.forward(self.model, &call)
+            workspace.forward(self.stack, &call)
             if tape is not None:
                 tape.keep(&call, (x, lengths))
             return True
@@ -194,13 +194,13 @@ cdef class Model:
     def plan(self, size_t steps, size_t batch) -> dict:
         """How a pass of this size would be cut here and now; see frnn_plan."""
         cdef Workspace workspace = Workspace()
-        workspace.make_plan(self.model, steps, batch, threads(), False)
+        workspace.make_plan(self.stack, steps, batch, threads(), False)
         return workspace.plan | {"workspace": workspace.bytes}
 
 
 cdef class Stepper:
     """Streams of one layer: their state, and a step without allocation. See streams.Stream."""
-    cdef Model model
+    cdef Stack stack
     cdef Workspace workspace  # kept when another stream put its own back first
     cdef frnn_call call
     cdef Py_ssize_t outputs
@@ -209,8 +209,8 @@ cdef class Stepper:
     cdef readonly Py_ssize_t inputs
     cdef readonly object _h, _c
 
-    def __cinit__(self, Model model, h, c, Py_ssize_t inputs):
-        self.model, self._h, self._c, self.h_view, self.c_view = model, h, c, h, c
+    def __cinit__(self, Stack stack, h, c, Py_ssize_t inputs):
+        self.stack, self._h, self._c, self.h_view, self.c_view = stack, h, c, h, c
         self.inputs, self.outputs = inputs, self.h_view.shape[2]
         self.call.steps, self.call.batch = 1, <size_t> self.h_view.shape[1]
         self.call.h0 = self.call.hn = &self.h_view[0, 0, 0]
@@ -232,15 +232,15 @@ cdef class Stepper:
         return False
 
     cdef int run(self) except -1:
-        """One pass, in the model's spare workspace, or another while a stream has that."""
-        cdef Workspace workspace = self.model.step_spare or self.workspace or Workspace()
-        self.model.step_spare = self.workspace = None
+        """One pass, in the stack's spare workspace, or another while a stream has that."""
+        cdef Workspace workspace = self.stack.step_spare or self.workspace or Workspace()
+        self.stack.step_spare = self.workspace = None
         try:
-            return workspace.forward(self.model.model, &self.call)
+            return workspace.forward(self.stack.stack, &self.call)
         finally:
             self.busy = False
-            if self.model.step_spare is None:
-                self.model.step_spare = workspace
+            if self.stack.step_spare is None:
+                self.stack.step_spare = workspace
             else:
                 self.workspace = workspace
 

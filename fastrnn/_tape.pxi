@@ -6,31 +6,31 @@ from libc.stdlib cimport free, malloc
 
 
 cdef class Tape:
-    """What one forward pass of a model for training leaves for any number of backward passes.
+    """What one forward pass of a stack for training leaves for any number of backward passes.
 
     The arrays x and lengths of the pass must stay as they are until the last of them. memory: bytes
     to keep it in, as many as tape_bytes() says; None: the tape has its own.
     """
-    cdef readonly Model model
+    cdef readonly Stack stack
     cdef unsigned char[::1] memory
     cdef Workspace block  # where there is no memory
     cdef frnn_call call
     cdef object kept  # keeps x and lengths where they are
 
-    def __cinit__(self, Model model, float dropout, uint64_t seed, memory=None):
-        self.model, self.call.dropout, self.call.seed = model, dropout, seed
+    def __cinit__(self, Stack stack, float dropout, uint64_t seed, memory=None):
+        self.stack, self.call.dropout, self.call.seed = stack, dropout, seed
         if memory is None:
-            self.block, model.tape_spare = model.tape_spare or Workspace(), None
+            self.block, stack.tape_spare = stack.tape_spare or Workspace(), None
         else:
             self.memory = memory
 
     def __del__(self):
-        if self.block is not None and self.model.tape_spare is None:
-            self.model.tape_spare = self.block
+        if self.block is not None and self.stack.tape_spare is None:
+            self.stack.tape_spare = self.block
 
     cdef int begin(self, frnn_call *call) except -1:
         """Makes a call a recorded one."""
-        cdef size_t needed = tape_bytes(self.model, call.steps, call.batch)
+        cdef size_t needed = tape_bytes(self.stack, call.steps, call.batch)
         if self.block is None:
             if <size_t> self.memory.shape[0] < needed:
                 raise ValueError(f"memory: expected {needed} bytes, got {self.memory.shape[0]}")
@@ -49,7 +49,7 @@ cdef class Tape:
     def resume(self, x, lengths) -> bool:
         """Makes ready for backward passes what another Tape recorded in this memory.
 
-        x, lengths: as Model.forward got them. False when x cannot be read in place.
+        x, lengths: as Stack.forward got them. False when x cannot be read in place.
         """
         cdef Py_buffer views[2]
         cdef frnn_call call
@@ -59,8 +59,8 @@ cdef class Tape:
         try:
             if lengths is not None:
                 PyObject_GetBuffer(lengths, &views[1], PyBUF_STRIDES)
-            if not inputs_fit(&views[0], &views[1], self.model.inputs):
-                raise ValueError("the arrays do not have the sizes of the packed model")
+            if not inputs_fit(&views[0], &views[1], self.stack.inputs):
+                raise ValueError("the arrays do not have the sizes of the packed stack")
             if not rows_in_place(&views[0]):
                 return False
             point_inputs(&call, &views[0], &views[1])
@@ -93,8 +93,8 @@ cdef class Tape:
                 if array is not None:
                     PyObject_GetBuffer(array, &views[held], PyBUF_STRIDES)
                 held += 1
-            if not gradients_fit(views, &self.call, self.model.inputs, self.model.hidden,
-                                 self.model.outputs, self.model.directions, self.model.state_rows):
+            if not gradients_fit(views, &self.call, self.stack.inputs, self.stack.hidden,
+                                 self.stack.outputs, self.stack.directions, self.stack.state_rows):
                 raise ValueError("the arrays do not have the sizes of the recorded pass")
             if dy is not None and not rows_in_place(&views[0]):
                 return False
@@ -107,12 +107,12 @@ cdef class Tape:
                 PyBuffer_Release(&views[i])
 
     cdef int run(self, frnn_gradients *gradients, list weights) except -1:
-        cdef Workspace workspace = self.model.back_spare or Workspace()
+        cdef Workspace workspace = self.stack.back_spare or Workspace()
         cdef frnn_call call = self.call
         cdef frnn_weight_gradients *parts
         cdef float[::1] flat
         cdef float **into
-        self.model.back_spare = None
+        self.stack.back_spare = None
         parts = <frnn_weight_gradients *> malloc(len(weights) * sizeof(frnn_weight_gradients) + 1)
         if parts is NULL:
             raise MemoryError("no memory for a list of gradients")
@@ -126,15 +126,15 @@ cdef class Tape:
                         into[0] = &flat[0]
                     into += 1
             gradients.weights = parts if weights else NULL
-            workspace.backward(self.model.model, &call, gradients)
+            workspace.backward(self.stack.stack, &call, gradients)
         finally:
             free(parts)
-            self.model.back_spare = workspace
+            self.stack.back_spare = workspace
         return 0
 
 
-cpdef size_t tape_bytes(Model model, size_t steps, size_t batch) except 0:
+cpdef size_t tape_bytes(Stack stack, size_t steps, size_t batch) except 0:
     """Bytes that the tape of a pass of this size takes."""
     cdef size_t needed = 0
-    check(frnn_tape_size(model.model, steps, batch, &needed))
+    check(frnn_tape_size(stack.stack, steps, batch, &needed))
     return needed

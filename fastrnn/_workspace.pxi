@@ -23,37 +23,37 @@ cdef class Workspace:
             self.bytes = needed
         return 0
 
-    cdef int forward(self, const frnn_model *model, frnn_call *call) except -1:
-        self.prepare(model, call, False)
+    cdef int forward(self, const frnn_stack *stack, frnn_call *call) except -1:
+        self.prepare(stack, call, False)
         with nogil:
-            status = frnn_forward(model, call, self.memory, self.bytes)
+            status = frnn_forward(stack, call, self.memory, self.bytes)
         return check(status)
 
-    cdef int backward(self, const frnn_model *model, frnn_call *call,
+    cdef int backward(self, const frnn_stack *stack, frnn_call *call,
                       const frnn_gradients *gradients) except -1:
-        self.prepare(model, call, True)
+        self.prepare(stack, call, True)
         with nogil:
-            status = frnn_backward(model, call, gradients, self.memory, self.bytes)
+            status = frnn_backward(stack, call, gradients, self.memory, self.bytes)
         return check(status)
 
-    cdef int prepare(self, const frnn_model *model, frnn_call *call, bint back) except -1:
+    cdef int prepare(self, const frnn_stack *stack, frnn_call *call, bint back) except -1:
         """A plan for the call's size and the threads of now; a workspace has one kind of pass."""
         cdef int width = threads()
         if call.steps != self.steps or call.batch != self.batch or width != self.width:
-            self.make_plan(model, call.steps, call.batch, width, back)
+            self.make_plan(stack, call.steps, call.batch, width, back)
         call.plan, call.executor = &self.plan, frnn_pool_executor()
         return 0
 
-    cdef int make_plan(self, const frnn_model *model, size_t steps, size_t batch, int width,
+    cdef int make_plan(self, const frnn_stack *stack, size_t steps, size_t batch, int width,
                        bint back) except -1:
         cdef size_t needed = 0
         cdef frnn_machine allowed = machine
         allowed.width, self.width = width, 0
-        check(frnn_plan_make(model, &allowed, steps, batch, &self.plan))
+        check(frnn_plan_make(stack, &allowed, steps, batch, &self.plan))
         if back:
-            check(frnn_backward_size(model, steps, batch, &self.plan, &needed))
+            check(frnn_backward_size(stack, steps, batch, &self.plan, &needed))
         else:
-            check(frnn_workspace_size(model, steps, batch, &self.plan, &needed))
+            check(frnn_workspace_size(stack, steps, batch, &self.plan, &needed))
         self.reserve(needed)
         self.steps, self.batch, self.width = steps, batch, width
         return 0

@@ -70,7 +70,7 @@ class _Layer:
         self._width = self._output_size * (2 if self.bidirectional else 1)
         self._state_rows = self.num_layers * (2 if self.bidirectional else 1)
         self._weights = self._initial_weights(np.random.default_rng(seed))
-        self._model: _core.Model | None = None
+        self._model: _core.Stack | None = None
 
     @property
     def isa(self) -> str:
@@ -116,11 +116,11 @@ class _Layer:
         self._weights = {name: np.array(a, np.float32, order="C") for name, a in taken.items()}
         self._model = None
 
-    def _packed(self, training: bool = False) -> _core.Model:
+    def _packed(self, training: bool = False) -> _core.Stack:
         """The weights as the kernels want them, packed at the first use."""
         model, weights = self._model, self._weights
         if model is None or (training and not model.training):
-            model = _core.Model(
+            model = _core.Stack(
                 self._cell,
                 self.input_size,
                 self.hidden_size,
@@ -238,7 +238,7 @@ class _Layer:
         hn, cn = self._empty_state(batch)
         counts = None if lengths is None else _check_lengths(lengths, batch, steps)
         if batch > 0:
-            model = tape.model if tape else self._model or self._packed()
+            model = tape.stack if tape else self._model or self._packed()
             if not model.forward(rows, y_rows, h0, c0, hn, cn, counts, tape):
                 model.forward(rows.copy(), y_rows, h0, c0, hn, cn, counts, tape)
         backward = tape and self._backward(tape, x, y, batch)

@@ -23,8 +23,8 @@ torch.set_num_threads(1)
 KINDS = [("lstm", 0), ("lstm", 1), ("gru", 0), ("rnn_tanh", 0), ("rnn_relu", 0)]
 
 
-def make_model(isa: str, cell: str, hidden: int, layers: int, both: bool, size: int) -> _core.Model:
-    return _core.Model(cell, 3, hidden, layers, both, size, isa, True)
+def make_model(isa: str, cell: str, hidden: int, layers: int, both: bool, size: int) -> _core.Stack:
+    return _core.Stack(cell, 3, hidden, layers, both, size, isa, True)
 
 
 @pytest.mark.parametrize(("cell", "projected"), KINDS)
@@ -41,7 +41,7 @@ def test_formula_is_enough_for_every_tape(isa: str, cell: str, projected: int) -
                 assert found - wanted <= engine._ROUNDING
 
 
-def passes(model: _core.Model, memory: Any, threads: tuple[int, int]) -> list[bytes]:
+def passes(model: _core.Stack, memory: Any, threads: tuple[int, int]) -> list[bytes]:
     """A recorded pass and its way back, each with a number of threads; y and all gradients."""
     rng = np.random.default_rng(0)
     x, dy = (rng.standard_normal((9, 40, n), np.float32) for n in (3, 34))
@@ -92,7 +92,7 @@ def test_tapes_of_other_passes_are_refused(isa: str) -> None:
         assert tape.resume(other, None)
         with pytest.raises(ValueError, match="null or out of range"):
             tape.backward(None, None, None, np.empty_like(other), None, None, [], False)
-    with pytest.raises(ValueError, match="sizes of the packed model"):
+    with pytest.raises(ValueError, match="sizes of the packed stack"):
         _core.Tape(model, 0.0, 0, memory).resume(x[..., :2], None)
 
 

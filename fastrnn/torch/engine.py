@@ -17,7 +17,7 @@ Lengths = NDArray[np.uintp]
 
 
 def record(
-    model: _core.Model,
+    model: _core.Stack,
     x: Array,
     y: Array,
     h0: Array | None,
@@ -36,7 +36,7 @@ def record(
 
 
 def gradients(
-    model: _core.Model,
+    model: _core.Stack,
     x: Array,
     lengths: Lengths | None,
     tape: Bytes,

@@ -40,7 +40,7 @@ class PackedWeights:
 
     def model(
         self, spec: Spec, weights: Sequence[Tensor], training: bool, rows: int
-    ) -> _core.Model:
+    ) -> _core.Stack:
         """Return these weights as the kernels want them; `rows` is steps times batch."""
         found = self._found
         if found is None or not found.current(spec, weights, training, rows >= _LONG):
@@ -106,7 +106,7 @@ def _sums(flat: np.ndarray[Any, np.dtype[np.uint32]]) -> bytes:
     return blocks.sum(axis=1, dtype=np.uint64).tobytes() + flat[whole:].tobytes()
 
 
-def _pack(spec: Spec, arrays: Sequence[np.ndarray[Any, Any]], training: bool) -> _core.Model:
+def _pack(spec: Spec, arrays: Sequence[np.ndarray[Any, Any]], training: bool) -> _core.Stack:
     shapes = weight_shapes(spec)
     for index, array in enumerate(arrays):
         if array.shape != shapes[index] or array.dtype != np.float32:
@@ -115,7 +115,7 @@ def _pack(spec: Spec, arrays: Sequence[np.ndarray[Any, Any]], training: bool) ->
                 f"{name[index]}: expected float32 of shape {shapes[index]}, "
                 f"got {array.dtype} {array.shape}"
             )
-    model = _core.Model(
+    model = _core.Stack(
         spec.cell,
         spec.input_size,
         spec.hidden_size,

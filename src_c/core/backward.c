@@ -7,7 +7,7 @@
 
 /* What the workers of a pass share. */
 typedef struct {
-    const frnn_model *model;
+    const frnn_stack *stack;
     const frnn_call *call;
     const frnn_gradients *gradients;
     frnn_plan plan;
@@ -81,7 +81,7 @@ static void for_my_rows(const back_worker *self, void (*do_row)(const back_worke
 
 static void load_row(const back_worker *self, size_t at)
 {
-    const frnn_model *m = self->block.model;
+    const frnn_stack *m = self->block.stack;
     const frnn_gradients *g = self->gradients;
     const size_t parts = (size_t)(m->config.num_layers * m->directions);
     const size_t batch = self->block.call->batch, row = self->s.order[at];
@@ -97,7 +97,7 @@ static void load_row(const back_worker *self, size_t at)
 
 static void store_row(const back_worker *self, size_t at)
 {
-    const frnn_model *m = self->block.model;
+    const frnn_stack *m = self->block.stack;
     const frnn_gradients *g = self->gradients;
     const size_t parts = (size_t)(m->config.num_layers * m->directions);
     const size_t batch = self->block.call->batch, row = self->s.order[at];
@@ -118,9 +118,9 @@ static void clear_dx(const back_worker *self, size_t row)
     const frnn_gradients *g = self->gradients;
     const size_t length = call->lengths ? call->lengths[row] : call->steps;
     float *const dx = g->dx + (ptrdiff_t)row * g->dx_row;
-    for (size_t t = self->block.model->directions > 1 ? 0 : length; t < call->steps; t++)
+    for (size_t t = self->block.stack->directions > 1 ? 0 : length; t < call->steps; t++)
         memset(dx + (ptrdiff_t)t * g->dx_step, 0,
-               (size_t)self->block.model->config.input_size * sizeof *dx);
+               (size_t)self->block.stack->config.input_size * sizeof *dx);
 }
 
 /* ---- Chunks and layers ----------------------------------------------------------------------- */
@@ -133,7 +133,7 @@ static float *layer_dy(const back_worker *self, int layer)
 
 static sequences lower_gradients(const back_worker *self, int layer, size_t begin)
 {
-    const frnn_model *m = self->block.model;
+    const frnn_stack *m = self->block.stack;
     const ptrdiff_t width = m->directions * m->output_size;
     return (sequences){layer_dy(self, layer), width * (ptrdiff_t)self->block.call->batch, width,
                        m->directions > 1 ? 0 : begin, 1};
@@ -143,7 +143,7 @@ static back_chunk chunk_at(const back_worker *self, int layer, size_t number)
 {
     const frnn_call *call = self->block.call;
     const frnn_gradients *g = self->gradients;
-    const int top = layer == self->block.model->config.num_layers - 1;
+    const int top = layer == self->block.stack->config.num_layers - 1;
     const size_t begin = number * self->s.chunk_steps, end = begin + self->s.chunk_steps;
     back_chunk k = {.layer = layer,
                     .last = end >= self->longest,
@@ -175,7 +175,7 @@ static void find_chunk_rows(const back_worker *self, back_chunk *k)
 
 static void run_chunk(back_worker *self, int layer, size_t number)
 {
-    const int directions = self->block.model->directions;
+    const int directions = self->block.stack->directions;
     back_chunk k = chunk_at(self, layer, number);
     find_chunk_rows(self, &k);
     frnn_back_pack(self, &k);
@@ -201,9 +201,9 @@ static void clear_layer_dy(const back_worker *self, int layer)
 
 static void run_layers(back_worker *self)
 {
-    const int layers = self->block.model->config.num_layers;
+    const int layers = self->block.stack->config.num_layers;
     const size_t chunks = (self->longest + self->s.chunk_steps - 1) / self->s.chunk_steps;
-    if (self->block.model->directions == 1) {
+    if (self->block.stack->directions == 1) {
         for (size_t number = chunks; number-- > 0;)
             for (int layer = layers; layer-- > 0;) run_chunk(self, layer, number);
         return;
@@ -226,51 +226,51 @@ static void run_worker(void *argument, int index)
     const seat at = {index / units / teams, index / units % teams, index % units};
     arena placed = arena_over(j->memory);
     back_worker self = {
-        .block = {.model = j->model, .call = call, .plan = &j->cut, .at = at, .teams = teams,
+        .block = {.stack = j->stack, .call = call, .plan = &j->cut, .at = at, .teams = teams,
                   .units = units, .tape = &j->tape},
         .gradients = j->gradients,
-        .s = frnn_back_space_lay_out(j->model, &j->plan, call->steps, call->batch, at, &placed),
+        .s = frnn_back_space_lay_out(j->stack, &j->plan, call->steps, call->batch, at, &placed),
         .index = index,
         .width = j->width,
         .groups = alone ? 1 : j->plan.row_groups,
     };
     self.longest = call->lengths ? call->lengths[self.s.ranked[0]] : call->steps;
-    const unsigned saved = j->model->isa->denormals_off();
+    const unsigned saved = j->stack->isa->denormals_off();
     for_my_rows(&self, load_row);
     if (j->gradients->dx)
         for_my_rows(&self, clear_dx);
     wait_for_all(&self);
     run_layers(&self);
     for_my_rows(&self, store_row);
-    j->model->isa->denormals_restore(saved);
+    j->stack->isa->denormals_restore(saved);
 }
 
 /* ---- The call -------------------------------------------------------------------------------- */
 
-static frnn_status check_call(const frnn_model *model, const frnn_call *call,
+static frnn_status check_call(const frnn_stack *stack, const frnn_call *call,
                               const frnn_gradients *gradients)
 {
-    if (!model || !call || !gradients || !call->tape || call->steps == 0 ||
+    if (!stack || !call || !gradients || !call->tape || call->steps == 0 ||
         (call->batch > 0 && !call->x) || (call->executor && !call->executor->run))
         return FRNN_BAD_ARGUMENT;
     for (size_t i = 0; call->lengths && i < call->batch; i++)
         if (call->lengths[i] > call->steps)
             return FRNN_BAD_ARGUMENT;
-    return frnn_tape_check(model, call);
+    return frnn_tape_check(stack, call);
 }
 
-frnn_status frnn_backward_size(const frnn_model *model, size_t steps, size_t batch,
+frnn_status frnn_backward_size(const frnn_stack *stack, size_t steps, size_t batch,
                                const frnn_plan *plan, size_t *bytes)
 {
-    if (!model || !bytes || steps == 0 || !model->config.training)
+    if (!stack || !bytes || steps == 0 || !stack->config.training)
         return FRNN_BAD_ARGUMENT;
     frnn_plan used;
-    const frnn_status status = frnn_plan_of(model, steps, batch, plan, &used);
+    const frnn_status status = frnn_plan_of(stack, steps, batch, plan, &used);
     if (status != FRNN_OK)
         return status;
     arena count = {NULL, 0, 0};
     const seat any = {0, 0, 0};
-    const back_space s = frnn_back_space_lay_out(model, &used, steps, batch, any, &count);
+    const back_space s = frnn_back_space_lay_out(stack, &used, steps, batch, any, &count);
     if (count.overflow || s.chunk_rows > INT_MAX)
         return FRNN_TOO_LARGE;
     *bytes = arena_footprint(&count);
@@ -282,30 +282,30 @@ static frnn_status prepare(job *j, size_t bytes)
 {
     const frnn_call *call = j->call;
     size_t needed = 0;
-    frnn_status status = frnn_plan_of(j->model, call->steps, call->batch, call->plan, &j->plan);
+    frnn_status status = frnn_plan_of(j->stack, call->steps, call->batch, call->plan, &j->plan);
     if (status == FRNN_OK)
-        status = frnn_backward_size(j->model, call->steps, call->batch, &j->plan, &needed);
+        status = frnn_backward_size(j->stack, call->steps, call->batch, &j->plan, &needed);
     if (status != FRNN_OK)
         return status;
     if (!j->memory || bytes < needed)
         return FRNN_SMALL_MEMORY;
     arena taped = arena_over(call->tape), placed = arena_over(j->memory);
-    j->tape = frnn_tape_lay_out(j->model, call->steps, call->batch, &taped);
-    if (!frnn_tape_fits(&j->tape, j->model, call))
+    j->tape = frnn_tape_lay_out(j->stack, call->steps, call->batch, &taped);
+    if (!frnn_tape_fits(&j->tape, j->stack, call))
         return FRNN_BAD_ARGUMENT;
     j->cut = frnn_tape_cut(&j->tape, &j->plan);
-    const back_space s = frnn_back_space_lay_out(j->model, &j->plan, call->steps, call->batch,
+    const back_space s = frnn_back_space_lay_out(j->stack, &j->plan, call->steps, call->batch,
                                                  (seat){0, 0, 0}, &placed);
     memset(s.counters, 0, s.counters_bytes);
     frnn_order_rows(call, &j->cut, s.ranked, s.order);
     return FRNN_OK;
 }
 
-frnn_status frnn_backward(const frnn_model *model, const frnn_call *call,
+frnn_status frnn_backward(const frnn_stack *stack, const frnn_call *call,
                           const frnn_gradients *gradients, void *workspace_memory, size_t bytes)
 {
-    job j = {.model = model, .call = call, .gradients = gradients, .memory = workspace_memory};
-    frnn_status status = check_call(model, call, gradients);
+    job j = {.stack = stack, .call = call, .gradients = gradients, .memory = workspace_memory};
+    frnn_status status = check_call(stack, call, gradients);
     if (status == FRNN_OK)
         status = prepare(&j, bytes);
     if (status != FRNN_OK)
@@ -314,7 +314,7 @@ frnn_status frnn_backward(const frnn_model *model, const frnn_call *call,
     for (size_t i = 0; call->lengths && i < call->batch; i++)
         longest = i == 0 || call->lengths[i] > longest ? call->lengths[i] : longest;
     if (longest == 0)
-        frnn_back_no_weights(model, gradients);
+        frnn_back_no_weights(stack, gradients);
     if (call->batch == 0)
         return FRNN_OK;
     const frnn_executor *executor = call->executor;

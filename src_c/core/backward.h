@@ -34,11 +34,11 @@ void frnn_back_inputs(back_worker *self, const back_chunk *k, int direction);
 /* Adds a chunk to this worker's share of the weight gradients. */
 void frnn_back_weights(const back_worker *self, const back_chunk *k);
 /* The weight gradients of a pass without steps are zero. */
-void frnn_back_no_weights(const frnn_model *model, const frnn_gradients *gradients);
+void frnn_back_no_weights(const frnn_stack *stack, const frnn_gradients *gradients);
 
 static inline size_t back_part(const back_worker *self, const back_chunk *k, int direction)
 {
-    return (size_t)(k->layer * self->block.model->directions + direction);
+    return (size_t)(k->layer * self->block.stack->directions + direction);
 }
 
 /* Of the block's rows. */
@@ -50,7 +50,7 @@ static inline float *back_dh(const back_worker *self, size_t part)
 static inline float *back_dc(const back_worker *self, size_t part)
 {
     return self->s.dc + (part * self->block.call->batch + self->block.position) *
-                            self->block.model->padded_units;
+                            self->block.stack->padded_units;
 }
 
 /* Where a row of the block is at a step among the rows of the chunk. */
@@ -63,7 +63,7 @@ static inline size_t back_chunk_row(const back_worker *self, const back_chunk *k
 static inline void wait_for_all(const back_worker *self)
 {
     if (self->width > 1)
-        barrier_wait(self->s.all_workers, self->width, self->index, self->block.model->isa,
+        barrier_wait(self->s.all_workers, self->width, self->index, self->block.stack->isa,
                      self->block.call->executor);
 }
 
@@ -72,14 +72,14 @@ static inline void wait_for_my_group(const back_worker *self)
     const worker *w = &self->block;
     if (w->teams * w->units > 1)
         barrier_wait(self->s.group_workers, w->teams * w->units,
-                     w->at.team * w->units + w->at.unit, w->model->isa, w->call->executor);
+                     w->at.team * w->units + w->at.unit, w->stack->isa, w->call->executor);
 }
 
 static inline void wait_for_my_team(const back_worker *self)
 {
     const worker *w = &self->block;
     if (w->units > 1)
-        barrier_wait(self->s.team_workers, w->units, w->at.unit, w->model->isa, w->call->executor);
+        barrier_wait(self->s.team_workers, w->units, w->at.unit, w->stack->isa, w->call->executor);
 }
 
 #endif

@@ -18,7 +18,7 @@ typedef struct {
 static void pack(const back_worker *self, float *panels, size_t first, const float *const *rows,
                  size_t count, int width)
 {
-    const frnn_isa *isa = self->block.model->isa;
+    const frnn_isa *isa = self->block.stack->isa;
     isa->pack_rows(panels + first * (size_t)isa->lanes, self->s.chunk_rows, rows, count, width);
 }
 
@@ -38,7 +38,7 @@ static void pack_dropped(const back_worker *self, const packed_rows *p, size_t s
 static void pack_part(const back_worker *self, const packed_rows *p, int of_h)
 {
     const back_chunk *k = p->chunk;
-    const frnn_model *m = self->block.model;
+    const frnn_stack *m = self->block.stack;
     const back_direction *d = &self->s.direction[p->direction];
     const int part = (int)back_part(self, k, p->direction);
     const int width = of_h ? m->output_size : m->layers[part].stage->inputs;
@@ -70,7 +70,7 @@ void frnn_back_pack(back_worker *self, const back_chunk *k)
     packed_rows p = {.all = self->block, .chunk = k};
     p.all.order = self->s.ranked, p.all.rows = p.all.call->batch;
     p.begin = k->rows * me / width, p.end = k->rows * (me + 1) / width;
-    for (int d = 0; d < self->block.model->directions && p.begin < p.end; d++) {
+    for (int d = 0; d < self->block.stack->directions && p.begin < p.end; d++) {
         p.direction = d;
         pack_part(self, &p, 0);
         pack_part(self, &p, 1);
@@ -84,7 +84,7 @@ void frnn_back_pack(back_worker *self, const back_chunk *k)
 static size_t gather_inputs(const back_worker *self, const back_chunk *k, int direction, int stage)
 {
     const worker *b = &self->block;
-    const model_stage *s = &model_layer_at(b->model, k->layer, direction)->stage[stage];
+    const stack_stage *s = &stack_layer_at(b->stack, k->layer, direction)->stage[stage];
     const size_t floats = (size_t)s->kernel->slots * s->stride;
     size_t count = 0, rows = b->rows;
     for (size_t step = k->begin; step < k->end; step++) {
@@ -103,12 +103,12 @@ void frnn_back_inputs(back_worker *self, const back_chunk *k, int direction)
 {
     const worker *b = &self->block;
     const int workers = b->teams * b->units, me = b->at.team * b->units + b->at.unit;
-    int add = b->model->directions > 1; /* onto zeros, or onto the other direction's part */
-    for (int stage = 0; stage < b->model->stages; stage++) {
-        const model_stage *s = &model_layer_at(b->model, k->layer, direction)->stage[stage];
+    int add = b->stack->directions > 1; /* onto zeros, or onto the other direction's part */
+    for (int stage = 0; stage < b->stack->stages; stage++) {
+        const stack_stage *s = &stack_layer_at(b->stack, k->layer, direction)->stage[stage];
         if (s->inputs == 0)
             continue;
-        const int panels = model_panels(b->model, s->inputs);
+        const int panels = stack_panels(b->stack, s->inputs);
         const frnn_pass pass = {
             .rows = (int)gather_inputs(self, k, direction, stage),
             .depth = s->kernel->x_gates * (int)s->stride,
@@ -120,9 +120,9 @@ void frnn_back_inputs(back_worker *self, const back_chunk *k, int direction)
             .y = self->s.to,
         };
         if (add)
-            b->model->isa->multiply_add(&pass);
+            b->stack->isa->multiply_add(&pass);
         else
-            b->model->isa->multiply(&pass);
+            b->stack->isa->multiply(&pass);
         add = 1;
     }
 }
@@ -138,10 +138,10 @@ typedef struct {
     float *weight, *bias; /* gradients; NULL: not wanted */
 } matrix;
 
-static void add_matrix(const back_worker *self, const back_chunk *k, const model_stage *s,
+static void add_matrix(const back_worker *self, const back_chunk *k, const stack_stage *s,
                        const float *left, const matrix *m)
 {
-    const frnn_isa *isa = self->block.model->isa;
+    const frnn_isa *isa = self->block.stack->isa;
     frnn_outer job = {
         .rows = k->rows,
         .panel_rows = self->s.chunk_rows,
@@ -167,7 +167,7 @@ static void add_matrix(const back_worker *self, const back_chunk *k, const model
 
 void frnn_back_weights(const back_worker *self, const back_chunk *k)
 {
-    const frnn_model *m = self->block.model;
+    const frnn_stack *m = self->block.stack;
     if (!self->gradients->weights)
         return;
     for (int direction = 0; direction < m->directions; direction++) {
@@ -175,7 +175,7 @@ void frnn_back_weights(const back_worker *self, const back_chunk *k)
             &self->gradients->weights[back_part(self, k, direction)];
         const back_direction *d = &self->s.direction[direction];
         for (int i = 0; i < m->stages; i++) {
-            const model_stage *s = &model_layer_at(m, k->layer, direction)->stage[i];
+            const stack_stage *s = &stack_layer_at(m, k->layer, direction)->stage[i];
             const frnn_stage *kernel = s->kernel;
             const int projection = s->inputs == 0, first = kernel->slots - kernel->h_gates;
             const matrix ih = {0, kernel->x_gates, kernel->x_gate, s->inputs, d->x_panels,
@@ -196,17 +196,17 @@ static void clear(float *values, size_t count)
         memset(values, 0, count * sizeof *values);
 }
 
-void frnn_back_no_weights(const frnn_model *model, const frnn_gradients *gradients)
+void frnn_back_no_weights(const frnn_stack *stack, const frnn_gradients *gradients)
 {
-    const int parts = model->config.num_layers * model->directions;
-    const size_t hidden = (size_t)model->config.hidden_size, outputs = (size_t)model->output_size;
+    const int parts = stack->config.num_layers * stack->directions;
+    const size_t hidden = (size_t)stack->config.hidden_size, outputs = (size_t)stack->output_size;
     for (int part = 0; gradients->weights && !gradients->accumulate && part < parts; part++) {
         const frnn_weight_gradients *into = &gradients->weights[part];
         size_t rows = 0;
-        for (int i = 0; i < model->stages; i++)
-            if (model->layers[part].stage[i].inputs > 0)
-                rows += (size_t)model->layers[part].stage[i].kernel->x_gates * hidden;
-        clear(into->weight_ih, rows * (size_t)model->layers[part].stage->inputs);
+        for (int i = 0; i < stack->stages; i++)
+            if (stack->layers[part].stage[i].inputs > 0)
+                rows += (size_t)stack->layers[part].stage[i].kernel->x_gates * hidden;
+        clear(into->weight_ih, rows * (size_t)stack->layers[part].stage->inputs);
         clear(into->weight_hh, rows * outputs);
         clear(into->bias_ih, rows);
         clear(into->bias_hh, rows);

@@ -48,7 +48,7 @@ static inline int back_units(const frnn_plan *plan)
 }
 
 /* Lays it out and returns the view of one worker, or counts what it takes. */
-back_space frnn_back_space_lay_out(const frnn_model *model, const frnn_plan *plan, size_t steps,
+back_space frnn_back_space_lay_out(const frnn_stack *stack, const frnn_plan *plan, size_t steps,
                                    size_t batch, seat at, arena *memory);
 
 #endif

@@ -19,8 +19,8 @@ static int first_panel(const back_worker *self, int panels, int unit)
 static void drop_gradients(const back_worker *self, const back_step *at)
 {
     const worker *b = &self->block;
-    const int lanes = b->model->isa->lanes, outputs = b->model->output_size;
-    const int panels = model_panels(b->model, outputs);
+    const int lanes = b->stack->isa->lanes, outputs = b->stack->output_size;
+    const int panels = stack_panels(b->stack, outputs);
     const int first = first_panel(self, panels, b->at.unit) * lanes;
     const int past = first_panel(self, panels, b->at.unit + 1) * lanes;
     const int end = past < outputs ? past : outputs;
@@ -40,8 +40,8 @@ static void gather_dy(const back_worker *self, const back_step *at)
     for (size_t row = 0; row < at->rows; row++)
         self->s.dy_rows[row] =
             sequence_row(b, &at->chunk->dy, at->direction, at->step, row) +
-            at->direction * b->model->output_size;
-    if (at->chunk->layer < b->model->config.num_layers - 1 && b->call->dropout > 0.0f)
+            at->direction * b->stack->output_size;
+    if (at->chunk->layer < b->stack->config.num_layers - 1 && b->call->dropout > 0.0f)
         drop_gradients(self, at);
 }
 
@@ -50,7 +50,7 @@ static void gather_h(const back_worker *self, const back_step *at)
 {
     const worker *b = &self->block;
     const sequences h = tape_sequences(b, at->chunk->layer);
-    const ptrdiff_t offset = at->direction * b->model->output_size;
+    const ptrdiff_t offset = at->direction * b->stack->output_size;
     for (size_t row = 0; row < at->rows; row++) {
         const float *now = sequence_row(b, &h, at->direction, at->step, row) + offset;
         self->s.h_rows[row] = now;
@@ -77,10 +77,10 @@ static void fill_cell_states(const back_worker *self, const back_step *at, frnn_
 static void run_gradient(const back_worker *self, const back_step *at, int stage)
 {
     const worker *b = &self->block;
-    const model_stage *s = &model_layer_at(b->model, at->chunk->layer, at->direction)->stage[stage];
+    const stack_stage *s = &stack_layer_at(b->stack, at->chunk->layer, at->direction)->stage[stage];
     const back_direction *d = &self->s.direction[at->direction];
-    const int last = b->model->stages - 1;
-    const size_t slots = (size_t)s->kernel->slots, lanes = (size_t)b->model->isa->lanes;
+    const int last = b->stack->stages - 1;
+    const size_t slots = (size_t)s->kernel->slots, lanes = (size_t)b->stack->isa->lanes;
     frnn_gradient_pass pass = {
         .rows = (int)at->rows,
         .units = s->units,
@@ -91,7 +91,7 @@ static void run_gradient(const back_worker *self, const back_step *at, int stage
         .h_before = self->s.h_before_rows,
         .dy = stage == last && at->chunk->dy.base ? self->s.dy_rows : NULL,
         .dh_in = stage == last ? back_dh(self, at->part)
-                               : d->between + b->position * b->model->padded_units,
+                               : d->between + b->position * b->stack->padded_units,
         .dh = back_dh(self, at->part),
         .stride = s->stride,
         .dpre = d->dpre[stage] + at->chunk_row * slots * s->stride,
@@ -103,7 +103,7 @@ static void run_gradient(const back_worker *self, const back_step *at, int stage
     };
     if (b->tape->gates[stage])
         pass.gates = tape_gates(b, (int)at->part, stage, at->tape_row);
-    if (b->model->stages > 1 && b->tape->gates[1 - stage])
+    if (b->stack->stages > 1 && b->tape->gates[1 - stage])
         pass.partner_gates = tape_gates(b, (int)at->part, 1 - stage, at->tape_row);
     if (b->tape->c)
         fill_cell_states(self, at, &pass);
@@ -115,13 +115,13 @@ static void run_gradient(const back_worker *self, const back_step *at, int stage
 static void run_product(const back_worker *self, const back_step *at, int stage)
 {
     const worker *b = &self->block;
-    const model_stage *s = &model_layer_at(b->model, at->chunk->layer, at->direction)->stage[stage];
+    const stack_stage *s = &stack_layer_at(b->stack, at->chunk->layer, at->direction)->stage[stage];
     const back_direction *d = &self->s.direction[at->direction];
-    const int panels = model_panels(b->model, s->depth);
+    const int panels = stack_panels(b->stack, s->depth);
     const int around = s->kernel->slots > 1 && !b->tape->c;
     const size_t row_floats = (size_t)s->kernel->slots * s->stride;
     const size_t first_slot = (size_t)(s->kernel->slots - s->kernel->h_gates);
-    const size_t stride = stage > 0 ? b->model->padded_units : self->s.h_stride;
+    const size_t stride = stage > 0 ? b->stack->padded_units : self->s.h_stride;
     float *to = stage > 0 ? d->between + b->position * stride : back_dh(self, at->part);
     const float *from = d->dpre[stage] + at->chunk_row * row_floats + first_slot * s->stride;
     for (size_t row = 0; row < at->rows; row++) {
@@ -139,9 +139,9 @@ static void run_product(const back_worker *self, const back_step *at, int stage)
         .y = self->s.to,
     };
     if (stage == 0 && around)
-        b->model->isa->multiply_add(&pass);
+        b->stack->isa->multiply_add(&pass);
     else
-        b->model->isa->multiply(&pass);
+        b->stack->isa->multiply(&pass);
 }
 
 /* Counts, for each step of the chunk, where the block's rows begin on the tape. */
@@ -168,7 +168,7 @@ void frnn_back_steps(back_worker *self, const back_chunk *k, int direction)
             continue;
         gather_dy(self, &at);
         gather_h(self, &at);
-        for (int stage = self->block.model->stages - 1; stage >= 0; stage--) {
+        for (int stage = self->block.stack->stages - 1; stage >= 0; stage--) {
             run_gradient(self, &at, stage);
             wait_for_my_team(self);
             run_product(self, &at, stage);

@@ -23,7 +23,7 @@ static void gather_rows(worker *self, const chunk *k)
         w->h_rows[row] = state_h(self, k->part, k->number, row);
 }
 
-static int first_panel(const worker *self, const model_stage *s, int unit)
+static int first_panel(const worker *self, const stack_stage *s, int unit)
 {
     return panel_share(s->panels, s->kernel->h_gates, unit, self->units);
 }
@@ -31,8 +31,8 @@ static int first_panel(const worker *self, const model_stage *s, int unit)
 /* Puts what dropout leaves of the inputs in their place; the team shares the rows out. */
 static void drop_inputs(worker *self, const chunk *k)
 {
-    const int layer = k->part / self->model->directions;
-    const int width = self->model->layers[k->part].stage->inputs;
+    const int layer = k->part / self->stack->directions;
+    const int width = self->stack->layers[k->part].stage->inputs;
     workspace *w = &self->w;
     for (size_t step = k->begin; step < k->end; step++)
         for (size_t i = w->first_row[step - k->begin]; i < w->first_row[step - k->begin + 1]; i++) {
@@ -47,7 +47,7 @@ static void drop_inputs(worker *self, const chunk *k)
     wait_for_team(self);
 }
 
-static frnn_pass stage_pass(const worker *self, const model_stage *s, const chunk *k, int stage)
+static frnn_pass stage_pass(const worker *self, const stack_stage *s, const chunk *k, int stage)
 {
     const int recorded = self->tape && s->kernel->record;
     return (frnn_pass){
@@ -58,16 +58,16 @@ static frnn_pass stage_pass(const worker *self, const model_stage *s, const chun
         .pre = recorded ? tape_gates(self, k->part, stage, k->tape_row) : self->w.pre[stage],
         .pre_rows = recorded ? self->tape->rows
                              : self->plan->block_rows * self->plan->chunk_steps,
-        .c_stride = self->model->padded_units,
+        .c_stride = self->stack->padded_units,
     };
 }
 
 /* The input projection of all rows and steps of the chunk. */
 static void project_chunk(const worker *self, const chunk *k)
 {
-    const model_layer *layer = &self->model->layers[k->part];
-    for (int i = 0; i < self->model->stages; i++) {
-        const model_stage *s = &layer->stage[i];
+    const stack_layer *layer = &self->stack->layers[k->part];
+    for (int i = 0; i < self->stack->stages; i++) {
+        const stack_stage *s = &layer->stage[i];
         if (s->inputs == 0)
             continue;
         frnn_pass pass = stage_pass(self, s, k, i);
@@ -84,15 +84,15 @@ static void project_chunk(const worker *self, const chunk *k)
 static void run_step(const worker *self, const chunk *k, size_t first, size_t rows, size_t before,
                      const float *const *h_rows)
 {
-    const model_layer *layer = &self->model->layers[k->part];
-    const int last = self->model->stages - 1;
+    const stack_layer *layer = &self->stack->layers[k->part];
+    const int last = self->stack->stages - 1;
     for (int i = 0; i <= last; i++) {
-        const model_stage *s = &layer->stage[i];
+        const stack_stage *s = &layer->stage[i];
         frnn_pass pass = stage_pass(self, s, k, i);
         pass.rows = (int)rows;
         pass.depth = s->depth;
         pass.weights = s->h_weights;
-        pass.pre += first * (size_t)(s->kernel->slots * self->model->isa->lanes);
+        pass.pre += first * (size_t)(s->kernel->slots * self->stack->isa->lanes);
         pass.in = i == 0 ? h_rows : (const float *const *)self->w.between_rows;
         pass.h = h_rows;
         pass.y = i == last ? self->w.y_rows + first : self->w.between_rows;
@@ -123,8 +123,8 @@ static const float *last_output(const worker *self, const chunk *k, size_t row)
 /* Keeps each row's last output as its state: the units of this worker. */
 static void keep_states(const worker *self, const chunk *k)
 {
-    const model_stage *s = &self->model->layers[k->part].stage[self->model->stages - 1];
-    const int lanes = self->model->isa->lanes;
+    const stack_stage *s = &self->stack->layers[k->part].stage[self->stack->stages - 1];
+    const int lanes = self->stack->isa->lanes;
     const int begin = first_panel(self, s, self->at.unit) * lanes;
     const int past = first_panel(self, s, self->at.unit + 1) * lanes;
     const int end = past < s->units ? past : s->units;
@@ -136,8 +136,8 @@ static void keep_states(const worker *self, const chunk *k)
 /* The same for c of the chunk, from the tape. */
 static void keep_cell_states(const worker *self, const chunk *k)
 {
-    const model_stage *s = self->model->layers[k->part].stage;
-    const int lanes = self->model->isa->lanes, first = first_panel(self, s, self->at.unit) * lanes;
+    const stack_stage *s = self->stack->layers[k->part].stage;
+    const int lanes = self->stack->isa->lanes, first = first_panel(self, s, self->at.unit) * lanes;
     const int end = first_panel(self, s, self->at.unit + 1) * lanes;
     for (size_t row = 0; row < self->rows && row_length(self, row) > k->begin; row++) {
         const size_t length = row_length(self, row), last = (length < k->end ? length : k->end) - 1;
@@ -150,8 +150,8 @@ static void keep_cell_states(const worker *self, const chunk *k)
 /* The caller's copy of the chunk's outputs: the units of this worker. */
 static void copy_outputs(const worker *self, const chunk *k)
 {
-    const model_stage *s = &self->model->layers[k->part].stage[self->model->stages - 1];
-    const int lanes = self->model->isa->lanes, first = first_panel(self, s, self->at.unit) * lanes;
+    const stack_stage *s = &self->stack->layers[k->part].stage[self->stack->stages - 1];
+    const int lanes = self->stack->isa->lanes, first = first_panel(self, s, self->at.unit) * lanes;
     const int past = first_panel(self, s, self->at.unit + 1) * lanes;
     const size_t *first_row = self->w.first_row;
     const int end = past < s->units ? past : s->units;
@@ -166,7 +166,7 @@ static void copy_outputs(const worker *self, const chunk *k)
 void frnn_run_chunk(worker *self, const chunk *k)
 {
     gather_rows(self, k);
-    if (self->tape && self->call->dropout > 0.0f && k->part >= self->model->directions)
+    if (self->tape && self->call->dropout > 0.0f && k->part >= self->stack->directions)
         drop_inputs(self, k);
     project_chunk(self, k);
     if (k->x.base == k->y.base) /* in place: all of x is read before any of y is written */

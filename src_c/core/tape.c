@@ -2,24 +2,24 @@
 /* The tape: one walk that both sizes it and places it. */
 #include "tape.h"
 
-tape frnn_tape_lay_out(const frnn_model *model, size_t steps, size_t batch, arena *memory)
+tape frnn_tape_lay_out(const frnn_stack *stack, size_t steps, size_t batch, arena *memory)
 {
-    const size_t layers = (size_t)model->config.num_layers;
-    const size_t parts = layers * (size_t)model->directions;
-    const size_t outputs = (size_t)model->output_size, padded = model->padded_units;
+    const size_t layers = (size_t)stack->config.num_layers;
+    const size_t parts = layers * (size_t)stack->directions;
+    const size_t outputs = (size_t)stack->output_size, padded = stack->padded_units;
     tape t = {.rows = checked_product(steps, batch)};
     t.head = arena_take(memory, 1, sizeof *t.head);
-    for (int i = 0; i < model->stages; i++) {
-        const model_stage *s = &model->layers->stage[i];
+    for (int i = 0; i < stack->stages; i++) {
+        const stack_stage *s = &stack->layers->stage[i];
         if (!s->kernel->record)
             continue;
-        t.part_gates[i] = checked_product(t.rows, model_pre_floats(model, s));
+        t.part_gates[i] = checked_product(t.rows, stack_pre_floats(stack, s));
         t.gates[i] = arena_take(memory, checked_product(parts, t.part_gates[i]), sizeof(float));
     }
-    t.layer_h = checked_product(t.rows, (size_t)model->directions * outputs);
+    t.layer_h = checked_product(t.rows, (size_t)stack->directions * outputs);
     t.h = arena_take(memory, checked_product(layers, t.layer_h), sizeof *t.h);
     t.h0 = arena_take(memory, checked_product(parts * outputs, batch), sizeof *t.h0);
-    if (model_has_cell_state(model)) {
+    if (stack_has_cell_state(stack)) {
         t.part_c = checked_product(t.rows, padded);
         t.c = arena_take(memory, checked_product(parts, t.part_c), sizeof *t.c);
         t.c0 = arena_take(memory, checked_product(checked_product(parts, padded), batch),
@@ -28,17 +28,17 @@ tape frnn_tape_lay_out(const frnn_model *model, size_t steps, size_t batch, aren
     return t;
 }
 
-void frnn_tape_begin(const tape *t, const frnn_model *model, const frnn_call *call,
+void frnn_tape_begin(const tape *t, const frnn_stack *stack, const frnn_call *call,
                      const frnn_plan *plan)
 {
     *t->head = (tape_head){call->steps, call->batch, plan->block_rows, plan->row_groups,
-                           model->isa->lanes};
+                           stack->isa->lanes};
 }
 
-int frnn_tape_fits(const tape *t, const frnn_model *model, const frnn_call *call)
+int frnn_tape_fits(const tape *t, const frnn_stack *stack, const frnn_call *call)
 {
     return t->head->steps == call->steps && t->head->batch == call->batch &&
-           t->head->lanes == model->isa->lanes;
+           t->head->lanes == stack->isa->lanes;
 }
 
 frnn_plan frnn_tape_cut(const tape *t, const frnn_plan *plan)
@@ -48,24 +48,24 @@ frnn_plan frnn_tape_cut(const tape *t, const frnn_plan *plan)
     return cut;
 }
 
-frnn_status frnn_tape_size(const frnn_model *model, size_t steps, size_t batch, size_t *bytes)
+frnn_status frnn_tape_size(const frnn_stack *stack, size_t steps, size_t batch, size_t *bytes)
 {
-    if (!model || !bytes || steps == 0 || !model->config.training)
+    if (!stack || !bytes || steps == 0 || !stack->config.training)
         return FRNN_BAD_ARGUMENT;
     arena count = {NULL, 0, 0};
-    frnn_tape_lay_out(model, steps, batch, &count);
+    frnn_tape_lay_out(stack, steps, batch, &count);
     if (count.overflow)
         return FRNN_TOO_LARGE;
     *bytes = arena_footprint(&count);
     return FRNN_OK;
 }
 
-frnn_status frnn_tape_check(const frnn_model *model, const frnn_call *call)
+frnn_status frnn_tape_check(const frnn_stack *stack, const frnn_call *call)
 {
     if (!call->tape)
         return FRNN_OK;
     size_t needed = 0;
-    const frnn_status status = frnn_tape_size(model, call->steps, call->batch, &needed);
+    const frnn_status status = frnn_tape_size(stack, call->steps, call->batch, &needed);
     if (status != FRNN_OK)
         return status;
     if (!(call->dropout >= 0.0f && call->dropout <= 1.0f))

@@ -29,17 +29,17 @@ typedef struct {
 } tape;
 
 /* Lays a tape out, or counts what it takes. */
-tape frnn_tape_lay_out(const frnn_model *model, size_t steps, size_t batch, arena *memory);
+tape frnn_tape_lay_out(const frnn_stack *stack, size_t steps, size_t batch, arena *memory);
 
 /* Of the forward call. */
-void frnn_tape_begin(const tape *t, const frnn_model *model, const frnn_call *call,
+void frnn_tape_begin(const tape *t, const frnn_stack *stack, const frnn_call *call,
                      const frnn_plan *plan);
 /* Of the backward call: whether the tape is one of its size. */
-int frnn_tape_fits(const tape *t, const frnn_model *model, const frnn_call *call);
+int frnn_tape_fits(const tape *t, const frnn_stack *stack, const frnn_call *call);
 /* A plan with its rows cut as they were in the forward call. */
 frnn_plan frnn_tape_cut(const tape *t, const frnn_plan *plan);
 
-/* FRNN_OK where a call has no tape, or one that is large enough and a model for it. */
-frnn_status frnn_tape_check(const frnn_model *model, const frnn_call *call);
+/* FRNN_OK where a call has no tape, or one that is large enough and a stack for it. */
+frnn_status frnn_tape_check(const frnn_stack *stack, const frnn_call *call);
 
 #endif

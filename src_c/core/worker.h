@@ -15,7 +15,7 @@ typedef struct {
 } sequences;
 
 typedef struct {
-    const frnn_model *model;
+    const frnn_stack *stack;
     const frnn_call *call;
     const frnn_plan *plan;
     seat at;
@@ -58,12 +58,12 @@ static inline size_t chunks_of(const worker *self)
 static inline float *state_h(const worker *self, int part, size_t chunk_number, size_t row)
 {
     const size_t index = (size_t)part * 2 + chunk_number % 2;
-    return self->w.h + (index * self->plan->block_rows + row) * (size_t)self->model->output_size;
+    return self->w.h + (index * self->plan->block_rows + row) * (size_t)self->stack->output_size;
 }
 
 static inline float *state_c(const worker *self, int part, size_t row)
 {
-    return self->w.c + ((size_t)part * self->plan->block_rows + row) * self->model->padded_units;
+    return self->w.c + ((size_t)part * self->plan->block_rows + row) * self->stack->padded_units;
 }
 
 /* Rows that are not finished at a step, counted down from `rows`. */
@@ -85,7 +85,7 @@ static inline const float *sequence_row(const worker *self, const sequences *s, 
 /* The outputs of a layer on the tape. */
 static inline sequences tape_sequences(const worker *self, int layer)
 {
-    const ptrdiff_t width = self->model->directions * self->model->output_size;
+    const ptrdiff_t width = self->stack->directions * self->stack->output_size;
     return (sequences){self->tape->h + (size_t)layer * self->tape->layer_h,
                        width * (ptrdiff_t)self->call->batch, width, 0, 1};
 }
@@ -103,27 +103,27 @@ static inline size_t tape_chunk_row(const worker *self, size_t begin)
 
 static inline float *tape_c(const worker *self, int part, size_t row)
 {
-    return self->tape->c + (size_t)part * self->tape->part_c + row * self->model->padded_units;
+    return self->tape->c + (size_t)part * self->tape->part_c + row * self->stack->padded_units;
 }
 
 static inline float *tape_gates(const worker *self, int part, int stage, size_t row)
 {
-    const model_stage *s = &self->model->layers->stage[stage];
+    const stack_stage *s = &self->stack->layers->stage[stage];
     return self->tape->gates[stage] + (size_t)part * self->tape->part_gates[stage] +
-           row * (size_t)(s->kernel->slots * self->model->isa->lanes);
+           row * (size_t)(s->kernel->slots * self->stack->isa->lanes);
 }
 
 /* A row's state before the first step, as the tape has it. */
 static inline float *tape_h0(const worker *self, int part, size_t row)
 {
     const size_t index = (size_t)part * self->call->batch + self->order[row];
-    return self->tape->h0 + index * (size_t)self->model->output_size;
+    return self->tape->h0 + index * (size_t)self->stack->output_size;
 }
 
 static inline float *tape_c0(const worker *self, int part, size_t row)
 {
     const size_t index = (size_t)part * self->call->batch + self->position + row;
-    return self->tape->c0 + index * self->model->padded_units;
+    return self->tape->c0 + index * self->stack->padded_units;
 }
 
 /* The first panel of a worker's share; that of the next one is its end. Panels of one gate run four
@@ -138,13 +138,13 @@ static inline int panel_share(int panels, int gates, int worker, int workers)
 
 static inline void wait_for_count(const worker *self, const counter *c, unsigned count)
 {
-    counter_wait(c, count, self->model->isa, self->call->executor);
+    counter_wait(c, count, self->stack->isa, self->call->executor);
 }
 
 static inline void wait_for_team(const worker *self)
 {
     if (self->units > 1)
-        barrier_wait(self->w.team_workers, self->units, self->at.unit, self->model->isa,
+        barrier_wait(self->w.team_workers, self->units, self->at.unit, self->stack->isa,
                      self->call->executor);
 }
 
@@ -152,7 +152,7 @@ static inline void wait_for_group(const worker *self)
 {
     const int workers = self->teams * self->units, me = self->at.team * self->units + self->at.unit;
     if (workers > 1)
-        barrier_wait(self->w.group_workers, workers, me, self->model->isa, self->call->executor);
+        barrier_wait(self->w.group_workers, workers, me, self->stack->isa, self->call->executor);
 }
 
 #endif

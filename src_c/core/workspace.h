@@ -42,7 +42,7 @@ typedef struct {
 } workspace;
 
 /* Lays a workspace out and returns the view of one worker, or counts what it takes. */
-workspace frnn_workspace_lay_out(const frnn_model *model, const frnn_plan *plan, size_t steps,
+workspace frnn_workspace_lay_out(const frnn_stack *stack, const frnn_plan *plan, size_t steps,
                                  size_t batch, seat at, arena *memory);
 
 /* Which of the slots of layer_y a layer writes a chunk to. */

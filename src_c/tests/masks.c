@@ -16,7 +16,7 @@ static void *zeroed(size_t count, size_t size)
 }
 
 /* h = relu(1), or, in the last layer, h = relu of the inputs that are this direction's share. */
-static void set_layer(frnn_model *model, const frnn_config *c, int layer, int direction)
+static void set_layer(frnn_stack *stack, const frnn_config *c, int layer, int direction)
 {
     const int outputs = c->hidden_size, last = layer == c->num_layers - 1;
     const int inputs = oracle_input_size(c, layer);
@@ -29,7 +29,7 @@ static void set_layer(frnn_model *model, const frnn_config *c, int layer, int di
         else
             bias[j] = 1.0f;
     const frnn_weights weights = {ih, hh, bias, NULL, NULL};
-    CHECK(frnn_model_set_weights(model, layer, direction, &weights) == FRNN_OK);
+    CHECK(frnn_stack_set_weights(stack, layer, direction, &weights) == FRNN_OK);
     free(ih), free(hh), free(bias);
 }
 
@@ -41,20 +41,20 @@ static void find_layer(const frnn_config *relu, const frnn_isa *isa, const frnn_
                       .x_step = (ptrdiff_t)like->batch, .y_row = (ptrdiff_t)width,
                       .y_step = (ptrdiff_t)(like->batch * width), .dropout = like->dropout,
                       .seed = like->seed};
-    size_t model_bytes = 0, bytes = 0;
-    frnn_model *model = NULL;
-    CHECK(frnn_model_size(relu, isa, &model_bytes) == FRNN_OK);
-    void *memory = zeroed(model_bytes, 1);
-    CHECK(frnn_model_init(&model, relu, isa, memory, model_bytes) == FRNN_OK);
+    size_t stack_bytes = 0, bytes = 0;
+    frnn_stack *stack = NULL;
+    CHECK(frnn_stack_size(relu, isa, &stack_bytes) == FRNN_OK);
+    void *memory = zeroed(stack_bytes, 1);
+    CHECK(frnn_stack_init(&stack, relu, isa, memory, stack_bytes) == FRNN_OK);
     for (int layer = 0; layer < relu->num_layers; layer++)
         for (int direction = 0; direction <= relu->bidirectional; direction++)
-            set_layer(model, relu, layer, direction);
-    CHECK(frnn_workspace_size(model, call.steps, call.batch, NULL, &bytes) == FRNN_OK);
-    CHECK(frnn_tape_size(model, call.steps, call.batch, &call.tape_bytes) == FRNN_OK);
+            set_layer(stack, relu, layer, direction);
+    CHECK(frnn_workspace_size(stack, call.steps, call.batch, NULL, &bytes) == FRNN_OK);
+    CHECK(frnn_tape_size(stack, call.steps, call.batch, &call.tape_bytes) == FRNN_OK);
     void *workspace = zeroed(bytes, 1);
     float *x = zeroed(call.steps * call.batch, sizeof *x);
     call.x = x, call.tape = zeroed(call.tape_bytes, 1);
-    CHECK(frnn_forward(model, &call, workspace, bytes) == FRNN_OK);
+    CHECK(frnn_forward(stack, &call, workspace, bytes) == FRNN_OK);
     free(memory), free(workspace), free(x), free(call.tape);
 }
 

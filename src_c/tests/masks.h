@@ -6,7 +6,7 @@
 #include <fastrnn.h>
 
 /* Fills masks [num_layers - 1][steps][batch][directions * R] with the factors that forward passes
- * of a model of this configuration apply to outputs of lower layers, for call's sizes, dropout and
+ * of a stack of this configuration apply to outputs of lower layers, for call's sizes, dropout and
  * seed; lengths count as full. */
 void masks_find(const frnn_config *config, const frnn_isa *isa, const frnn_call *call,
                 float *masks);

@@ -122,17 +122,17 @@ static void run_forward(bench *b, trial *t)
 {
     const setting *s = t->s;
     size_t bytes = 0, tape_bytes = 0;
-    CHECK(frnn_workspace_size(b->net.model, s->steps, s->batch, t->call.plan, &bytes) == FRNN_OK);
-    CHECK(frnn_tape_size(b->net.model, s->steps, s->batch, &tape_bytes) == FRNN_OK);
+    CHECK(frnn_workspace_size(b->net.stack, s->steps, s->batch, t->call.plan, &bytes) == FRNN_OK);
+    CHECK(frnn_tape_size(b->net.stack, s->steps, s->batch, &tape_bytes) == FRNN_OK);
     void *workspace = fence_take(&b->workspace, bytes, random_below(&b->seed, 64), 0);
     if (s->dropout == 0.0f)
-        CHECK(frnn_forward(b->net.model, &t->call, workspace, bytes) == FRNN_OK);
+        CHECK(frnn_forward(b->net.stack, &t->call, workspace, bytes) == FRNN_OK);
     float *const y = zeroed(b->y.bytes + b->hn.bytes, 1);
     memcpy(y, b->y.block, b->y.bytes), memcpy((char *)y + b->y.bytes, b->hn.block, b->hn.bytes);
     memset(b->y.block, 0xff, b->y.bytes), memset(b->hn.block, 0xff, b->hn.bytes);
     t->call.tape = fence_take(&b->tape, tape_bytes, random_below(&b->seed, 64), 0);
     t->call.tape_bytes = tape_bytes;
-    CHECK(frnn_forward(b->net.model, &t->call, workspace, bytes) == FRNN_OK);
+    CHECK(frnn_forward(b->net.stack, &t->call, workspace, bytes) == FRNN_OK);
     for (size_t i = 0; s->dropout == 0.0f && i < s->batch; i++)
         for (size_t at = 0; at < s->steps; at++) {
             const float *row = t->call.y + (ptrdiff_t)at * t->call.y_step +
@@ -189,11 +189,11 @@ static void run_backward(bench *b, trial *t)
 {
     const setting *s = t->s;
     size_t bytes = 0;
-    CHECK(frnn_backward_size(b->net.model, s->steps, s->batch, t->call.plan, &bytes) == FRNN_OK);
+    CHECK(frnn_backward_size(b->net.stack, s->steps, s->batch, t->call.plan, &bytes) == FRNN_OK);
     void *workspace = fence_take(&b->workspace, bytes, random_below(&b->seed, 64), 0);
     unsigned char *const tape = zeroed(b->tape.bytes, 1);
     memcpy(tape, b->tape.block, b->tape.bytes);
-    CHECK(frnn_backward(b->net.model, &t->call, &t->g, workspace, bytes) == FRNN_OK);
+    CHECK(frnn_backward(b->net.stack, &t->call, &t->g, workspace, bytes) == FRNN_OK);
     CHECK(memcmp(tape, b->tape.block, b->tape.bytes) == 0);
     free(tape);
 }

@@ -151,10 +151,10 @@ static void run(bench *b, const setting *s)
     oracle_forward(&s->config, b->net.weights, &call, y, hn, cn);
 
     size_t bytes = 0;
-    CHECK(frnn_workspace_size(b->net.model, s->steps, s->batch, NULL, &bytes) == FRNN_OK);
+    CHECK(frnn_workspace_size(b->net.stack, s->steps, s->batch, NULL, &bytes) == FRNN_OK);
     const size_t gap = random_below(&b->seed, 64);
     void *const workspace = fence_take(&b->workspace, bytes, gap, (int)random_below(&b->seed, 2));
-    CHECK(frnn_forward(b->net.model, &call, workspace, bytes) == FRNN_OK);
+    CHECK(frnn_forward(b->net.stack, &call, workspace, bytes) == FRNN_OK);
     compare_y(b, s, &call, y);
     if (call.hn)
         compare(b, s, call.hn, hn, state_rows * outputs);

@@ -16,7 +16,7 @@
 
 enum { BATCH = 7, STEPS = 9, INPUTS = 5, PARTS = 6, MOST_WIDTH = 12 };
 
-/* A model, its inputs, and what one thread makes of them. */
+/* A stack, its inputs, and what one thread makes of them. */
 typedef struct {
     network net;
     fence memory, tape;
@@ -60,9 +60,9 @@ static void run_backward(setting *s, const frnn_call *call, float *into)
         .dh0 = into + STEPS * BATCH * INPUTS, .dc0 = into + STEPS * BATCH * INPUTS + states,
         .weights = weights};
     size_t bytes = 0;
-    CHECK(frnn_backward_size(s->net.model, STEPS, BATCH, call->plan, &bytes) == FRNN_OK);
+    CHECK(frnn_backward_size(s->net.stack, STEPS, BATCH, call->plan, &bytes) == FRNN_OK);
     void *const workspace = fence_take(&s->memory, bytes, 0, 0);
-    CHECK(frnn_backward(s->net.model, call, &gradients, workspace, bytes) == FRNN_OK);
+    CHECK(frnn_backward(s->net.stack, call, &gradients, workspace, bytes) == FRNN_OK);
 }
 
 /* Both passes, the second one under a plan of its own. */
@@ -79,12 +79,12 @@ static void run(setting *s, const frnn_plan *plan, const frnn_plan *back,
                             .plan = plan, .executor = executor, .dropout = 0.3f, .seed = 7};
     size_t bytes = 0;
     if (s->net.config.training) {
-        CHECK(frnn_tape_size(s->net.model, STEPS, BATCH, &call.tape_bytes) == FRNN_OK);
+        CHECK(frnn_tape_size(s->net.stack, STEPS, BATCH, &call.tape_bytes) == FRNN_OK);
         call.tape = fence_take(&s->tape, call.tape_bytes, 0, 0);
     }
-    CHECK(frnn_workspace_size(s->net.model, STEPS, BATCH, plan, &bytes) == FRNN_OK);
+    CHECK(frnn_workspace_size(s->net.stack, STEPS, BATCH, plan, &bytes) == FRNN_OK);
     void *const workspace = fence_take(&s->memory, bytes, 0, 0);
-    CHECK(frnn_forward(s->net.model, &call, workspace, bytes) == FRNN_OK);
+    CHECK(frnn_forward(s->net.stack, &call, workspace, bytes) == FRNN_OK);
     call.plan = back;
     if (s->net.config.training)
         run_backward(s, &call, into + s->forward);
@@ -129,7 +129,7 @@ static void check_made(setting *s)
     for (int width = 1; width <= MOST_WIDTH; width += 1 + width / 4) {
         frnn_plan plan;
         const frnn_machine machine = {.width = width};
-        CHECK(frnn_plan_make(s->net.model, &machine, STEPS, BATCH, &plan) == FRNN_OK);
+        CHECK(frnn_plan_make(s->net.stack, &machine, STEPS, BATCH, &plan) == FRNN_OK);
         CHECK(plan.row_groups * plan.direction_teams * plan.layer_teams * plan.unit_workers <=
               width);
         check_plan(s, &plan);
@@ -158,7 +158,7 @@ static void check_config(const frnn_isa *isa, const frnn_config *config, int rag
     for (size_t i = 0; i < BATCH; i++) s.lengths[i] = random_below(&seed, STEPS + 1);
     memset(s.wanted, 0xff, s.results * sizeof *s.wanted);
     run(&s, NULL, NULL, NULL, s.wanted);
-    CHECK(frnn_plan_make(s.net.model, NULL, STEPS, BATCH, &s.before) == FRNN_OK);
+    CHECK(frnn_plan_make(s.net.stack, NULL, STEPS, BATCH, &s.before) == FRNN_OK);
     check_splits(&s);
     check_made(&s);
     free(s.x), free(s.states), free(s.dy), free(s.wanted), free(s.found);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A model as the core sees it: packed weights per layer, direction and stage. */
-#ifndef FRNN_CORE_MODEL_H
-#define FRNN_CORE_MODEL_H
+/* A stack as the core sees it: packed weights per layer, direction and stage. */
+#ifndef FRNN_CORE_STACK_H
+#define FRNN_CORE_STACK_H
 
 #include <fastrnn.h>
 
@@ -21,42 +21,42 @@ typedef struct {
     /* For training: [inputs or depth in panels][gates][stride][lanes]. */
     float *x_transposed, *h_transposed;
     size_t stride; /* units rounded up to lanes */
-} model_stage;
+} stack_stage;
 
 /* One layer in one direction. */
 typedef struct {
-    model_stage stage[MAX_STAGES];
-} model_layer;
+    stack_stage stage[MAX_STAGES];
+} stack_layer;
 
-struct frnn_model {
+struct frnn_stack {
     frnn_config config;
     const frnn_isa *isa;
     int directions, stages;
     int output_size;     /* R: proj_size or hidden_size */
     size_t padded_units; /* hidden_size rounded up to lanes */
-    model_layer *layers; /* [num_layers][directions] */
+    stack_layer *layers; /* [num_layers][directions] */
 };
 
-static inline model_layer *model_layer_at(const frnn_model *model, int layer, int direction)
+static inline stack_layer *stack_layer_at(const frnn_stack *stack, int layer, int direction)
 {
-    return &model->layers[layer * model->directions + direction];
+    return &stack->layers[layer * stack->directions + direction];
 }
 
 /* Floats of pre-activations of one row and step of a stage. */
-static inline size_t model_pre_floats(const frnn_model *model, const model_stage *stage)
+static inline size_t stack_pre_floats(const frnn_stack *stack, const stack_stage *stage)
 {
-    return (size_t)stage->panels * (size_t)(stage->kernel->slots * model->isa->lanes);
+    return (size_t)stage->panels * (size_t)(stage->kernel->slots * stack->isa->lanes);
 }
 
-static inline int model_panels(const frnn_model *model, int units)
+static inline int stack_panels(const frnn_stack *stack, int units)
 {
-    return (units + model->isa->lanes - 1) / model->isa->lanes;
+    return (units + stack->isa->lanes - 1) / stack->isa->lanes;
 }
 
 /* Does the cell keep a c beside h that the user sees? */
-static inline int model_has_cell_state(const frnn_model *model)
+static inline int stack_has_cell_state(const frnn_stack *stack)
 {
-    return model->config.cell == FRNN_LSTM;
+    return stack->config.cell == FRNN_LSTM;
 }
 
 #endif

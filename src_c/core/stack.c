@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Models: which stages make a cell, where packed weights lie, how they are filled. */
-#include "model.h"
+/* Stacks: which stages make a cell, where packed weights lie, how they are filled. */
+#include "stack.h"
 
 #include <limits.h>
 #include <string.h>
@@ -37,13 +37,13 @@ static frnn_status check_config(const frnn_config *config)
     return FRNN_OK;
 }
 
-static int is_projection(const model_stage *s, const frnn_isa *isa)
+static int is_projection(const stack_stage *s, const frnn_isa *isa)
 {
     return s->kernel == &isa->stages[FRNN_F32][FRNN_STAGE_LINEAR];
 }
 
 /* Weights of the product that takes gradients of `gates` slots to those of `width` inputs. */
-static float *lay_out_transposed(const model_stage *s, const frnn_isa *isa, int width, int gates,
+static float *lay_out_transposed(const stack_stage *s, const frnn_isa *isa, int width, int gates,
                                  arena *memory)
 {
     const size_t lanes = (size_t)isa->lanes;
@@ -51,7 +51,7 @@ static float *lay_out_transposed(const model_stage *s, const frnn_isa *isa, int 
     return arena_take(memory, checked_product(padded, (size_t)gates * s->stride), sizeof(float));
 }
 
-static void lay_out_stage(model_stage *s, const frnn_isa *isa, int training, arena *memory)
+static void lay_out_stage(stack_stage *s, const frnn_isa *isa, int training, arena *memory)
 {
     const size_t panels = (size_t)s->panels, lanes = (size_t)isa->lanes;
     const size_t x_floats = (size_t)s->inputs * (size_t)s->kernel->x_gates * lanes;
@@ -66,27 +66,27 @@ static void lay_out_stage(model_stage *s, const frnn_isa *isa, int training, are
     }
 }
 
-static void lay_out_layer(const frnn_model *model, int layer, model_layer *into, arena *memory)
+static void lay_out_layer(const frnn_stack *stack, int layer, stack_layer *into, arena *memory)
 {
-    const frnn_config *config = &model->config;
-    const int inputs = layer == 0 ? config->input_size : model->directions * model->output_size;
-    for (int i = 0; i < model->stages; i++) {
-        model_stage *s = &into->stage[i];
-        s->kernel = &model->isa->stages[FRNN_F32][cells[config->cell].stage[i]];
-        const int projection = is_projection(s, model->isa);
+    const frnn_config *config = &stack->config;
+    const int inputs = layer == 0 ? config->input_size : stack->directions * stack->output_size;
+    for (int i = 0; i < stack->stages; i++) {
+        stack_stage *s = &into->stage[i];
+        s->kernel = &stack->isa->stages[FRNN_F32][cells[config->cell].stage[i]];
+        const int projection = is_projection(s, stack->isa);
         s->inputs = projection ? 0 : inputs;
-        s->depth = projection ? config->hidden_size : model->output_size;
+        s->depth = projection ? config->hidden_size : stack->output_size;
         s->units = projection ? config->proj_size : config->hidden_size;
-        s->panels = (s->units + model->isa->lanes - 1) / model->isa->lanes;
-        lay_out_stage(s, model->isa, config->training, memory);
+        s->panels = (s->units + stack->isa->lanes - 1) / stack->isa->lanes;
+        lay_out_stage(s, stack->isa, config->training, memory);
     }
 }
 
-/* Places a model in memory, or counts what it takes; the same walk serves both. */
-static frnn_model *lay_out(const frnn_config *config, const frnn_isa *isa, arena *memory)
+/* Places a stack in memory, or counts what it takes; the same walk serves both. */
+static frnn_stack *lay_out(const frnn_config *config, const frnn_isa *isa, arena *memory)
 {
     const size_t lanes = (size_t)isa->lanes;
-    frnn_model model = {
+    frnn_stack stack = {
         .config = *config,
         .isa = isa,
         .directions = config->bidirectional ? 2 : 1,
@@ -94,22 +94,22 @@ static frnn_model *lay_out(const frnn_config *config, const frnn_isa *isa, arena
         .output_size = config->proj_size > 0 ? config->proj_size : config->hidden_size,
         .padded_units = ((size_t)config->hidden_size + lanes - 1) / lanes * lanes,
     };
-    frnn_model *const placed = arena_take(memory, 1, sizeof model);
-    model.layers = arena_take(memory, (size_t)config->num_layers * (size_t)model.directions,
-                              sizeof(model_layer));
+    frnn_stack *const placed = arena_take(memory, 1, sizeof stack);
+    stack.layers = arena_take(memory, (size_t)config->num_layers * (size_t)stack.directions,
+                              sizeof(stack_layer));
     for (int layer = 0; layer < config->num_layers && !memory->overflow; layer++)
-        for (int direction = 0; direction < model.directions; direction++) {
-            model_layer counted;
-            lay_out_layer(&model, layer,
-                          model.layers ? model_layer_at(&model, layer, direction) : &counted,
+        for (int direction = 0; direction < stack.directions; direction++) {
+            stack_layer counted;
+            lay_out_layer(&stack, layer,
+                          stack.layers ? stack_layer_at(&stack, layer, direction) : &counted,
                           memory);
         }
     if (placed)
-        *placed = model;
+        *placed = stack;
     return placed;
 }
 
-frnn_status frnn_model_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes)
+frnn_status frnn_stack_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes)
 {
     if (!config || !isa || !bytes)
         return FRNN_BAD_ARGUMENT;
@@ -124,20 +124,20 @@ frnn_status frnn_model_size(const frnn_config *config, const frnn_isa *isa, size
     return FRNN_OK;
 }
 
-frnn_status frnn_model_init(frnn_model **model, const frnn_config *config, const frnn_isa *isa,
+frnn_status frnn_stack_init(frnn_stack **stack, const frnn_config *config, const frnn_isa *isa,
                             void *memory, size_t bytes)
 {
     size_t needed = 0;
-    const frnn_status status = frnn_model_size(config, isa, &needed);
+    const frnn_status status = frnn_stack_size(config, isa, &needed);
     if (status != FRNN_OK)
         return status;
-    if (!model || !memory)
+    if (!stack || !memory)
         return FRNN_BAD_ARGUMENT;
     if (bytes < needed)
         return FRNN_SMALL_MEMORY;
     memset(memory, 0, needed);
     arena placed = arena_over(memory);
-    *model = lay_out(config, isa, &placed);
+    *stack = lay_out(config, isa, &placed);
     return FRNN_OK;
 }
 
@@ -149,29 +149,29 @@ static void pack_matrix(const frnn_isa *isa, float *panels, float *transposed,
         isa->pack_transposed(transposed, matrix, gate, gates);
 }
 
-frnn_status frnn_model_set_weights(frnn_model *model, int layer, int direction,
+frnn_status frnn_stack_set_weights(frnn_stack *stack, int layer, int direction,
                                    const frnn_weights *weights)
 {
-    if (!model || !weights || !weights->weight_ih || !weights->weight_hh || layer < 0 ||
-        direction < 0 || layer >= model->config.num_layers || direction >= model->directions ||
-        (model->config.proj_size > 0) != (weights->weight_hr != NULL))
+    if (!stack || !weights || !weights->weight_ih || !weights->weight_hh || layer < 0 ||
+        direction < 0 || layer >= stack->config.num_layers || direction >= stack->directions ||
+        (stack->config.proj_size > 0) != (weights->weight_hr != NULL))
         return FRNN_BAD_ARGUMENT;
-    for (int i = 0; i < model->stages; i++) {
-        const model_stage *s = &model_layer_at(model, layer, direction)->stage[i];
+    for (int i = 0; i < stack->stages; i++) {
+        const stack_stage *s = &stack_layer_at(stack, layer, direction)->stage[i];
         const frnn_stage *kernel = s->kernel;
-        if (is_projection(s, model->isa)) {
+        if (is_projection(s, stack->isa)) {
             const frnn_matrix hr = {weights->weight_hr, s->units, s->depth};
-            pack_matrix(model->isa, s->h_weights, s->h_transposed, hr, kernel->h_gate,
+            pack_matrix(stack->isa, s->h_weights, s->h_transposed, hr, kernel->h_gate,
                         kernel->h_gates);
             continue;
         }
         const frnn_matrix ih = {weights->weight_ih, s->units, s->inputs};
         const frnn_matrix hh = {weights->weight_hh, s->units, s->depth};
-        pack_matrix(model->isa, s->x_weights, s->x_transposed, ih, kernel->x_gate,
+        pack_matrix(stack->isa, s->x_weights, s->x_transposed, ih, kernel->x_gate,
                     kernel->x_gates);
-        pack_matrix(model->isa, s->h_weights, s->h_transposed, hh,
+        pack_matrix(stack->isa, s->h_weights, s->h_transposed, hh,
                     kernel->h_gate + kernel->slots - kernel->h_gates, kernel->h_gates);
-        model->isa->pack_bias(s->bias, kernel, s->units, weights->bias_ih, weights->bias_hh);
+        stack->isa->pack_bias(s->bias, kernel, s->units, weights->bias_ih, weights->bias_hh);
     }
     return FRNN_OK;
 }
