@@ -8,9 +8,9 @@ enum {
     OUTER_SIDE = 3,
     OUTER_COLUMNS = ACCUMULATORS / OUTER_SIDE,
     /* What a run takes of a panel of left and of SIDE panels of right stays in L1. */
-    OUTER_RUN = LANES > 8 ? 64 : 128,
+    OUTER_RUN = LANES > 8 ? 128 : 256,
     /* Panels of right that stay in L2 while all panels of left pass by, counted in runs. */
-    OUTER_BLOCK_RUNS = LANES > 8 ? 64 : 128
+    OUTER_BLOCK_RUNS = LANES > 8 ? 32 : 64
 };
 
 /* Columns [column, ..) of left's panel, vectors [k, ..) of right, rows [row, row_end). */
@@ -45,6 +45,11 @@ ALWAYS_INLINE void outer_tile(const frnn_outer *a, const outer_place *at, const 
     const float *right = a->right + (size_t)(at->k / LANES) * panel_floats + at->row * LANES;
     vec acc[OUTER_COLUMNS * OUTER_SIDE];
     UNROLL for (int i = 0; i < columns * side; i++) acc[i] = vec_zero();
+    if (a->add || at->row > 0)
+        UNROLL for (int c = 0; c < columns; c++) {
+            float *const sum = outer_row(a, at->panel, at->column + c);
+            if (sum) { __builtin_prefetch(sum + at->k, 1, 3); __builtin_prefetch(sum + at->k + side * LANES - 1, 1, 3); }
+        }
     for (size_t row = at->row; row < at->row_end; row++, left += left_row, right += LANES) {
         vec y[OUTER_SIDE];
         UNROLL for (int s = 0; s < side; s++) y[s] = vec_load(right + (size_t)s * panel_floats);
