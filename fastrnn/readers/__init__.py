@@ -61,7 +61,8 @@ def read_state_dict(
     """Read the arrays of a model file by name; nothing in the file is executed.
 
     `path`, a str or os.PathLike, is a file of torch.save (a state dict or a checkpoint that holds
-    one, of any version of PyTorch), a TorchScript archive, or a .safetensors or .npz file.
+    one, of any version of PyTorch), a TorchScript archive, a torch.export archive (.pt2), or a
+    .safetensors or .npz file.
     `key` is the dotted path of the state dict inside a checkpoint that holds several
     ("model", "nets.0"), or of a sub-module in a flat file, whose name is then left out.
     `check_crc=False` also reads ZIP archives whose checksums are wrong or were not written.
@@ -106,8 +107,18 @@ def _read(
 ) -> tuple[str, dict[str, Entry], Recurrent]:
     # Not before a file is read: these are most of what `import fastrnn` would cost.
     from .npz import read_npz
+    from .pt2_models import read_pt2
     from .safetensors import read_safetensors
-    from .sniff import NPZ, TORCH_LEGACY, TORCH_ZIP, TORCHSCRIPT, ZIP, sniff_archive, sniff_head
+    from .sniff import (
+        NPZ,
+        TORCH_EXPORT,
+        TORCH_LEGACY,
+        TORCH_ZIP,
+        TORCHSCRIPT,
+        ZIP,
+        sniff_archive,
+        sniff_head,
+    )
     from .state_dict import below, select, wrapper_path
     from .torch_legacy import read_torch_legacy
     from .torch_zip import read_torch_zip
@@ -127,6 +138,8 @@ def _read(
     else:
         if kind == TORCHSCRIPT:
             entries, recurrent = read_torchscript(archive, source)
+        elif kind == TORCH_EXPORT:
+            entries, recurrent = read_pt2(archive, source)
         elif kind == NPZ:
             entries = dict(read_npz(archive, source))
         else:

@@ -16,6 +16,7 @@ from .source import Source
 TORCH_ZIP = "torch zip"
 TORCH_LEGACY = "torch legacy"
 TORCHSCRIPT = "torchscript"
+TORCH_EXPORT = "torch export"
 SAFETENSORS = "safetensors"
 NPZ = "npz"
 ZIP = "zip"
@@ -64,10 +65,8 @@ def _has_below(names: _Names, tail: str) -> bool:
 
 _ARCHIVES: list[tuple[Callable[[_Names], bool], str | _Refusal]] = [
     (lambda n: _has_below(n, "constants.pkl") and _has_below(n, "data.pkl"), TORCHSCRIPT),
-    (lambda n: _has_below(n, "archive_format") or _has_below(n, "models/model.json"),
-     _Refusal("a torch.export archive (.pt2)", _EXPORT)),
-    (lambda n: "serialized_exported_program.json" in n,
-     _Refusal("a torch.export archive (.pt2)", _EXPORT)),
+    (lambda n: _has_below(n, "archive_format") or _has_below(n, "models/model.json"), TORCH_EXPORT),
+    (lambda n: "serialized_exported_program.json" in n, TORCH_EXPORT),
     (lambda n: _has_below(n, "data.pkl"), TORCH_ZIP),
     (lambda n: "config.json" in n and any(x.startswith("model.weights.") for x in n),
      _Refusal("a Keras 3 file (.keras)")),
