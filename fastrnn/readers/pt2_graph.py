@@ -163,7 +163,9 @@ def _argument(value: object, what: str) -> Argument:
         return None
     if tag == "as_tensor":
         return _ref(inner, what)
-    if tag in ("as_tensors", "as_optional_tensors", "as_nested_tensors"):
+    if tag == "as_optional_tensor":
+        return _element(inner, what)
+    if tag in ("as_tensors", "as_optional_tensors"):
         return [_element(item, what) for item in _list(inner, what)]
     if tag in _LITERALS:
         return _literal(inner, what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .errors import FormatError
 
-_PART_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+PART_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 _MOST_LAYERS = 10_000
 
 
@@ -14,10 +14,10 @@ def flat_names(count: int, layers: int, bias: bool, two_way: bool, what: str) ->
     groups = layers * (2 if two_way else 1)
     each = count // groups if 0 < groups <= min(count, _MOST_LAYERS) else 0
     parts = {
-        (2, False): _PART_NAMES[:2],
-        (3, False): _PART_NAMES[:2] + _PART_NAMES[4:],
-        (4, True): _PART_NAMES[:4],
-        (5, True): _PART_NAMES,
+        (2, False): PART_NAMES[:2],
+        (3, False): PART_NAMES[:2] + PART_NAMES[4:],
+        (4, True): PART_NAMES[:4],
+        (5, True): PART_NAMES,
     }.get((each, bias), ())
     if not parts or each * groups != count:
         raise FormatError(
