@@ -33,7 +33,8 @@ def load(
     """Make a layer of the one recurrent stack in a file, or of the one under `prefix`.
 
     path: a str or os.PathLike; a file of torch.save (a state dict or a checkpoint that holds one),
-        a TorchScript archive, or a .safetensors or .npz file with PyTorch's names of weights.
+        a TorchScript or torch.export archive, or a .safetensors or .npz file with PyTorch's
+        names of weights.
         Nothing in it is executed.
     prefix: the path of the recurrent module in the state dict, as "decoder.rnn"; "" is the top
         level. Needed only if there are several; what lies outside of it does not matter.
@@ -121,8 +122,9 @@ def file_options(file: ModelFile, stack: Stack) -> dict[str, object]:
 
 
 def require_nonlinearity(file: ModelFile, stack: Stack, known: dict[str, object]) -> None:
-    """Refuse to guess what a TorchScript file, which could have told it, leaves open."""
-    if file.format == "torchscript" and stack.cell == "RNN" and "nonlinearity" not in known:
+    """Refuse to guess what a file with code or a graph, which could have told it, leaves open."""
+    told = file.format in ("torchscript", "torch export")
+    if told and stack.cell == "RNN" and "nonlinearity" not in known:
         raise FormatError(
             f"{file.path}: the code of the RNN {stack.prefix.removesuffix('.')!r} does not tell "
             "its nonlinearity, expected nonlinearity='tanh' or nonlinearity='relu' as an argument"

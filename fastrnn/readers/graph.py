@@ -50,7 +50,8 @@ class Graph:
     """What a model computes: inputs and weights, calls in their order, results."""
 
     inputs: list[str]
-    weights: dict[str, tuple[str, Array]]  # name in the graph -> name in the state dict, array
+    # Name in the graph -> name in the state dict, array; None: not readable, among the obstacles.
+    weights: dict[str, tuple[str, Array | None]]
     nodes: list[Node]
     outputs: list[Argument]
     sizes: dict[str, Sizes] = field(default_factory=dict)

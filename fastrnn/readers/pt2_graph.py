@@ -5,15 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from .description import Obstacle
 from .elements import Array, Entry, Unreadable
 from .errors import FormatError, quote
 from .graph import MOST_NODES, SCHEMAS, UNKNOWN, Argument, Graph, Node, Ref, Sizes, plain_name
 from .pt2 import Json, Program, json_object
 
-Weights = dict[str, tuple[str, Array]]
+Weights = dict[str, tuple[str, Array | None]]
 
 _ATEN = "torch.ops.aten."
 _LONGEST_LIST = 100_000
@@ -34,7 +32,8 @@ def read_graph(program: Program) -> Graph:
     outputs = list(_outputs(signature, obstacles))
     sizes = _all_sizes(content)
     for name, (_, array) in weights.items():
-        sizes.setdefault(name, array.shape)
+        if array is not None:
+            sizes.setdefault(name, array.shape)
     return Graph(inputs, weights, nodes, outputs, sizes, obstacles)
 
 
@@ -59,7 +58,7 @@ def _text(content: Json, key: str, what: str) -> str:
 
 def _inputs(
     signature: Json, program: Program, obstacles: list[Obstacle]
-) -> tuple[list[str], dict[str, tuple[str, Array]]]:
+) -> tuple[list[str], dict[str, tuple[str, Array | None]]]:
     """The names of the user's inputs; parameters and constants by their names in the graph."""
     inputs: list[str] = []
     weights: Weights = {}
@@ -75,8 +74,9 @@ def _inputs(
             found = _constant(program, full)
             if isinstance(found, Unreadable):
                 obstacles.append(Obstacle(full, kind, found.why))
-                found = np.zeros(0)
-            weights[name] = (full, found)
+                weights[name] = (full, None)
+            else:
+                weights[name] = (full, found)
         elif kind not in ("constant_input", "token"):
             obstacles.append(Obstacle("input", kind, "this kind of input is not supported"))
     return inputs, weights

@@ -42,7 +42,8 @@ class Translation:
         self.graph = graph
         self.chain = Chain()
         self.values: dict[str, Value] = {
-            name: Weight(full, array) for name, (full, array) in graph.weights.items()
+            name: POISON if array is None else Weight(full, array)
+            for name, (full, array) in graph.weights.items()
         }
         for name in graph.inputs:
             self.values[name] = self.chain.enter(name, graph.sizes.get(name, ()))
