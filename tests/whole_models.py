@@ -44,7 +44,7 @@ def classifier(torch: Any) -> Made:
             self.head = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Dropout(0.2), nn.Linear(4, 2))
 
         def forward(self, x):
-            y, h = self.rnn(self.emb(x))
+            y, _ = self.rnn(self.emb(x))
             return torch.softmax(self.head(y[:, -1]), dim=1)
 
     return Classifier(), torch.randint(0, 20, (2, 7))
@@ -60,7 +60,7 @@ def last_state(torch: Any) -> Made:
             self.head = nn.Linear(8, 2)
 
         def forward(self, x):
-            y, (h, c) = self.rnn(x)
+            _, (h, _) = self.rnn(x)
             return torch.sigmoid(self.head(torch.cat([h[-2], h[-1]], dim=1)))
 
     return LastState(), torch.randn(2, 7, 3)
@@ -75,7 +75,7 @@ def one_way_state(torch: Any) -> Made:
             self.rnn, self.head = nn.GRU(3, 4, 2, bias=False), nn.Linear(4, 1)
 
         def forward(self, x):
-            y, h = self.rnn(x)
+            _, h = self.rnn(x)
             return self.head(h[-1]).squeeze(-1)
 
     return OneWay(), torch.randn(7, 2, 3)

@@ -30,6 +30,11 @@ from .script_text import (
 )
 from .tensors import is_tensor
 
+_STATEMENTS = {
+    "for": "a loop",
+    "while": "a loop",
+    "self. =": "it keeps a state in an attribute",
+}
 _DEEPEST = 40
 _MOST_STEPS = 200_000
 _RESULTS = {
@@ -181,9 +186,8 @@ class ScriptReader:
                     return returned
             elif statement.value is None:
                 if statement.kind != "pass":
-                    self.obstacle(
-                        owner.path or "the model", statement.kind, "a statement of the code"
-                    )
+                    why = _STATEMENTS.get(statement.kind, "a statement that is no call")
+                    self.obstacle(owner.path or "the model", statement.kind, why)
             else:
                 value = self.evaluate(statement.value, variables, owner, depth)
                 if statement.kind == "return":
@@ -429,14 +433,15 @@ def _argument(value: Value) -> object:
 
 def _flattened(value: Value) -> list[object]:
     """The tensors of a result, which may be tuples of tuples."""
-    pending, found = [value], []
+    pending = [value]
+    found: list[object] = []
     while pending and len(found) < 1000:
         item = pending.pop(0)
         if isinstance(item, (tuple, list)):
             pending = [*item, *pending]
         elif isinstance(item, Ref):
             found.append(item)
-    return list(found)
+    return found
 
 
 def _raises(block: list[Statement]) -> bool:

@@ -22,6 +22,7 @@ _LONGEST_LINE = 1 << 20
 _LONGEST_NUMBER = 40
 _MOST_STATEMENTS = 200_000
 _ASSIGN = re.compile(r"((?:\w+)(?:, \w+)*,?)(?: : [^=]+)? = (.+)")
+_STORE = re.compile(r"\w+(?:\.\w+)+ = ")
 _DEF = re.compile(r"def (\w+)\((.*)\)(?: -> .*)?:")
 _CLASS = re.compile(r"class (\w+)\(")
 _PARAMETER = re.compile(r"\s*(\w+)(?:\s*:\s*([^=]+?))?(?:\s*=\s*(.+))?\s*")
@@ -207,6 +208,8 @@ def _parse_statement(line: str) -> Statement:
     if match := _ASSIGN.fullmatch(line):
         names = tuple(name.strip() for name in match[1].split(",") if name.strip())
         return Statement("assign", _parse_line(match[2]), names, "," in match[1])
+    if _STORE.match(line):
+        return Statement("self. =")
     return Statement("call", _parse_line(line))
 
 
