@@ -205,9 +205,9 @@ def test_other_kinds_are_recognised(tmp_path, head, match):
 @pytest.mark.parametrize(
     ("names", "match"),
     [
-        (["m/archive_format", "m/models/model.json"], "torch.export"),
-        (["m/models/model.json", "m/data/weights/weight_0"], "torch.export"),
-        (["serialized_exported_program.json", "version"], "torch.export"),
+        (["m/archive_format", "m/models/model.json"], "archive_format is b'1', expected b'pt2'"),
+        (["m/models/model.json", "m/data/weights/weight_0"], "model.json is not an object"),
+        (["serialized_exported_program.json", "version"], "unknown version b'1'"),
         (["metadata.json", "config.json", "model.weights.h5"], "Keras 3"),
         (["a.txt", "b/c.txt"], r"no known model: 'a.txt', 'b/c.txt'"),
         (["m/data.pkl", "n/data/0"], "'n/data/0' is outside the folder 'm/'"),
