@@ -9,7 +9,7 @@ from dataclasses import replace
 from fastrnn import bench
 from fastrnn.bench import Case
 
-GROUPS = ("main", "extra", "ragged")
+GROUPS = ("main", "extra", "ragged", "train")
 SHORT = {case.name: case for case in bench.CASES}
 
 MAIN = (
@@ -69,13 +69,41 @@ RAGGED = (
     Case("ragged_rnn_128", "RNN", 200, 64, 64, 128, source="character classifier"),
 )  # fmt: skip
 
+SESSIONS = Case(
+    "sessions_gru_100", "GRU", 20, 64, 100, 100, group="train", source="GRU4Rec, 64 sessions"
+)
+
 CASES = (
     *MAIN,
     *(replace(case, group="extra") for case in EXTRA),
     *(replace(case, group="ragged", lengths="uniform") for case in RAGGED),
+    SESSIONS,
+)
+
+# The group `train`: models that are trained in batches, most of them main cases too.
+TRAIN = tuple(
+    case
+    for name in (
+        "text_rnn_32",
+        "text_lstm_32",
+        "forecast_lstm_40x3",
+        "speaker_bilstm_128x4",
+        "ocr_batch_bilstm_256x2",
+        "sessions_gru_100",
+        "ptb_lstm_650x2",
+        "translate_lstm_1024",
+        "translate_gru_1024",
+    )
+    for case in CASES
+    if case.name == name
 )
 
 
 def select(words: Sequence[str]) -> list[Case]:
     """Cases of the groups or with the name parts given ("all": every case); main ones if none."""
-    return bench.select(words or ["main"], CASES)
+    chosen = list(TRAIN) if "train" in words else []
+    others = [word for word in words if word != "train"]
+    if others or not words:
+        found = bench.select(others or ["main"], CASES)
+        chosen += [case for case in found if case not in chosen]
+    return chosen

@@ -27,6 +27,10 @@ class WorkerError(Exception):
     """A worker died, hung, or answered with an error."""
 
 
+class NoAnswerError(WorkerError):
+    """A worker took too long and was ended."""
+
+
 class Client:
     """A worker process. It is stopped (SIGSTOP) whenever it has nothing to answer, because a
     thread pool that spins between calls would take CPU time from the engine being measured."""
@@ -63,7 +67,8 @@ class Client:
                 process.stdin.flush()
                 line = self._answers.get(timeout=PATIENCE)
             except queue.Empty:
-                raise self._failure(f"no answer within {PATIENCE:.0f} s") from None
+                failure = self._failure(f"no answer within {PATIENCE:.0f} s")
+                raise NoAnswerError(*failure.args) from None
             except OSError:
                 pass  # the pipe is closed
         if line is None:
@@ -77,6 +82,9 @@ class Client:
         process, self._process = self._process, None
         if process is None:
             return
+        if CAN_STOP:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with what it has started: compilers
         process.kill()
         process.wait()
         for pipe in (process.stdin, process.stdout):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compare fastrnn with PyTorch, ONNX Runtime and OpenVINO: `python -m benchmarks.compare`."""
+"""Compare fastrnn with other engines, in inference or training: `python -m benchmarks.compare`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .cases import select
+from .cases import GROUPS, select
 from .document import Document
-from .engines import MODULES
+from .engines import COMPILERS, INFERENCE, MODULES, TRAINING
 from .machine import Limits, ideal_seconds, measure_limits
 from .measure import CaseResult, greet, measure_cases, start_clients
 from .options import add_common, chosen_plan, words
@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{case.name:28} {case.group:7} {case.shape:44} {case.source}")
         return 0
     limits = _measure_limits(options.threads)
-    ways = [(engine, "infer") for engine in options.engines]
+    mode = "train" if options.train else "infer"
+    ways = [(engine, mode) for engine in options.engines]
     with start_clients(ways, options.threads) as clients:
         versions, usable = greet(clients)
         if not usable:
@@ -65,14 +66,17 @@ def _measure_limits(threads: Sequence[int]) -> dict[int, Limits]:
 def _set_ideals(results: Sequence[CaseResult], limits: dict[int, Limits]) -> None:
     for result in results:
         for row in result.measurements:
-            row.ideal = ideal_seconds(result.case, result.row_steps, limits[row.threads])
+            row.ideal = ideal_seconds(
+                result.case, result.row_steps, limits[row.threads], training=result.training
+            )
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
     add = parser.add_argument
-    add("--cases", default="", help="groups (main, extra, ragged, all) or parts of names, a,b")
-    add("--engines", default=",".join(MODULES), help=f"out of {','.join(MODULES)}")
+    add("--train", action="store_true", help="forward and backward: cases `train` by default")
+    add("--cases", default="", help=f"groups ({','.join(GROUPS)}, all) or parts of names, a,b")
+    add("--engines", help=f"default {','.join(INFERENCE)}; with --train {','.join(TRAINING)}")
     add_common(parser, "under two minutes for main cases with --threads 1,all")
     add("--by", choices=STATISTICS, default="best", help="what the ratios are made of")
     add("--bars", type=Path, metavar="OUT.svg", help="speed-ups; .svg or .png, by matplotlib")
@@ -80,19 +84,23 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--list", action="store_true", help="list the chosen cases and stop")
     options = parser.parse_args(argv)
     try:
-        options.cases = select(words(options.cases))
-        options.engines = _engines(options.engines)
+        options.cases = select(words(options.cases) or ["train" if options.train else "main"])
+        options.engines = _engines(options)
     except ValueError as error:
         parser.error(str(error))
     options.plan = chosen_plan(options)
     return options
 
 
-def _engines(text: str) -> list[str]:
-    names = words(text)
+def _engines(options: argparse.Namespace) -> list[str]:
+    """Those that were named; else all that can do it, but in a quick run no slow compilers."""
+    if options.engines is None:
+        usual = TRAINING if options.train else INFERENCE
+        return [name for name in usual if not (options.quick and name in COMPILERS)]
+    names = words(options.engines)
     unknown = [name for name in names if name not in MODULES]
     if unknown or not names:
-        raise ValueError(f"engines: expected some of {', '.join(MODULES)}, got {text!r}")
+        raise ValueError(f"engines: expected some of {', '.join(MODULES)}, got {options.engines!r}")
     return [name for name in MODULES if name in names]
 
 

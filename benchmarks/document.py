@@ -36,11 +36,16 @@ class Document:
         rows = (row for result in self.results for row in result.measurements)
         return any(row.status in ("wrong", "failed") for row in rows)
 
+    @property
+    def training(self) -> bool:
+        return any(result.training for result in self.results)
+
     def about(self) -> str:
-        """The machine and the versions, in two sentences."""
+        """The machine and the versions, in two sentences; one where no engine was asked."""
         facts = self.machine
         versions = ", ".join(f"{TITLES[name]} {version}" for name, version in self.engines.items())
-        return f"{facts['cpu']}, {facts['cpus']} CPUs, {facts['system']}. {versions}."
+        about = f"{facts['cpu']}, {facts['cpus']} CPUs, {facts['system']}."
+        return f"{about} {versions}." if versions else about
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,8 @@ import fastrnn
 from fastrnn.bench import Arrays, Layer, Workload, make_layer, named_outputs
 from fastrnn.plans import plan
 
-from .engines import Runner, make_each, prepare_by_mode, require_plain_lstm
+from .engines import Prepare, Runner, make_each, prepare_by_mode, require_plain_lstm
+from .workload import output_gradient
 
 
 class Engine:
@@ -21,7 +23,14 @@ class Engine:
         fastrnn.set_num_threads(threads)
 
     def prepare(self, workload: Workload, mode: str) -> Runner:
-        ways = {"infer": make_runner, "padded": make_padded, "streams": make_streams}
+        ways: dict[str, Prepare] = {
+            "infer": make_runner,
+            "padded": make_padded,
+            "streams": make_streams,
+            "train": make_trainer,
+            "repack": partial(_make_short, changed=True),
+            "reuse": partial(_make_short, changed=False),
+        }
         return prepare_by_mode(ways, mode, workload)
 
 
@@ -82,6 +91,42 @@ def make_streams(workload: Workload) -> Runner:
         return {"y": y, "h_n": np.concatenate(h, axis=1), "c_n": np.concatenate(c, axis=1)}
 
     return Runner(call, outputs, partial(_path, layer, 1, 1), memory=memory)
+
+
+def make_trainer(workload: Workload) -> Runner:
+    """vjp and its backward: gradients of x and all weights in new arrays."""
+    layer = make_layer(workload)
+    x, lengths, dy = workload.x, workload.lengths, output_gradient(workload)
+
+    def call() -> tuple[np.ndarray, object, Any]:
+        y, state, backward = layer.vjp(x, lengths=lengths)
+        return y, state, backward(dy)
+
+    def outputs() -> Arrays:
+        y, state, gradients = call()
+        return named_outputs(y, state) | named_gradients(gradients)
+
+    return Runner(call, outputs, partial(_path, layer, workload.case.steps, workload.case.batch))
+
+
+def named_gradients(gradients: Any) -> Arrays:
+    """Those of x and of the weights, by names beside which the outputs have room."""
+    found: Arrays = {"x": gradients.x, **gradients.weights}
+    return {f"d_{name}": array for name, array in found.items()}
+
+
+def _make_short(workload: Workload, changed: bool) -> Runner:
+    """One step of one row: so little that packing the weights shows."""
+    layer = make_layer(workload)
+    x = workload.x[:1, :1]
+
+    def call() -> tuple[np.ndarray, object]:
+        if changed:
+            layer.load_state_dict(workload.weights)
+        y, state, _ = layer.vjp(x)
+        return y, state
+
+    return Runner(call, lambda: named_outputs(*call()), partial(_path, layer, 1, 1))
 
 
 def _path(layer: Layer, steps: int, batch: int) -> str:

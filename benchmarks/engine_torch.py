@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 import torch
-from torch.nn.utils import rnn as packing
 
-from fastrnn.bench import Arrays, Case, Workload, named_outputs
+from fastrnn.bench import Arrays, Workload, named_outputs
 
 from .engines import Runner, make_each, prepare_by_mode, require_plain_lstm
+from .torch_layers import arrays, make_call, make_layer, observed_path
+from .torch_training import make_step, make_trainer
 
 
 class Engine:
@@ -25,32 +23,24 @@ class Engine:
         warnings.filterwarnings("ignore", message=".*projections is not supported with oneDNN.*")
 
     def prepare(self, workload: Workload, mode: str) -> Runner:
-        return prepare_by_mode({"infer": make_runner, "streams": make_streams}, mode, workload)
+        ways = {
+            "infer": make_runner,
+            "streams": make_streams,
+            "train": make_trainer,
+            "step": make_step,
+        }
+        return prepare_by_mode(ways, mode, workload)
 
 
 def make_runner(workload: Workload) -> Runner:
     layer = make_layer(workload).eval()
-    x = torch.from_numpy(workload.x)
-    call = _plain_call(layer, x)
-    if workload.lengths is not None:
-        call = _packed_call(layer, x, torch.from_numpy(workload.lengths))
+    call = make_call(layer, torch.from_numpy(workload.x), workload.lengths)
 
     def outputs() -> Arrays:
         y, state = call()
-        return named_outputs(*_arrays(y, state))
+        return named_outputs(*arrays(y, state))
 
-    return Runner(call, outputs, lambda: _observed_path(call), torch.inference_mode)
-
-
-def make_layer(workload: Workload) -> torch.nn.RNNBase:
-    """The torch.nn layer of a workload with its weights loaded."""
-    case = workload.case
-    layer: torch.nn.RNNBase = getattr(torch.nn, case.cell)(
-        case.inputs, case.hidden, case.layers, bidirectional=case.bidirectional, **_options(case)
-    )
-    tensors = {name: torch.from_numpy(array) for name, array in workload.weights.items()}
-    layer.load_state_dict(tensors)
-    return layer
+    return Runner(call, outputs, lambda: observed_path(call), torch.inference_mode)
 
 
 def make_streams(workload: Workload) -> Runner:
@@ -96,47 +86,7 @@ def make_streams(workload: Workload) -> Runner:
     return Runner(
         call,
         outputs,
-        lambda: "LSTMCell: " + _observed_path(lambda: cell(rows[0][0], states[0])),
+        lambda: "LSTMCell: " + observed_path(lambda: cell(rows[0][0], states[0])),
         torch.inference_mode,
         memory=memory,
     )
-
-
-def _arrays(y: torch.Tensor, state: Any) -> tuple[np.ndarray, Any]:
-    if isinstance(state, tuple):
-        return y.numpy(), tuple(part.numpy() for part in state)
-    return y.numpy(), state.numpy()
-
-
-def _options(case: Case) -> dict[str, Any]:
-    if case.cell == "RNN":
-        return {"nonlinearity": case.nonlinearity}
-    return {"proj_size": case.proj} if case.proj else {}
-
-
-def _plain_call(layer: torch.nn.RNNBase, x: torch.Tensor) -> Callable[[], Any]:
-    return lambda: layer(x)
-
-
-def _packed_call(
-    layer: torch.nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor
-) -> Callable[[], Any]:
-    """The only correct way with lengths: pack, run, pad again, all of it timed."""
-    steps = x.shape[0]
-
-    def call() -> Any:
-        packed = packing.pack_padded_sequence(x, lengths, enforce_sorted=False)
-        y, state = layer(packed)
-        return packing.pad_packed_sequence(y, total_length=steps)[0], state
-
-    return call
-
-
-def _observed_path(call: Callable[[], Any]) -> str:
-    """One profiled call tells whether oneDNN's recurrent primitive or ATen's loop ran."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        call()
-    names = [event.name for event in profile.events() or []]
-    if any("mkldnn_rnn" in name for name in names):
-        return "oneDNN"
-    return f"ATen, {sum(name.startswith('aten::') for name in names)} operations"

@@ -20,22 +20,35 @@ MODES = {
     "padded": "the same, every row computed over all steps",
     "streams": "each row a stream of its own, stepped round robin; one model, many states",
     "sessions": "the same, with a model for each stream",
+    "train": "forward and backward of the whole batch: gradients of x and of every weight",
+    "step": "a training step of a whole model around the layers",
+    "repack": "one step of one row, recorded for training, with weights that have just changed",
+    "reuse": "the same, with the weights as they were",
 }
+# mode -> the one it is compared with, if that is not its own
+COMPARED_AS = {"padded": "infer", "sessions": "streams", "reuse": "repack"}
 
 # engine name -> module that defines `Engine`
 MODULES = {
     "fastrnn": "engine_fastrnn",
+    "fastrnn_torch": "engine_fastrnn_torch",
     "torch": "engine_torch",
+    "torch_compile": "engine_torch_compile",
     "onnxruntime": "engine_onnxruntime",
     "openvino": "engine_openvino",
 }
 TITLES = {
     "fastrnn": "fastrnn",
+    "fastrnn_torch": "fastrnn.torch",
     "torch": "PyTorch",
+    "torch_compile": "torch.compile",
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
 }
-PEERS = ("torch", "onnxruntime", "openvino")
+PEERS = ("torch", "torch_compile", "onnxruntime", "openvino")
+INFERENCE = ("fastrnn", "torch", "onnxruntime", "openvino")
+TRAINING = ("fastrnn", "fastrnn_torch", "torch", "torch_compile")
+COMPILERS = ("torch_compile",)  # may take too long to prepare, which is no failure
 
 Thing = TypeVar("Thing")
 
@@ -49,7 +62,7 @@ class Runner:
     """A prepared case: `call` is what gets timed, everything else is not."""
 
     call: Callable[[], Any]
-    outputs: Callable[[], Arrays]  # runs once from zero states; y, h_n, c_n
+    outputs: Callable[[], Arrays]  # runs once from zero states; y, h_n, c_n, gradients as d_...
     path: Callable[[], str]  # which code of the engine runs, as far as it can be known
     context: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
     keep: Any = None  # arrays that the engine reads but does not hold: they live as long as this

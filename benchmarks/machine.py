@@ -23,6 +23,9 @@ READ_SECONDS = 0.06
 READ_BYTES = 256 << 20  # of one reading work, some milliseconds
 SMALLEST = 16 << 10  # half of a small L1
 LARGE_PAGE = 2 << 20
+# Multiplications of a training step over those of its forward pass: as many again for the
+# gradients of what a product was given, and for those of its weights.
+TRAINING_PRODUCTS = 3
 
 
 @dataclass(frozen=True)
@@ -120,19 +123,23 @@ def _aligned_floats(size: int) -> np.ndarray:
     return raw[start : start + size // 4]
 
 
-def ideal_seconds(case: Case, row_steps: int, limits: Limits) -> float:
+def ideal_seconds(case: Case, row_steps: int, limits: Limits, *, training: bool = False) -> float:
     """The least time of a forward pass: all multiplications, or all weight reads.
 
     Each direction's recurrent weights are read once per step (the next step cannot begin
     before), at the bandwidth of a working set of their size; the input weights once per call, at
-    that of all weights. Each thread reads its share of them.
+    that of all weights. Each thread reads its share of them. A training step multiplies three
+    times as much, goes through the steps twice, and writes a gradient for each weight.
     """
     compute = case.flops(row_steps) / limits.flops
     recurrent = case.recurrent_bytes()
     all_recurrent = case.layers * case.directions * recurrent
     resident = recurrent if case.steps > 1 else case.weight_bytes()
+    everything = case.weight_bytes() / limits.bandwidth(case.weight_bytes())
     reads = case.steps * all_recurrent / limits.bandwidth(resident)
-    reads += (case.weight_bytes() - all_recurrent) / limits.bandwidth(case.weight_bytes())
+    reads += everything * (1 - all_recurrent / case.weight_bytes())
+    if training:
+        return max(TRAINING_PRODUCTS * compute, 2 * reads + everything)
     return max(compute, reads)
 
 

@@ -13,9 +13,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from fastrnn.bench import TOLERANCE, Case, Times, difference, make_workload
+from fastrnn.bench import TOLERANCE, Case, Times, make_workload
 
-from .client import Client, WorkerError
+from .agreement import disagreement
+from .client import Client, NoAnswerError, WorkerError
+from .engines import COMPARED_AS, COMPILERS
+from .machine import TRAINING_PRODUCTS
 from .progress import Progress
 from .workload import load_arrays, save_workload
 
@@ -93,8 +96,20 @@ class CaseResult:
         return None
 
     @property
+    def training(self) -> bool:
+        """Whether a call was a training step: forward and backward."""
+        return any(row.mode == "train" for row in self.measurements)
+
+    @property
     def flops(self) -> float:
-        return self.case.flops(self.row_steps)
+        """Floating-point operations of the matrix products of one call."""
+        return (TRAINING_PRODUCTS if self.training else 1) * self.case.flops(self.row_steps)
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes of weights that a call has to read, and of their gradients that it has to write."""
+        read = self.case.bytes_read()
+        return 2 * read + self.case.weight_bytes() if self.training else read
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -225,7 +240,8 @@ def _prepare(client: Client, place: Path) -> Measurement:
             op="prepare", mode=row.mode, folder=str(place), outputs=str(_outputs(place, row))
         )
     except WorkerError as failure:
-        row.status, row.detail = "failed", str(failure)
+        too_slow = isinstance(failure, NoAnswerError) and client.engine in COMPILERS
+        row.status, row.detail = "unsupported" if too_slow else "failed", str(failure)
         return row
     if "unsupported" in answer:
         row.status, row.detail = "unsupported", answer["unsupported"]
@@ -235,19 +251,23 @@ def _prepare(client: Client, place: Path) -> Measurement:
 
 
 def _check_outputs(rows: Sequence[Measurement], place: Path) -> str:
-    """Compare with PyTorch's outputs, or the first engine's that has any; name that engine."""
+    """Compare with PyTorch's outputs in that mode, or those of the first engine that has any.
+
+    Return that engine, of the first mode.
+    """
     ready = [row for row in rows if not row.status]
-    if not ready:
-        return ""
-    base = next((row for row in ready if row.engine == "torch"), ready[0])
-    expected = load_arrays(_outputs(place, base))
+    bases: dict[str, Measurement] = {}
+    for row in sorted(ready, key=lambda row: (row.mode in COMPARED_AS, row.engine != "torch")):
+        bases.setdefault(COMPARED_AS.get(row.mode, row.mode), row)
     for row in ready:
+        base = bases[COMPARED_AS.get(row.mode, row.mode)]
+        expected = load_arrays(_outputs(place, base))
         wanted = {"y": expected["y"]} if row.mode == "padded" else expected
-        row.error = difference(load_arrays(_outputs(place, row)), wanted)
-        if row.error > TOLERANCE:
+        row.error = disagreement(row.mode, load_arrays(_outputs(place, row)), wanted)
+        if not row.error <= TOLERANCE:
             row.status = "wrong"
             row.detail = f"outputs differ from {base.engine}'s by {row.error:.2g}"
-    return base.engine
+    return next((base.engine for base in bases.values()), "")
 
 
 def _outputs(place: Path, row: Measurement) -> Path:

@@ -16,7 +16,7 @@ from .tables import geometric_mean
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION = (
     "#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00",
 )  # fmt: skip
-COLOURS = {"torch": VERMILION, "onnxruntime": SKY, "openvino": BLUE}
+COLOURS = {"torch": VERMILION, "torch_compile": ORANGE, "onnxruntime": SKY, "openvino": BLUE}
 BAR = 0.27
 DPI = 150
 TICKS = [0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 50, 100]
@@ -74,7 +74,8 @@ def draw_bars(document: Document, path: Path, by: str = "best") -> None:
     axes.set_axisbelow(True)
     axes.set_xlabel("time of the peer / time of fastrnn")
     figure.legend(loc="outside lower center", ncols=len(peers), frameon=False)
-    figure.suptitle(f"fastrnn beside other engines: {_lead(document, by)}", fontsize=11)
+    what = "fastrnn, forward and backward," if document.training else "fastrnn"
+    figure.suptitle(f"{what} beside other engines: {_lead(document, by)}", fontsize=11)
     counts = " or ".join(map(str, document.threads))
     better = " (the better for each engine and case)" if len(document.threads) > 1 else ""
     axes.set_title(f"{document.about()}\nThreads: {counts}{better}", fontsize=7.5, loc="left")

@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--plots", type=Path, help="folder of the plots (default: docs, beside the README)")
     options = parser.parse_args(argv)
     document = Document.read(options.run)
+    if document.training:
+        raise ValueError(f"{options.run}: expected a run of inference, got one of --train")
     plots = options.plots or options.readme.parent / "docs"
     place = Path(os.path.relpath(plots, options.readme.parent)).as_posix()
     text = options.readme.read_text(encoding="utf-8")

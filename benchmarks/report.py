@@ -34,9 +34,10 @@ def peer_ratio(
     threads: Sequence[int],
     statistic: Statistic,
     peers: Sequence[str] = PEERS,
+    own_engine: str = "fastrnn",
 ) -> float | None:
     """Time of the fastest peer over fastrnn's: above 1, fastrnn is ahead."""
-    own = fastest(result, ["fastrnn"], threads, statistic)
+    own = fastest(result, [own_engine], threads, statistic)
     peer = fastest(result, peers, threads, statistic)
     return None if own is None or peer is None else statistic(peer) / statistic(own)
 
@@ -87,7 +88,8 @@ def markdown(document: Document, by: str = "best") -> str:
 
 
 def _heading(document: Document) -> str:
-    lines = ["# Inference, float32\n", document.about(), ""]
+    title = "# Training, float32\n" if document.training else "# Inference, float32\n"
+    lines = [title, document.about(), ""]
     for count, limits in document.limits.items():
         speeds = [f"{limits.flops / 1e9:.0f} GFLOP/s ({limits.isa})"]
         for name, bandwidth in roofs(limits, document.levels).items():
@@ -98,11 +100,12 @@ def _heading(document: Document) -> str:
 
 def _table(document: Document, threads: Sequence[int], by: str) -> str:
     engines = list(document.engines)
-    peers = [engine for engine in engines if engine != "fastrnn"]
-    own = [engine for engine in engines if engine == "fastrnn"]
+    peers = [engine for engine in engines if engine in PEERS]
+    own = [engine for engine in engines if engine not in PEERS]
     header = ["case", "shape", *(f"{TITLES[engine]} ms" for engine in own + peers)]
     if own:
-        header += ["fastest peer / fastrnn", "PyTorch / fastrnn", "share of limit"]
+        header += ["fastest peer / fastrnn", *(f"PyTorch / {TITLES[engine]}" for engine in own)]
+        header.append("share of limit")
     rows = []
     for result in document.results:
         cells = [f"`{result.case.name}`", result.case.shape]
@@ -111,23 +114,34 @@ def _table(document: Document, threads: Sequence[int], by: str) -> str:
             cells.append(_times(row, show_threads=len(threads) > 1))
         if own:
             cells.append(ratio(peer_ratio(result, threads, STATISTICS[by])))
-            cells.append(ratio(peer_ratio(result, threads, STATISTICS[by], ["torch"])))
+            for engine in own:
+                cells.append(ratio(peer_ratio(result, threads, STATISTICS[by], ["torch"], engine)))
             cells.append(percent(share(result, threads)))
         rows.append(cells)
-    about = "Times are median / best of one call"
+    about = "Times are median / best of one "
+    about += "forward and backward pass" if document.training else "call"
     about += ", at so many threads; " if len(threads) > 1 else "; "
     text = f"{about}ratios and shares are of {by} times.\n\n{table(header, rows)}"
-    return text + _means(document, peers, threads) if own and peers else text
+    return text + _means(document, own, peers, threads) if own and peers else text
 
 
-def _means(document: Document, peers: Sequence[str], threads: Sequence[int]) -> str:
+def _means(
+    document: Document, own: Sequence[str], peers: Sequence[str], threads: Sequence[int]
+) -> str:
     """Geometric means of fastrnn's lead, over the fastest peer and over each one."""
     header = ["geometric mean of peer / fastrnn", "by best", "by median", "lowest (best)", "cases"]
     rows = []
-    choices = [("the fastest peer", list(peers))] + [(TITLES[peer], [peer]) for peer in peers]
-    for title, chosen in choices:
+    choices = [("the fastest peer", list(peers), "fastrnn")]
+    choices += [(TITLES[peer], [peer], "fastrnn") for peer in peers]
+    choices += [
+        (f"{TITLES[peer]}, over {TITLES[engine]}", [peer], engine)
+        for engine in own
+        if engine != "fastrnn"
+        for peer in peers
+    ]
+    for title, chosen, engine in choices:
         best, median = (
-            [peer_ratio(result, threads, statistic, chosen) for result in document.results]
+            [peer_ratio(result, threads, statistic, chosen, engine) for result in document.results]
             for statistic in STATISTICS.values()
         )
         known = [value for value in best if value is not None]

@@ -28,7 +28,7 @@ GFLOPS_TICKS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000]
 class Point:
     name: str
     cell: str
-    intensity: float  # floating-point operations per byte of weights read
+    intensity: float  # floating-point operations per byte of weights read or gradients written
     gflops: float
 
 
@@ -38,7 +38,7 @@ def points(document: Document) -> list[Point]:
     for result in document.results:
         row = fastest(result, ["fastrnn"], document.threads, STATISTICS["best"])
         if row is not None:
-            intensity = result.flops / result.case.bytes_read()
+            intensity = result.flops / result.bytes_moved
             gflops = result.flops / row.best / 1e9
             found.append(Point(result.case.name, result.case.cell, intensity, gflops))
     return found
@@ -60,6 +60,8 @@ def draw_roofline(document: Document, path: Path) -> None:
     axes.set_xlim(left, right)
     axes.set_ylim(min(p.gflops for p in found) / 2, 1.6 * most.flops / 1e9)
     _set_ticks(axes)
+    if document.training:
+        axes.set_xlabel("floating-point operations per byte of weights read, gradients written")
     axes.legend(handles=_draw_points(axes, found), loc="lower right", framealpha=1)
     _title(figure, axes, document, most, least)
     figure.canvas.draw()  # the layout is made here
@@ -98,7 +100,8 @@ def _set_ticks(axes: Any) -> None:
 
 
 def _title(figure: Any, axes: Any, document: Document, most: Limits, least: Limits) -> None:
-    figure.suptitle("fastrnn's forward pass under the machine's limits", fontsize=11)
+    what = "training step" if document.training else "forward pass"
+    figure.suptitle(f"fastrnn's {what} under the machine's limits", fontsize=11)
     text = f"{document.about()}\nEach case at its better number of threads"
     text += f"; roofs measured with {most.threads} threads at once"
     if least.threads != most.threads:

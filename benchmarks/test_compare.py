@@ -18,10 +18,11 @@ from fastrnn.bench import Case, difference, make_workload
 from fastrnn.machine import cpu_count
 
 from . import machine, ragged, streams
-from .cases import CASES, MAIN, select
+from .cases import CASES, MAIN, TRAIN, select
 from .client import CAN_STOP, Client, WorkerError
 from .compare import _parse
 from .document import Document
+from .engines import INFERENCE, TRAINING
 from .measure import Plan, greet, measure_cases, start_clients
 from .options import thread_counts
 from .workload import load_workload, save_workload
@@ -56,6 +57,9 @@ def test_select() -> None:
     assert len(select(["all"])) == len(CASES)
     assert {case.group for case in select(["ragged"])} == {"ragged"}
     assert [case.name for case in select(["vad_"])] == ["vad_lstm_128"]
+    assert tuple(select(["train"])) == TRAIN
+    assert [case.name for case in select(["sessions_", "train", "vad_"])][-1] == "vad_lstm_128"
+    assert len(select(["train", "all"])) == len(CASES)
     with pytest.raises(ValueError, match="'nothing_like_it'"):
         select(["nothing_like_it"])
 
@@ -160,6 +164,17 @@ def test_streams_tells_time_and_memory() -> None:
     (own,) = [line for line in text.splitlines() if line.startswith("| fastrnn")]
     assert "| 1.00 " in own
     assert text.count("not installed") == 3
+
+
+def test_options_of_training() -> None:
+    options = _parse(["--train"])
+    assert tuple(options.cases) == TRAIN
+    assert tuple(options.engines) == TRAINING
+    assert "torch_compile" not in _parse(["--train", "--quick"]).engines
+    named = _parse(["--train", "--quick", "--engines", "torch_compile,fastrnn", "--cases", "vad_"])
+    assert named.engines == ["fastrnn", "torch_compile"]
+    assert [case.name for case in named.cases] == ["vad_lstm_128"]
+    assert tuple(_parse([]).engines) == INFERENCE
 
 
 def test_options() -> None:

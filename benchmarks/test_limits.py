@@ -78,6 +78,16 @@ def test_least_time_of_a_case() -> None:
     assert machine.ideal_seconds(batch, rows, LIMITS) == pytest.approx(batch.flops() / 100e9)
 
 
+def test_least_time_of_a_training_step() -> None:
+    batch = select(["ocr_batch_bilstm_256x2"])[0]
+    rows = make_workload(batch).row_steps
+    least = machine.ideal_seconds(batch, rows, LIMITS, training=True)
+    assert least == pytest.approx(3 * batch.flops() / 100e9)
+    one = select(["vad_lstm_128"])[0]  # weights read in both directions, and their gradients
+    forward = machine.ideal_seconds(one, 1, LIMITS)
+    assert machine.ideal_seconds(one, 1, LIMITS, training=True) == pytest.approx(3 * forward)
+
+
 def test_resident_memory() -> None:
     before = machine.resident_bytes()
     if before is None:

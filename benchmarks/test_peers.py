@@ -18,7 +18,7 @@ from fastrnn.bench import (
     reference_outputs,
 )
 
-from .engines import MODULES, UnsupportedError, load_engine
+from .engines import INFERENCE, UnsupportedError, load_engine
 
 CELLS: tuple[Cell, ...] = ("LSTM", "GRU", "RNN")
 LENGTHS: tuple[Literal["full", "uniform"], ...] = ("full", "uniform")
@@ -38,7 +38,7 @@ STREAMS = Case("streams_lstm", "LSTM", 4, 3, 5, 6)
 
 
 @pytest.mark.parametrize("case", PLAIN + VARIANTS, ids=lambda case: case.name)
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", INFERENCE)
 def test_outputs(name: str, case: Case) -> None:
     try:
         engine = load_engine(name, 1)

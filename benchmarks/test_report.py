@@ -110,6 +110,28 @@ def test_markdown_shows_everything(document: Document) -> None:
     assert "0.83" in slow
 
 
+def test_a_training_run(document: Document, tmp_path: Path) -> None:
+    for result in document.results:
+        result.measurements[:] = [replace(row, mode="train") for row in result.measurements]
+    document.engines["fastrnn_torch"] = "1.0"
+    document.results[0].measurements.append(measured("fastrnn_torch", [1.0]))
+    assert document.training
+    assert document.results[0].flops == 3 * CASE.flops(9)
+    assert document.results[0].bytes_moved == 2 * CASE.bytes_read() + CASE.weight_bytes()
+    text = report.markdown(document)
+    assert text.startswith("# Training")
+    assert "forward and backward" in text
+    assert "| PyTorch / fastrnn.torch |" in text
+    assert "PyTorch, over fastrnn.torch" in text
+    assert report.peer_ratio(
+        document.results[0], [1, 2], BEST, ["torch"], "fastrnn_torch"
+    ) == pytest.approx(4.0)
+    document.write(tmp_path / "out.json")
+    assert Document.read(tmp_path / "out.json").training
+    with pytest.raises(ValueError, match="expected a run of inference"):
+        readme.main([str(tmp_path / "out.json")])
+
+
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_plots(document: Document, tmp_path: Path, kind: str) -> None:
     pytest.importorskip("matplotlib")

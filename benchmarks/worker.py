@@ -24,8 +24,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fastrnn.bench import Arrays, difference, time_calls
+from fastrnn.bench import Arrays, time_calls
 
+from .agreement import disagreement
 from .engines import MODULES, Engine, Runner, UnsupportedError, load_engine
 from .workload import load_workload, save_arrays
 
@@ -36,6 +37,7 @@ class Worker:
     def __init__(self, name: str, threads: int) -> None:
         self.engine: Engine = load_engine(name, threads)
         self.runner: Runner | None = None
+        self.mode = ""
         self.outputs: Arrays = {}
         self.call_seconds = 0.0
 
@@ -64,7 +66,7 @@ class Worker:
             self.call_seconds = time.perf_counter() - start  # a first guess, corrected by samples
             path = runner.path()
         save_arrays(self.outputs, Path(request["outputs"]))
-        self.runner = runner
+        self.runner, self.mode = runner, request["mode"]
         return {"path": path, "memory": runner.memory}
 
     def _time(self, seconds: float) -> dict[str, Any]:
@@ -82,7 +84,7 @@ class Worker:
         if self.runner is None:
             raise RuntimeError("recheck: no case is prepared")
         with self.runner.context():
-            return {"change": difference(self.runner.outputs(), self.outputs)}
+            return {"change": disagreement(self.mode, self.runner.outputs(), self.outputs)}
 
 
 def _claim_stdout() -> Any:

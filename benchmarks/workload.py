@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastrnn.bench import Arrays, Case, Workload
 
@@ -36,3 +38,11 @@ def save_arrays(arrays: Mapping[str, np.ndarray], folder: Path) -> None:
 
 def load_arrays(folder: Path) -> Arrays:
     return {path.stem: np.load(path) for path in sorted(folder.glob("*.npy"))}
+
+
+def output_gradient(workload: Workload) -> NDArray[np.float32]:
+    """What a training step's backward is given for y; the same in every process."""
+    case = workload.case
+    rng = np.random.default_rng(zlib.crc32(f"dy of {case.name}".encode()))
+    shape = (case.steps, case.batch, case.directions * case.outputs)
+    return rng.standard_normal(shape, dtype=np.float32)

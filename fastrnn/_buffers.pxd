@@ -1,18 +1,37 @@
 # SPDX-License-Identifier: MIT
 """Questions about buffers that _core.pyx asks before it hands their memory to C."""
 
-from ._core cimport frnn_call
+from ._core cimport frnn_call, frnn_gradients
 
 
 cdef inline void point(frnn_call *call, const Py_buffer *views) noexcept:
     """Points a call at x y h0 c0 hn cn lengths."""
-    call.steps, call.batch = <size_t> views[0].shape[0], <size_t> views[0].shape[1]
-    call.x, call.y = <const float *> views[0].buf, <float *> views[1].buf
-    call.x_step, call.x_row = views[0].strides[0] // 4, views[0].strides[1] // 4
+    point_inputs(call, &views[0], &views[6])
+    call.y = <float *> views[1].buf
     call.y_step, call.y_row = views[1].strides[0] // 4, views[1].strides[1] // 4
     call.h0, call.c0 = <const float *> views[2].buf, <const float *> views[3].buf
     call.hn, call.cn = <float *> views[4].buf, <float *> views[5].buf
-    call.lengths = <const size_t *> views[6].buf
+    call.tape, call.tape_bytes, call.dropout = NULL, 0, 0
+
+
+cdef inline void point_inputs(frnn_call *call, const Py_buffer *x,
+                              const Py_buffer *lengths) noexcept:
+    """The part of it that a backward pass needs."""
+    call.steps, call.batch = <size_t> x.shape[0], <size_t> x.shape[1]
+    call.x = <const float *> x.buf
+    call.x_step, call.x_row = x.strides[0] // 4, x.strides[1] // 4
+    call.lengths = <const size_t *> lengths.buf
+
+
+cdef inline void point_gradients(frnn_gradients *gradients, const Py_buffer *views) noexcept:
+    """Points gradients at dy dhn dcn dx dh0 dc0."""
+    gradients.dy, gradients.dx = <const float *> views[0].buf, <float *> views[3].buf
+    if gradients.dy is not NULL:
+        gradients.dy_step, gradients.dy_row = views[0].strides[0] // 4, views[0].strides[1] // 4
+    if gradients.dx is not NULL:
+        gradients.dx_step, gradients.dx_row = views[3].strides[0] // 4, views[3].strides[1] // 4
+    gradients.dhn, gradients.dcn = <const float *> views[1].buf, <const float *> views[2].buf
+    gradients.dh0, gradients.dc0 = <float *> views[4].buf, <float *> views[5].buf
 
 
 cdef inline bint has_shape(const Py_buffer *view, Py_ssize_t a, Py_ssize_t b,
@@ -24,7 +43,7 @@ cdef inline bint has_shape(const Py_buffer *view, Py_ssize_t a, Py_ssize_t b,
 
 cdef inline bint fits(const Py_buffer *views, Py_ssize_t inputs, Py_ssize_t hidden,
                       Py_ssize_t outputs, Py_ssize_t directions, Py_ssize_t states) noexcept:
-    """The last guard of memory: x y h0 c0 hn cn lengths as large as the packed model takes them."""
+    """The last guard of memory: x y h0 c0 hn cn lengths as large as the packed stack takes them."""
     cdef Py_ssize_t steps = views[0].shape[0], batch = views[0].shape[1]
     return (has_shape(&views[0], steps, batch, inputs)
             and has_shape(&views[1], steps, batch, outputs * directions)
@@ -33,6 +52,26 @@ cdef inline bint fits(const Py_buffer *views, Py_ssize_t inputs, Py_ssize_t hidd
             and has_shape(&views[4], states, batch, outputs)
             and has_shape(&views[5], states, batch, hidden)
             and (views[6].buf is NULL or views[6].shape[0] == batch))
+
+
+cdef inline bint inputs_fit(const Py_buffer *x, const Py_buffer *lengths,
+                            Py_ssize_t inputs) noexcept:
+    """The same for x and lengths alone."""
+    return (has_shape(x, x.shape[0], x.shape[1], inputs)
+            and (lengths.buf is NULL or lengths.shape[0] == x.shape[1]))
+
+
+cdef inline bint gradients_fit(const Py_buffer *views, const frnn_call *call, Py_ssize_t inputs,
+                               Py_ssize_t hidden, Py_ssize_t outputs, Py_ssize_t directions,
+                               Py_ssize_t states) noexcept:
+    """The same for dy dhn dcn dx dh0 dc0 of a recorded call."""
+    cdef Py_ssize_t steps = <Py_ssize_t> call.steps, batch = <Py_ssize_t> call.batch
+    return (has_shape(&views[0], steps, batch, outputs * directions)
+            and has_shape(&views[1], states, batch, outputs)
+            and has_shape(&views[2], states, batch, hidden)
+            and has_shape(&views[3], steps, batch, inputs)
+            and has_shape(&views[4], states, batch, outputs)
+            and has_shape(&views[5], states, batch, hidden))
 
 
 cdef inline bint rows_in_place(const Py_buffer *x) noexcept:

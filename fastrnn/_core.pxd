@@ -4,6 +4,8 @@
 ctypedef void frnn_activation(const frnn_isa *isa, float *y, const float *x,
                               size_t count) noexcept nogil
 
+from libc.stdint cimport uint64_t
+
 cdef extern from "fastrnn.h" nogil:
     const char *FRNN_VERSION
     ctypedef enum frnn_status:
@@ -22,9 +24,10 @@ cdef extern from "fastrnn.h" nogil:
         int num_layers
         int bidirectional
         int proj_size
+        int training
     ctypedef struct frnn_isa:
         pass
-    ctypedef struct frnn_model:
+    ctypedef struct frnn_stack:
         pass
     ctypedef struct frnn_weights:
         const float *weight_ih
@@ -67,6 +70,25 @@ cdef extern from "fastrnn.h" nogil:
         float *cn
         const frnn_plan *plan
         const frnn_executor *executor
+        void *tape
+        size_t tape_bytes
+        float dropout
+        uint64_t seed
+    ctypedef struct frnn_weight_gradients:
+        float *weight_ih
+    ctypedef struct frnn_gradients:
+        const float *dy
+        Py_ssize_t dy_step
+        Py_ssize_t dy_row
+        const float *dhn
+        const float *dcn
+        float *dx
+        Py_ssize_t dx_step
+        Py_ssize_t dx_row
+        float *dh0
+        float *dc0
+        const frnn_weight_gradients *weights
+        int accumulate
     const char *frnn_status_text(frnn_status status)
     const frnn_isa *frnn_isa_at(int index)
     const frnn_isa *frnn_isa_find(const char *name)
@@ -75,17 +97,22 @@ cdef extern from "fastrnn.h" nogil:
     void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count) noexcept
     double frnn_probe_fma(const frnn_isa *isa, size_t rounds, float *result)
     void frnn_probe_read(const frnn_isa *isa, const float *values, size_t count, float *result)
-    frnn_status frnn_model_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes)
-    frnn_status frnn_model_init(frnn_model **model, const frnn_config *config,
+    frnn_status frnn_stack_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes)
+    frnn_status frnn_stack_init(frnn_stack **stack, const frnn_config *config,
                                 const frnn_isa *isa, void *memory, size_t bytes)
-    frnn_status frnn_model_set_weights(frnn_model *model, int layer, int direction,
+    frnn_status frnn_stack_set_weights(frnn_stack *stack, int layer, int direction,
                                        const frnn_weights *weights)
-    frnn_status frnn_plan_make(const frnn_model *model, const frnn_machine *machine,
+    frnn_status frnn_plan_make(const frnn_stack *stack, const frnn_machine *machine,
                                size_t steps, size_t batch, frnn_plan *plan)
-    frnn_status frnn_workspace_size(const frnn_model *model, size_t steps, size_t batch,
+    frnn_status frnn_workspace_size(const frnn_stack *stack, size_t steps, size_t batch,
                                     const frnn_plan *plan, size_t *bytes)
-    frnn_status frnn_forward(const frnn_model *model, const frnn_call *call, void *workspace,
+    frnn_status frnn_forward(const frnn_stack *stack, const frnn_call *call, void *workspace,
                              size_t bytes)
+    frnn_status frnn_tape_size(const frnn_stack *stack, size_t steps, size_t batch, size_t *bytes)
+    frnn_status frnn_backward_size(const frnn_stack *stack, size_t steps, size_t batch,
+                                   const frnn_plan *plan, size_t *bytes)
+    frnn_status frnn_backward(const frnn_stack *stack, const frnn_call *call,
+                              const frnn_gradients *gradients, void *workspace, size_t bytes)
 
 cdef extern from "../src_c/platform/memory.h" nogil:
     void *frnn_memory_allocate(size_t bytes)

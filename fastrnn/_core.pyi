@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final
 
-from numpy import uintp
+from numpy import uint8, uintp
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
@@ -31,9 +31,10 @@ def probe_read(isa: str, values: Array, repeats: int) -> None: ...
 class Workspace: ...
 
 @disjoint_base
-class Model:
+class Stack:
     nbytes: int
     isa: str
+    training: bool
     def __new__(
         cls,
         cell: str,
@@ -43,7 +44,8 @@ class Model:
         bidirectional: bool,
         proj_size: int,
         isa: str,
-    ) -> Model: ...
+        training: bool = False,
+    ) -> Stack: ...
     def set_weights(
         self,
         layer: int,
@@ -60,16 +62,39 @@ class Model:
         y: Array,
         h0: Array | None,
         c0: Array | None,
-        hn: Array,
+        hn: Array | None,
         cn: Array | None,
         lengths: NDArray[uintp] | None,
+        tape: Tape | None = None,
     ) -> bool: ...
     def plan(self, steps: int, batch: int) -> dict[str, Any]: ...
+
+@disjoint_base
+class Tape:
+    stack: Stack
+    nbytes: int
+    def __new__(
+        cls, stack: Stack, dropout: float, seed: int, memory: NDArray[uint8] | None = None
+    ) -> Tape: ...
+    def resume(self, x: Array, lengths: NDArray[uintp] | None) -> bool: ...
+    def backward(
+        self,
+        dy: Array | None,
+        dhn: Array | None,
+        dcn: Array | None,
+        dx: Array | None,
+        dh0: Array | None,
+        dc0: Array | None,
+        weights: list[list[Array | None]],
+        accumulate: bool,
+    ) -> bool: ...
+
+def tape_bytes(stack: Stack, steps: int, batch: int) -> int: ...
 
 @disjoint_base
 class Stepper:
     inputs: int
     _h: Array
     _c: Any
-    def __new__(cls, model: Model, h: Array, c: Array | None, inputs: int) -> Stepper: ...
+    def __new__(cls, stack: Stack, h: Array, c: Array | None, inputs: int) -> Stepper: ...
     def step(self, x: Any, out: Array | None = None) -> Array: ...

@@ -10,7 +10,9 @@ from cpython.buffer cimport (
 
 from libc.string cimport memset
 
-from ._buffers cimport fits, overlap, point, rows_in_place
+from ._buffers cimport (
+    fits, gradients_fit, inputs_fit, overlap, point, point_gradients, point_inputs, rows_in_place,
+)
 
 from contextvars import ContextVar
 
@@ -110,67 +112,32 @@ cpdef int threads() except -1:
     return said or default_threads()
 
 
-cdef class Workspace:
-    """The plan and the memory for one pass at a time; grows when a pass needs more."""
-    cdef void *memory
-    cdef size_t bytes, steps, batch
-    cdef int width
-    cdef frnn_plan plan
-
-    def __dealloc__(self):
-        frnn_memory_free(self.memory)
-
-    cdef int run(self, const frnn_model *model, frnn_call *call) except -1:
-        """One pass, under a plan for its size and the threads of now."""
-        cdef int width = threads()
-        if call.steps != self.steps or call.batch != self.batch or width != self.width:
-            self.make_plan(model, call.steps, call.batch, width)
-        call.plan, call.executor = &self.plan, frnn_pool_executor()
-        with nogil:
-            status = frnn_forward(model, call, self.memory, self.bytes)
-        return check(status)
-
-    cdef int make_plan(self, const frnn_model *model, size_t steps, size_t batch,
-                       int width) except -1:
-        cdef size_t needed = 0
-        cdef frnn_machine allowed = machine
-        allowed.width, self.width = width, 0
-        check(frnn_plan_make(model, &allowed, steps, batch, &self.plan))
-        check(frnn_workspace_size(model, steps, batch, &self.plan, &needed))
-        if needed > self.bytes:
-            frnn_memory_free(self.memory)
-            self.bytes = 0
-            self.memory = frnn_memory_allocate(needed)
-            if self.memory is NULL:
-                raise MemoryError(f"no memory for a workspace of {needed} bytes")
-            self.bytes = needed
-        self.steps, self.batch, self.width = steps, batch, width
-        return 0
+include "_workspace.pxi"
 
 
-cdef class Model:
+cdef class Stack:
     """Packed weights of a stack of layers; any number of threads may run it."""
-    cdef frnn_model *model
+    cdef frnn_stack *stack
     cdef void *memory
     cdef readonly size_t nbytes
     cdef readonly str isa
+    cdef readonly bint training
     cdef Py_ssize_t inputs, hidden, outputs, directions, state_rows
-    cdef Workspace spare, step_spare  # of the last call, or step of a stream, for the next one
+    cdef Workspace spare, step_spare, tape_spare, back_spare  # of the last call, for the next one
 
     def __cinit__(self, str cell, int input_size, int hidden_size, int num_layers,
-                  bint bidirectional, int proj_size, str isa):
+                  bint bidirectional, int proj_size, str isa, bint training=False):
         cdef frnn_config config = frnn_config(
-            CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size)
+            CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size, training)
         cdef const frnn_isa *table = find_isa(isa)
-        check(frnn_model_size(&config, table, &self.nbytes))
+        check(frnn_stack_size(&config, table, &self.nbytes))
         self.memory = frnn_memory_allocate(self.nbytes)
         if self.memory is NULL:
-            raise MemoryError(f"no memory for a model of {self.nbytes} bytes")
-        check(frnn_model_init(&self.model, &config, table, self.memory, self.nbytes))
-        self.isa = isa
+            raise MemoryError(f"no memory for a stack of {self.nbytes} bytes")
+        check(frnn_stack_init(&self.stack, &config, table, self.memory, self.nbytes))
+        self.isa, self.training = isa, training
         self.inputs, self.hidden, self.outputs = input_size, hidden_size, proj_size or hidden_size
-        self.directions = 2 if bidirectional else 1
-        self.state_rows = num_layers * self.directions
+        self.directions, self.state_rows = 1 + bidirectional, num_layers * (1 + bidirectional)
 
     def __dealloc__(self):
         frnn_memory_free(self.memory)
@@ -187,14 +154,14 @@ cdef class Model:
         if weight_hr is not None:
             weights.weight_hr = &weight_hr[0, 0]
         with nogil:
-            status = frnn_model_set_weights(self.model, layer, direction, &weights)
+            status = frnn_stack_set_weights(self.stack, layer, direction, &weights)
         check(status)
 
-    def forward(self, x, y, h0, c0, hn, cn, lengths) -> bool:
+    def forward(self, x, y, h0, c0, hn, cn, lengths, Tape tape=None) -> bool:
         """One pass over float32 arrays, time-major; False when x cannot be read in place.
 
         x and y (T, B, size) with contiguous rows, the rest contiguous; None where there is none.
-        Shapes and dtypes are the caller's to check.
+        Shapes and dtypes are the caller's to check. tape: a new one, to record the pass on.
         """
         cdef Py_buffer views[7]
         cdef frnn_call call
@@ -209,11 +176,15 @@ cdef class Model:
                 held += 1
             if not fits(views, self.inputs, self.hidden, self.outputs, self.directions,
                         self.state_rows):
-                raise ValueError("the arrays do not have the sizes of the packed model")
+                raise ValueError("the arrays do not have the sizes of the packed stack")
             if not rows_in_place(&views[0]):
                 return False
             point(&call, views)
-            workspace.run(self.model, &call)
+            if tape is not None:
+                tape.begin(&call)
+            workspace.forward(self.stack, &call)
+            if tape is not None:
+                tape.keep(&call, (x, lengths))
             return True
         finally:
             for i in range(held):
@@ -223,13 +194,13 @@ cdef class Model:
     def plan(self, size_t steps, size_t batch) -> dict:
         """How a pass of this size would be cut here and now; see frnn_plan."""
         cdef Workspace workspace = Workspace()
-        workspace.make_plan(self.model, steps, batch, threads())
+        workspace.make_plan(self.stack, steps, batch, threads(), False)
         return workspace.plan | {"workspace": workspace.bytes}
 
 
 cdef class Stepper:
     """Streams of one layer: their state, and a step without allocation. See streams.Stream."""
-    cdef Model model
+    cdef Stack stack
     cdef Workspace workspace  # kept when another stream put its own back first
     cdef frnn_call call
     cdef Py_ssize_t outputs
@@ -238,8 +209,8 @@ cdef class Stepper:
     cdef readonly Py_ssize_t inputs
     cdef readonly object _h, _c
 
-    def __cinit__(self, Model model, h, c, Py_ssize_t inputs):
-        self.model, self._h, self._c, self.h_view, self.c_view = model, h, c, h, c
+    def __cinit__(self, Stack stack, h, c, Py_ssize_t inputs):
+        self.stack, self._h, self._c, self.h_view, self.c_view = stack, h, c, h, c
         self.inputs, self.outputs = inputs, self.h_view.shape[2]
         self.call.steps, self.call.batch = 1, <size_t> self.h_view.shape[1]
         self.call.h0 = self.call.hn = &self.h_view[0, 0, 0]
@@ -261,15 +232,15 @@ cdef class Stepper:
         return False
 
     cdef int run(self) except -1:
-        """One pass, in the model's spare workspace, or another while a stream has that."""
-        cdef Workspace workspace = self.model.step_spare or self.workspace or Workspace()
-        self.model.step_spare = self.workspace = None
+        """One pass, in the stack's spare workspace, or another while a stream has that."""
+        cdef Workspace workspace = self.stack.step_spare or self.workspace or Workspace()
+        self.stack.step_spare = self.workspace = None
         try:
-            return workspace.run(self.model.model, &self.call)
+            return workspace.forward(self.stack.stack, &self.call)
         finally:
             self.busy = False
-            if self.model.step_spare is None:
-                self.model.step_spare = workspace
+            if self.stack.step_spare is None:
+                self.stack.step_spare = workspace
             else:
                 self.workspace = workspace
 
@@ -297,3 +268,5 @@ cdef class Stepper:
             PyBuffer_Release(&x_view)
             PyBuffer_Release(&y_view)
         return y
+
+include "_tape.pxi"

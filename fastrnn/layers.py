@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _core
 from .arrays import FLOAT32, Array, float_array
 from .streams import Stream
+from .training import Backward, Recorded
 from .weights import check_state_dict, parameter_shapes
 
 
@@ -69,7 +70,7 @@ class _Layer:
         self._width = self._output_size * (2 if self.bidirectional else 1)
         self._state_rows = self.num_layers * (2 if self.bidirectional else 1)
         self._weights = self._initial_weights(np.random.default_rng(seed))
-        self._model: _core.Model | None = None
+        self._model: _core.Stack | None = None
 
     @property
     def isa(self) -> str:
@@ -115,11 +116,11 @@ class _Layer:
         self._weights = {name: np.array(a, np.float32, order="C") for name, a in taken.items()}
         self._model = None
 
-    def _packed(self) -> _core.Model:
+    def _packed(self, training: bool = False) -> _core.Stack:
         """The weights as the kernels want them, packed at the first use."""
         model, weights = self._model, self._weights
-        if model is None:
-            model = _core.Model(
+        if model is None or (training and not model.training):
+            model = _core.Stack(
                 self._cell,
                 self.input_size,
                 self.hidden_size,
@@ -127,6 +128,7 @@ class _Layer:
                 self.bidirectional,
                 self.proj_size,
                 self.isa,
+                training,
             )
             for layer in range(self.num_layers):
                 for direction in range(2 if self.bidirectional else 1):
@@ -185,6 +187,46 @@ class _Layer:
         >>> y.shape, h.shape, c.shape
         ((7, 2, 5), (1, 2, 5), (1, 2, 5))
         """
+        y, final, _ = self._run(x, state, lengths)
+        return y, final
+
+    def vjp(
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: Sequence[int] | ArrayLike | None = None,
+        seed: int | None = None,
+    ) -> tuple[Array, Any, Backward]:
+        """Run the layer and keep the way back: `y, state, backward = layer.vjp(x, state)`.
+
+        As `layer(x, state)`, and `grads = backward(dy, dstate=None)` then has the gradients
+        grads.x, grads.state and grads.weights["weight_ih_l0"] etc. of anything whose gradients of
+        y and of the last state are dy and dstate; x must stay unchanged until then.
+        Dropout acts between layers. seed: of its choice, from 0 to 2**64 - 1; None: another each
+        time.
+
+        >>> import numpy as np
+        >>> layer = GRU(3, 5, seed=0)
+        >>> y, h, backward = layer.vjp(np.ones((7, 2, 3), np.float32))
+        >>> grads = backward(np.ones_like(y))
+        >>> grads.x.shape, grads.state.shape, grads.weights["weight_hh_l0"].shape
+        ((7, 2, 3), (1, 2, 5), (15, 5))
+        """
+        if seed is None:
+            seed = int.from_bytes(os.urandom(8), "little")
+        elif isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise TypeError(f"seed: expected an int, got {type(seed).__name__}")
+        elif not 0 <= seed < 2**64:
+            raise ValueError(f"seed: expected 0 to 2**64 - 1, got {seed}")
+        dropout = self.dropout if self.num_layers > 1 else 0.0
+        tape = _core.Tape(self._packed(training=True), dropout, int(seed))
+        return self._run(x, state, lengths, tape)
+
+    def _run(
+        self, x: Any, state: Any, lengths: Any, tape: _core.Tape | None = None
+    ) -> tuple[Array, Any, Any]:
+        """y, the last state and, with a tape, Backward."""
         if type(x) is not np.ndarray or x.dtype is not FLOAT32:
             x = float_array(x, "x")
         rows = self._time_major(x)
@@ -196,12 +238,26 @@ class _Layer:
         hn, cn = self._empty_state(batch)
         counts = None if lengths is None else _check_lengths(lengths, batch, steps)
         if batch > 0:
-            model = self._model or self._packed()
-            if not model.forward(rows, y_rows, h0, c0, hn, cn, counts):
-                model.forward(rows.copy(), y_rows, h0, c0, hn, cn, counts)
+            model = tape.stack if tape else self._model or self._packed()
+            if not model.forward(rows, y_rows, h0, c0, hn, cn, counts, tape):
+                model.forward(rows.copy(), y_rows, h0, c0, hn, cn, counts, tape)
+        backward = tape and self._backward(tape, x, y, batch)
         if x.ndim == 2:
             hn, cn = hn[:, 0], None if cn is None else cn[:, 0]
-        return y, hn if cn is None else (hn, cn)
+        return y, hn if cn is None else (hn, cn), backward
+
+    def _backward(self, tape: _core.Tape, x: Array, y: Array, batch: int) -> Backward:
+        sizes = [part.shape[2] for part in self._empty_state(0) if part is not None]
+        recorded = Recorded(
+            x.shape,
+            y.shape,
+            self.batch_first,
+            batch,
+            self._state_rows,
+            tuple(sizes),
+            self._shapes(),
+        )
+        return Backward(tape if batch > 0 else None, recorded)
 
     def _time_major(self, x: Array, size: int = 0) -> Array:
         """A view (T, B, size) of x as the caller sees it."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
-OWN_CGROUPS = Path("/proc/self/cgroup")
-CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+# Text, not pathlib, whose import takes as long as that of all the rest of this package.
+Path = str | os.PathLike[str]
+CGROUPS = "/sys/fs/cgroup"
+OWN_CGROUPS = "/proc/self/cgroup"
+CACHES = "/sys/devices/system/cpu/cpu0/cache"
 
 
 def cpu_count(cgroups: Path = CGROUPS, own_cgroups: Path = OWN_CGROUPS) -> int:
@@ -39,21 +40,21 @@ def _quotas(cgroups: Path, own_cgroups: Path) -> Iterator[tuple[int, int]]:
         controllers, _, own = rest.partition(":")
         if not controllers:  # version 2
             for group in _groups(cgroups, own):
-                yield from _quota(_read(group / "cpu.max").split())
+                yield from _quota(_read(group, "cpu.max").split())
         elif "cpu" in controllers.split(","):
-            for group in _groups(cgroups / controllers, own):
+            for group in _groups(os.path.join(cgroups, controllers), own):
                 names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-                yield from _quota([_read(group / name).strip() for name in names])
+                yield from _quota([_read(group, name).strip() for name in names])
 
 
-def _groups(root: Path, own: str) -> Iterator[Path]:
+def _groups(root: Path, own: str) -> Iterator[str]:
     """A process's group and those around it, up to the root.
 
     In a container the root often is the process's group, whatever the path says.
     """
     names = [name for name in own.split("/") if name not in ("", ".", "..")]
     for count in range(len(names), -1, -1):
-        yield root.joinpath(*names[:count])
+        yield os.path.join(root, *names[:count])
 
 
 def _quota(words: list[str]) -> Iterator[tuple[int, int]]:
@@ -68,10 +69,12 @@ def cache_sizes(caches: Path = CACHES) -> tuple[int, int]:
     """Bytes of one core's L2 cache and of the L3 cache that cores share; 0 where unknown."""
     found = {2: 0, 3: 0}
     try:
-        for index in sorted(caches.glob("index*")):
-            level, kind = _read(index / "level").strip(), _read(index / "type").strip()
+        for index in sorted(os.listdir(caches)):
+            level, kind, size = (
+                _read(caches, index, name).strip() for name in ("level", "type", "size")
+            )
             if level in ("2", "3") and kind in ("Unified", "Data"):
-                found[int(level)] = _bytes(_read(index / "size").strip())
+                found[int(level)] = _bytes(size)
     except OSError:
         pass
     # After the files: the C library computes shared caches, for some processors wrongly.
@@ -92,8 +95,9 @@ def _sysconf(level: int) -> int:
         return 0
 
 
-def _read(path: Path) -> str:
+def _read(*path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except (OSError, ValueError):  # a name that no file can have
+        with open(os.path.join(*path), encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return ""

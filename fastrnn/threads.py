@@ -38,7 +38,13 @@ def set_num_threads(n: int) -> None:
     1
     >>> fastrnn.set_num_threads(before)
     """
-    _use(_check(n))
+    global _said
+    _said = _use(_check(n))
+
+
+def chosen() -> int:
+    """The number from set_num_threads, else from FASTRNN_NUM_THREADS; 0 where neither gave one."""
+    return _said or _own_once()
 
 
 def num_threads(n: int) -> AbstractContextManager[None]:
@@ -82,13 +88,18 @@ def _check(n: int) -> int:
     return int(n)
 
 
-def _default() -> int:
+def _own() -> int:
     own = os.environ.get("FASTRNN_NUM_THREADS", "").strip()
+    found = _positive(own)
+    if own and not 1 <= found <= MOST_THREADS:
+        raise ValueError(f"FASTRNN_NUM_THREADS: expected 1 to {MOST_THREADS}, got {own!r}")
+    return found
+
+
+def _default() -> int:
+    own = _own()
     if own:
-        found = _positive(own)
-        if not 1 <= found <= MOST_THREADS:
-            raise ValueError(f"FASTRNN_NUM_THREADS: expected 1 to {MOST_THREADS}, got {own!r}")
-        return found
+        return own
     # OpenMP takes a list, a number for each level of nesting; what else it means is for others.
     found = _positive(os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip())
     return min(found or cpu_count(), MOST_THREADS)
@@ -99,5 +110,7 @@ def _positive(text: str) -> int:
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
 
 
+_said = 0  # by set_num_threads
+_own_once = cache(_own)
 _use(0)  # caches, for `with num_threads(n)`; the number is asked for at the first pass
 _core.set_default(lambda: _use(_default()))

@@ -12,6 +12,10 @@ REFERENCE = 1e-12
 # 430 products, taken in runs of 384 at most, over weights as large as PyTorch first draws them.
 PARITY = 5e-6
 
+# A gradient beside torch.autograd's, both float32, relative to its largest entry: sums over up to
+# 100 steps and 64 rows, taken in different orders.
+TORCH_GRADIENT = 2e-5
+
 # Weights of 32 multiply the rounding of the layer below by up to 32 per unit that feeds a gate.
 SATURATED = 1e-4
 
@@ -23,3 +27,18 @@ def error(found: np.ndarray, wanted: np.ndarray) -> float:
         return 0.0
     wanted = wanted.astype(np.float64)
     return float(np.max(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))))
+
+
+# Gradients in float32 against float64, up to 100 steps, relative to the largest entry of a tensor;
+# or to SMALL where all entries are smaller: there terms of the size of 1 have cancelled.
+GRADIENT = 2e-5
+SMALL = 0.1
+
+
+def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest |found - wanted| over the largest |wanted|."""
+    assert found.shape == wanted.shape, f"shape {found.shape}, wanted {wanted.shape}"
+    if not wanted.size:
+        return 0.0
+    difference = np.max(np.abs(found - wanted.astype(np.float64)))
+    return float(difference / max(SMALL, np.max(np.abs(wanted))))

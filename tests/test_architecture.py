@@ -23,7 +23,7 @@ PY_FILES = sorted(PACKAGE.rglob("*.py"))
 # Folder of src_c -> what its files may include: a folder, a file, or a system header.
 FREESTANDING = {"stddef.h", "stdint.h", "limits.h", "string.h", "float.h"}
 C_LAYERS: dict[str, set[str]] = {
-    "include": {"stddef.h"},
+    "include": {"stddef.h", "stdint.h"},
     "core": FREESTANDING | {"stdatomic.h", "include", "core", "kernels/table.h"},
     "kernels": FREESTANDING | {"include", "kernels"},
     "simd": FREESTANDING | {"simd", "immintrin.h", "arm_neon.h"},
@@ -49,7 +49,8 @@ PY_LAYERS: dict[str, set[str]] = {
     "machine": set(),
     "threads": {"_core", "machine"},
     "streams": {"_core", "arrays"},
-    "layers": {"_core", "arrays", "streams", "threads", "weights", *READERS},
+    "training": {"_core", "arrays"},
+    "layers": {"_core", "arrays", "streams", "threads", "training", "weights", *READERS},
     "plans": {"_core", "layers", "threads"},
     "config": {"_core", "layers", "machine", "threads"},
     "loading": {"layers", "weights", *READERS},

@@ -162,7 +162,7 @@ def test_only_numpy_is_needed():
         "from fastrnn.cli import main\n"
         "sys.exit(main(['bench', 'vad', '--json']))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # no progress where no terminal is
     assert [case["name"] for case in json.loads(done.stdout)["cases"]] == ["vad_lstm_128"]

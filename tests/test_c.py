@@ -45,6 +45,10 @@ def test_with_sanitizers() -> None:
     assert "test_forward: ok" in make("gcc", "sanitize")
 
 
+def test_threads_with_sanitizer() -> None:
+    assert "test_plans: ok" in make("gcc", "threads")
+
+
 def test_avx512_emulated() -> None:
     if shutil.which("gcc") and not has_header("simde/x86/avx512.h"):
         pytest.skip("AVX-512 emulation: libsimde-dev is not installed")

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,12 @@ from fastrnn.demo import DATA
 from fastrnn.readers import read_state_dict
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-RUN_HERE = {"silero_vad.py", "train_digits.py"}
+RUN_HERE = {"silero_vad.py", "train_digits.py", "train_numpy.py", "train_torch.py"}
 
 # Training as the example does it, but for one epoch instead of a hundred.
 TRAIN_BRIEFLY = """
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import train_digits
@@ -32,7 +35,11 @@ train_digits.main(Path(sys.argv[1]))
 
 def python(*arguments: object, cwd: Path) -> str:
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -61,3 +68,21 @@ def test_train_digits_writes_what_the_demo_reads(tmp_path):
         }
     np.testing.assert_array_equal(written["inputs"], shipped["inputs"])
     np.testing.assert_array_equal(written["labels"], shipped["labels"])
+
+
+def test_train_torch_gives_the_same_losses(tmp_path):
+    pytest.importorskip("torch")
+    plot = ["--plot", tmp_path / "losses.png"] if find_spec("matplotlib") else []
+    options = ["--steps", 4, "--hidden", 8, *plot]
+    printed = python(EXAMPLES / "train_torch.py", *options, cwd=tmp_path)
+    losses = re.findall(r"^ *\d+ +(\S+) +(\S+)$", printed, re.MULTILINE)
+    assert len(losses) == 4
+    for wanted, found in losses:
+        assert float(found) == pytest.approx(float(wanted), abs=2e-5)
+    assert "speed-up" in printed
+    assert not plot or plot[1].stat().st_size > 5000
+
+
+def test_train_numpy_learns(tmp_path):
+    printed = python(EXAMPLES / "train_numpy.py", 8, cwd=tmp_path)
+    assert int(re.search(r"recognised: (\d+)%", printed)[1]) > 80

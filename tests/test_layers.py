@@ -307,7 +307,7 @@ def test_sizes_changed_behind_the_layers_back_are_refused():
     layer = fastrnn.LSTM(8, 64)
     layer(batch(2, 1, 8))
     layer.hidden_size = 1
-    with pytest.raises(ValueError, match="packed model"):
+    with pytest.raises(ValueError, match="packed stack"):
         layer(batch(2, 1, 8))
 
 

@@ -92,3 +92,15 @@ def test_a_stream_follows_the_number_of_threads() -> None:
     for t, threads in enumerate((1, 2, 3, 1, 5, 2)):
         with fastrnn.num_threads(threads):
             np.testing.assert_array_equal(stream.step(x[t]), whole[t])
+
+
+@pytest.mark.parametrize("layer", [fastrnn.GRU(512, 512, seed=0), fastrnn.LSTM(1024, 1024, seed=0)])
+@pytest.mark.parametrize("threads", [2, 4])
+def test_a_step_in_place_with_threads(layer: Layer, threads: int) -> None:
+    """No worker writes its part of y over an x that another still reads."""
+    rows = np.random.default_rng(0).standard_normal((20, 1, layer.hidden_size)).astype(np.float32)
+    with fastrnn.num_threads(1):
+        wanted = [layer(row[None])[0][0] for row in rows]
+    for row, y in zip(rows, wanted, strict=True):
+        with fastrnn.num_threads(threads):
+            np.testing.assert_array_equal(layer.stream().step(row, out=row), y)

@@ -155,7 +155,7 @@ layer(x)
 
 
 def test_exit_while_threads_work() -> None:
-    finished = subprocess.run([sys.executable, "-c", EXIT], timeout=120, capture_output=True)
+    finished = subprocess.run([sys.executable, "-P", "-c", EXIT], timeout=120, capture_output=True)
     assert finished.returncode == 0, finished.stderr
 
 
@@ -164,7 +164,9 @@ def test_import_starts_no_thread() -> None:
     if not os.path.isdir("/proc/self/task"):
         pytest.skip("no /proc on this system")
     bare = subprocess.run(
-        [sys.executable, "-c", script.replace("fastrnn", "numpy")], capture_output=True, text=True
+        [sys.executable, "-P", "-c", script.replace("fastrnn", "numpy")],
+        capture_output=True,
+        text=True,
     )
-    own = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    own = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True)
     assert own.stdout == bare.stdout

@@ -102,7 +102,10 @@ PROCESSES = [
 @pytest.mark.parametrize(("variables", "printed"), PROCESSES)
 def test_new_process(variables: dict[str, str], printed: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=os.environ | variables, capture_output=True, text=True
+        [sys.executable, "-P", "-c", PROGRAM],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
     )
     assert (done.stdout.strip(), done.stderr) == (printed, "")
 

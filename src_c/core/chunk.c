@@ -2,23 +2,8 @@
 /* One chunk of steps of one layer in one direction: the way from rows to kernels. */
 #include <string.h>
 
+#include "dropout.h"
 #include "worker.h"
-
-/* Rows that are not finished at a step, counted down from `rows`. */
-static size_t rows_at(const worker *self, size_t step, size_t rows)
-{
-    while (rows > 0 && row_length(self, rows - 1) <= step) rows--;
-    return rows;
-}
-
-/* Row `row` at `step` of the run: the reverse direction starts at each row's own end. */
-static const float *sequence_row(const worker *self, const sequences *s, int direction, size_t step,
-                                 size_t row)
-{
-    const size_t time = direction ? row_length(self, row) - 1 - step : step;
-    const size_t index = s->callers_rows ? self->order[row] : row;
-    return s->base + (ptrdiff_t)(time - s->first_step) * s->step + (ptrdiff_t)index * s->row;
-}
 
 /* Points x_rows and y_rows at the running rows of each step, h_rows at the states. */
 static void gather_rows(worker *self, const chunk *k)
@@ -38,37 +23,54 @@ static void gather_rows(worker *self, const chunk *k)
         w->h_rows[row] = state_h(self, k->part, k->number, row);
 }
 
-/* The first panel of a worker's share; that of the next one is its end. */
-static int first_panel(const worker *self, const model_stage *s, int unit)
+static int first_panel(const worker *self, const stack_stage *s, int unit)
 {
-    const int grain = 4 / s->kernel->h_gates; /* panels of one gate run side by side in a tile */
-    const int grains = (s->panels + grain - 1) / grain;
-    const long long first = (long long)grains * unit / self->units * grain;
-    return first < s->panels ? (int)first : s->panels;
+    return panel_share(s->panels, s->kernel->h_gates, unit, self->units);
 }
 
-static frnn_pass stage_pass(const worker *self, const model_stage *s, int stage)
+/* Puts what dropout leaves of the inputs in their place; the team shares the rows out. */
+static void drop_inputs(worker *self, const chunk *k)
 {
+    const int layer = k->part / self->stack->directions;
+    const int width = self->stack->layers[k->part].stage->inputs;
+    workspace *w = &self->w;
+    for (size_t step = k->begin; step < k->end; step++)
+        for (size_t i = w->first_row[step - k->begin]; i < w->first_row[step - k->begin + 1]; i++) {
+            const size_t row = i - w->first_row[step - k->begin];
+            const size_t time = k->direction ? row_length(self, row) - 1 - step : step;
+            float *into = w->dropped + i * (size_t)width;
+            if (i % (size_t)self->units == (size_t)self->at.unit)
+                frnn_dropout(into, w->x_rows[i], self->call, layer - 1, time, self->order[row], 0,
+                             width);
+            w->x_rows[i] = into;
+        }
+    wait_for_team(self);
+}
+
+static frnn_pass stage_pass(const worker *self, const stack_stage *s, const chunk *k, int stage)
+{
+    const int recorded = self->tape && s->kernel->record;
     return (frnn_pass){
         .units = s->units,
         .first_panel = first_panel(self, s, self->at.unit),
         .end_panel = first_panel(self, s, self->at.unit + 1),
         .bias = s->bias,
-        .pre = self->w.pre[stage],
-        .pre_rows = self->plan->block_rows * self->plan->chunk_steps,
-        .c_stride = self->model->padded_units,
+        .pre = recorded ? tape_gates(self, k->part, stage, k->tape_row) : self->w.pre[stage],
+        .pre_rows = recorded ? self->tape->rows
+                             : self->plan->block_rows * self->plan->chunk_steps,
+        .c_stride = self->stack->padded_units,
     };
 }
 
 /* The input projection of all rows and steps of the chunk. */
 static void project_chunk(const worker *self, const chunk *k)
 {
-    const model_layer *layer = &self->model->layers[k->part];
-    for (int i = 0; i < self->model->stages; i++) {
-        const model_stage *s = &layer->stage[i];
+    const stack_layer *layer = &self->stack->layers[k->part];
+    for (int i = 0; i < self->stack->stages; i++) {
+        const stack_stage *s = &layer->stage[i];
         if (s->inputs == 0)
             continue;
-        frnn_pass pass = stage_pass(self, s, i);
+        frnn_pass pass = stage_pass(self, s, k, i);
         pass.rows = (int)self->w.first_row[k->end - k->begin];
         pass.depth = s->inputs;
         pass.weights = s->x_weights;
@@ -77,24 +79,33 @@ static void project_chunk(const worker *self, const chunk *k)
     }
 }
 
-/* One step of the cell: rows [first, first + rows) of the chunk, from the states h_rows. */
-static void run_step(const worker *self, const chunk *k, size_t first, size_t rows,
+/* One step of the cell: rows [first, first + rows) of the chunk, from the states h_rows; before:
+ * rows of the step before. */
+static void run_step(const worker *self, const chunk *k, size_t first, size_t rows, size_t before,
                      const float *const *h_rows)
 {
-    const model_layer *layer = &self->model->layers[k->part];
-    const int last = self->model->stages - 1;
+    const stack_layer *layer = &self->stack->layers[k->part];
+    const int last = self->stack->stages - 1;
     for (int i = 0; i <= last; i++) {
-        const model_stage *s = &layer->stage[i];
-        frnn_pass pass = stage_pass(self, s, i);
+        const stack_stage *s = &layer->stage[i];
+        frnn_pass pass = stage_pass(self, s, k, i);
         pass.rows = (int)rows;
         pass.depth = s->depth;
         pass.weights = s->h_weights;
-        pass.pre += first * (size_t)(s->kernel->slots * self->model->isa->lanes);
+        pass.pre += first * (size_t)(s->kernel->slots * self->stack->isa->lanes);
         pass.in = i == 0 ? h_rows : (const float *const *)self->w.between_rows;
         pass.h = h_rows;
         pass.y = i == last ? self->w.y_rows + first : self->w.between_rows;
-        pass.c = self->w.c ? state_c(self, k->part, 0) : NULL;
-        s->kernel->step(&pass);
+        pass.c_before = pass.c = self->w.c ? state_c(self, k->part, 0) : NULL;
+        if (self->tape && self->tape->c) {
+            pass.c = tape_c(self, k->part, k->tape_row + first);
+            if (first > 0)
+                pass.c_before = tape_c(self, k->part, k->tape_row + first - before);
+        }
+        if (self->tape && s->kernel->record)
+            s->kernel->record(&pass);
+        else
+            s->kernel->step(&pass);
         if (i < last)
             wait_for_team(self);
     }
@@ -112,8 +123,8 @@ static const float *last_output(const worker *self, const chunk *k, size_t row)
 /* Keeps each row's last output as its state: the units of this worker. */
 static void keep_states(const worker *self, const chunk *k)
 {
-    const model_stage *s = &self->model->layers[k->part].stage[self->model->stages - 1];
-    const int lanes = self->model->isa->lanes;
+    const stack_stage *s = &self->stack->layers[k->part].stage[self->stack->stages - 1];
+    const int lanes = self->stack->isa->lanes;
     const int begin = first_panel(self, s, self->at.unit) * lanes;
     const int past = first_panel(self, s, self->at.unit + 1) * lanes;
     const int end = past < s->units ? past : s->units;
@@ -122,18 +133,58 @@ static void keep_states(const worker *self, const chunk *k)
                last_output(self, k, row) + begin, (size_t)(end - begin) * sizeof(float));
 }
 
+/* The same for c of the chunk, from the tape. */
+static void keep_cell_states(const worker *self, const chunk *k)
+{
+    const stack_stage *s = self->stack->layers[k->part].stage;
+    const int lanes = self->stack->isa->lanes, first = first_panel(self, s, self->at.unit) * lanes;
+    const int end = first_panel(self, s, self->at.unit + 1) * lanes;
+    for (size_t row = 0; row < self->rows && row_length(self, row) > k->begin; row++) {
+        const size_t length = row_length(self, row), last = (length < k->end ? length : k->end) - 1;
+        const size_t from = k->tape_row + self->w.first_row[last - k->begin] + row;
+        memcpy(state_c(self, k->part, row) + first, tape_c(self, k->part, from) + first,
+               (size_t)(end - first) * sizeof(float));
+    }
+}
+
+/* The caller's copy of the chunk's outputs: the units of this worker. */
+static void copy_outputs(const worker *self, const chunk *k)
+{
+    const stack_stage *s = &self->stack->layers[k->part].stage[self->stack->stages - 1];
+    const int lanes = self->stack->isa->lanes, first = first_panel(self, s, self->at.unit) * lanes;
+    const int past = first_panel(self, s, self->at.unit + 1) * lanes;
+    const size_t *first_row = self->w.first_row;
+    const int end = past < s->units ? past : s->units;
+    for (size_t step = k->begin; step < k->end && first < end; step++)
+        for (size_t i = first_row[step - k->begin]; i < first_row[step - k->begin + 1]; i++) {
+            const size_t row = i - first_row[step - k->begin];
+            float *into = (float *)sequence_row(self, &k->copy, k->direction, step, row);
+            memcpy(into + first, self->w.y_rows[i] + first, (size_t)(end - first) * sizeof(float));
+        }
+}
+
 void frnn_run_chunk(worker *self, const chunk *k)
 {
     gather_rows(self, k);
+    if (self->tape && self->call->dropout > 0.0f && k->part >= self->stack->directions)
+        drop_inputs(self, k);
     project_chunk(self, k);
+    if (k->x.base == k->y.base) /* in place: all of x is read before any of y is written */
+        wait_for_team(self);
     const float *const *h_rows = self->w.h_rows;
+    size_t before = 0;
     for (size_t step = 0; step < k->end - k->begin; step++) {
         const size_t first = self->w.first_row[step], rows = self->w.first_row[step + 1] - first;
         if (step > 0)
             wait_for_team(self);
-        run_step(self, k, first, rows, h_rows);
+        run_step(self, k, first, rows, before, h_rows);
         h_rows = (const float *const *)self->w.y_rows + first;
+        before = rows;
     }
     keep_states(self, k);
+    if (self->tape && self->tape->c)
+        keep_cell_states(self, k);
+    if (k->copy.base)
+        copy_outputs(self, k);
     wait_for_team(self);
 }

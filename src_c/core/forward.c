@@ -2,15 +2,17 @@
 /* The forward pass: groups of rows, blocks, layers, directions, chunks of steps. */
 #include <string.h>
 
+#include "order.h"
 #include "worker.h"
 
 /* What the workers of a pass share. */
 typedef struct {
-    const frnn_model *model;
+    const frnn_stack *stack;
     const frnn_call *call;
     frnn_plan plan;
     int width; /* workers: the plan's, or 1 */
     void *memory;
+    const tape *tape; /* NULL: inference */
 } job;
 
 /* ---- States and padding ----------------------------------------------------------------------- */
@@ -36,7 +38,7 @@ static void store_state(const worker *self, float *into, const float *from, size
 
 static void load_row(const worker *self, size_t row)
 {
-    const frnn_model *m = self->model;
+    const frnn_stack *m = self->stack;
     for (int part = 0; part < m->config.num_layers * m->directions; part++) {
         load_state(self, state_h(self, part, 0, row), self->call->h0, (size_t)part, row,
                    (size_t)m->output_size);
@@ -45,17 +47,23 @@ static void load_row(const worker *self, size_t row)
             memset(c, 0, m->padded_units * sizeof(float));
             load_state(self, c, self->call->c0, (size_t)part, row, (size_t)m->config.hidden_size);
         }
+        if (self->tape)
+            memcpy(tape_h0(self, part, row), state_h(self, part, 0, row),
+                   (size_t)m->output_size * sizeof(float));
+        if (self->tape && self->tape->c)
+            memcpy(tape_c0(self, part, row), state_c(self, part, row),
+                   m->padded_units * sizeof(float));
     }
 }
 
 static void store_row(const worker *self, size_t row)
 {
-    const frnn_model *m = self->model;
+    const frnn_stack *m = self->stack;
     const size_t turns = chunks_of(self);
     for (int part = 0; part < m->config.num_layers * m->directions; part++) {
         store_state(self, self->call->hn, state_h(self, part, turns, row), (size_t)part, row,
                     (size_t)m->output_size);
-        if (model_has_cell_state(m))
+        if (stack_has_cell_state(m))
             store_state(self, self->call->cn, state_c(self, part, row), (size_t)part, row,
                         (size_t)m->config.hidden_size);
     }
@@ -65,7 +73,7 @@ static void store_row(const worker *self, size_t row)
 static void clear_padding(const worker *self, size_t row)
 {
     const frnn_call *call = self->call;
-    const size_t width = (size_t)(self->model->directions * self->model->output_size);
+    const size_t width = (size_t)(self->stack->directions * self->stack->output_size);
     float *const y = call->y + (ptrdiff_t)self->order[row] * call->y_row;
     for (size_t step = row_length(self, row); step < call->steps; step++)
         memset(y + (ptrdiff_t)step * call->y_step, 0, width * sizeof(float));
@@ -86,10 +94,12 @@ static void for_my_rows(const worker *self, void (*do_row)(const worker *, size_
 static sequences layer_sequences(const worker *self, int layer, size_t begin, int from_below)
 {
     const frnn_call *call = self->call;
-    const frnn_model *m = self->model;
+    const frnn_stack *m = self->stack;
     const int source = from_below ? layer - 1 : layer;
     if (source < 0)
         return (sequences){call->x, call->x_step, call->x_row, 0, 1};
+    if (self->tape)
+        return tape_sequences(self, source);
     if (source == m->config.num_layers - 1)
         return (sequences){call->y, call->y_step, call->y_row, 0, 1};
     const ptrdiff_t width = m->directions * m->output_size;
@@ -103,14 +113,19 @@ static void run_layer(worker *self, int layer, int direction, size_t number)
 {
     const size_t longest = row_length(self, 0), begin = number * self->plan->chunk_steps;
     const size_t end = begin + self->plan->chunk_steps;
-    chunk k = {.part = layer * self->model->directions + direction,
+    chunk k = {.part = layer * self->stack->directions + direction,
                .direction = direction,
                .number = number,
                .begin = begin,
                .end = end < longest ? end : longest,
                .x = layer_sequences(self, layer, begin, 1),
                .y = layer_sequences(self, layer, begin, 0)};
-    k.y.base += direction * self->model->output_size;
+    k.y.base += direction * self->stack->output_size;
+    if (self->tape)
+        k.tape_row = tape_chunk_row(self, begin);
+    if (self->tape && layer == self->stack->config.num_layers - 1)
+        k.copy = (sequences){self->call->y + direction * self->stack->output_size,
+                             self->call->y_step, self->call->y_row, 0, 1};
     frnn_run_chunk(self, &k);
 }
 
@@ -118,7 +133,7 @@ static void run_layer(worker *self, int layer, int direction, size_t number)
  * for its input, and for the layer above where that still reads what it is to write over. */
 static void run_one_direction(worker *self)
 {
-    const int layers = self->model->config.num_layers, teamwork = self->teams > 1;
+    const int layers = self->stack->config.num_layers, teamwork = self->teams > 1;
     counter *const done = self->w.done;
     for (unsigned number = 0; number < chunks_of(self); number++)
         for (int layer = 0; layer < layers; layer++) {
@@ -137,7 +152,7 @@ static void run_one_direction(worker *self)
 /* A layer needs the whole sequence of both directions below it. */
 static void run_two_directions(worker *self)
 {
-    for (int layer = 0; layer < self->model->config.num_layers; layer++) {
+    for (int layer = 0; layer < self->stack->config.num_layers; layer++) {
         for (int direction = 0; direction < 2; direction++)
             for (size_t number = 0; number < chunks_of(self); number++)
                 if (direction % self->teams == self->at.team)
@@ -153,12 +168,12 @@ static void run_block(worker *self)
 {
     for_my_rows(self, load_row);
     for (size_t row = 0; self->w.between && row < self->rows; row++)
-        self->w.between_rows[row] = self->w.between + row * self->model->padded_units;
+        self->w.between_rows[row] = self->w.between + row * self->stack->padded_units;
     if (self->at.team == 0 && self->at.unit == 0)
-        for (int layer = 0; layer < self->model->config.num_layers; layer++)
+        for (int layer = 0; layer < self->stack->config.num_layers; layer++)
             counter_reset(&self->w.done[layer]);
     wait_for_group(self);
-    if (self->model->directions == 1)
+    if (self->stack->directions == 1)
         run_one_direction(self);
     else
         run_two_directions(self);
@@ -174,20 +189,25 @@ static void run_group(const job *j, seat at)
 {
     const int alone = j->width == 1;
     arena placed = arena_over(j->memory);
-    worker self = {.model = j->model,
+    worker self = {.stack = j->stack,
                    .call = j->call,
                    .plan = &j->plan,
                    .at = at,
                    .teams = alone ? 1 : plan_teams(&j->plan),
-                   .units = alone ? 1 : j->plan.unit_workers};
-    self.w = frnn_workspace_lay_out(j->model, &j->plan, j->call->steps, j->call->batch, at, &placed);
+                   .units = alone ? 1 : j->plan.unit_workers,
+                   .tape = j->tape};
+    self.w = frnn_workspace_lay_out(j->stack, &j->plan, j->call->steps, j->call->batch, at, &placed);
     self.order = self.w.order;
     for (int group = 0; group < at.group; group++)
-        self.order += plan_group_rows(&j->plan, j->call->batch, group);
+        self.position += plan_group_rows(&j->plan, j->call->batch, group);
+    self.order += self.position;
     size_t left = plan_group_rows(&j->plan, j->call->batch, at.group);
-    for (; left > 0; left -= self.rows, self.order += self.rows) {
+    self.tape_row = steps_of_rows(j->call, self.w.order, self.position);
+    for (; left > 0; left -= self.rows) {
         self.rows = left < j->plan.block_rows ? left : j->plan.block_rows;
         run_block(&self);
+        self.tape_row += steps_of_rows(j->call, self.order, self.rows);
+        self.order += self.rows, self.position += self.rows;
     }
 }
 
@@ -195,58 +215,21 @@ static void run_worker(void *argument, int index)
 {
     const job *j = argument;
     const int units = j->plan.unit_workers, teams = plan_teams(&j->plan);
-    const unsigned saved = j->model->isa->denormals_off();
+    const unsigned saved = j->stack->isa->denormals_off();
     if (j->width > 1)
         run_group(j, (seat){index / units / teams, index / units % teams, index % units});
     else
         for (int group = 0; group < j->plan.row_groups; group++) run_group(j, (seat){group, 0, 0});
-    j->model->isa->denormals_restore(saved);
+    j->stack->isa->denormals_restore(saved);
 }
 
 /* ---- The call --------------------------------------------------------------------------------- */
 
-/* order = rows by falling length, equal ones as they came: a bottom-up merge sort. */
-static void sort_by_length(size_t *order, size_t *merged, const size_t *lengths, size_t batch)
+static frnn_status check_call(const frnn_stack *stack, const frnn_call *call)
 {
-    for (size_t run = 1; run < batch; run *= 2) {
-        for (size_t begin = 0; begin < batch; begin += 2 * run) {
-            const size_t middle = begin + run < batch ? begin + run : batch;
-            const size_t end = middle + run < batch ? middle + run : batch;
-            size_t left = begin, right = middle;
-            for (size_t i = begin; i < end; i++) {
-                const int take_right =
-                    right < end && (left == middle || lengths[order[right]] > lengths[order[left]]);
-                merged[i] = take_right ? order[right++] : order[left++];
-            }
-        }
-        memcpy(order, merged, batch * sizeof *order);
-    }
-}
-
-/* Deals sorted rows to the groups in turn: each gets its share of long and short ones. */
-static void deal_rows(size_t *order, size_t *dealt, size_t batch, size_t groups)
-{
-    size_t count = 0;
-    for (size_t group = 0; group < groups; group++)
-        for (size_t row = group; row < batch; row += groups) dealt[count++] = order[row];
-    memcpy(order, dealt, batch * sizeof *order);
-}
-
-static void order_rows(const job *j, const workspace *w)
-{
-    const size_t batch = j->call->batch, groups = (size_t)j->plan.row_groups;
-    for (size_t i = 0; i < batch; i++) w->order[i] = i;
-    if (!j->call->lengths)
-        return;
-    sort_by_length(w->order, w->scratch, j->call->lengths, batch);
-    if (groups > 1)
-        deal_rows(w->order, w->scratch, batch, groups);
-}
-
-static frnn_status check_call(const frnn_model *model, const frnn_call *call)
-{
-    if (!model || !call || call->steps == 0 || (call->batch > 0 && (!call->x || !call->y)) ||
-        (call->executor && !call->executor->run))
+    if (!stack || !call || call->steps == 0 || (call->batch > 0 && (!call->x || !call->y)) ||
+        (call->executor && !call->executor->run) ||
+        (stack->directions > 1 && call->batch > 0 && call->x == call->y))
         return FRNN_BAD_ARGUMENT;
     for (size_t i = 0; call->lengths && i < call->batch; i++)
         if (call->lengths[i] > call->steps)
@@ -254,25 +237,25 @@ static frnn_status check_call(const frnn_model *model, const frnn_call *call)
     return FRNN_OK;
 }
 
-static frnn_status workspace_bytes(const frnn_model *model, const frnn_plan *plan, size_t steps,
+static frnn_status workspace_bytes(const frnn_stack *stack, const frnn_plan *plan, size_t steps,
                                    size_t batch, size_t *bytes)
 {
     arena count = {NULL, 0, 0};
-    frnn_workspace_lay_out(model, plan, steps, batch, (seat){0, 0, 0}, &count);
+    frnn_workspace_lay_out(stack, plan, steps, batch, (seat){0, 0, 0}, &count);
     if (count.overflow)
         return FRNN_TOO_LARGE;
     *bytes = arena_footprint(&count);
     return FRNN_OK;
 }
 
-frnn_status frnn_workspace_size(const frnn_model *model, size_t steps, size_t batch,
+frnn_status frnn_workspace_size(const frnn_stack *stack, size_t steps, size_t batch,
                                 const frnn_plan *plan, size_t *bytes)
 {
-    if (!model || !bytes || steps == 0)
+    if (!stack || !bytes || steps == 0)
         return FRNN_BAD_ARGUMENT;
     frnn_plan used;
-    const frnn_status status = frnn_plan_of(model, steps, batch, plan, &used);
-    return status == FRNN_OK ? workspace_bytes(model, &used, steps, batch, bytes) : status;
+    const frnn_status status = frnn_plan_of(stack, steps, batch, plan, &used);
+    return status == FRNN_OK ? workspace_bytes(stack, &used, steps, batch, bytes) : status;
 }
 
 /* Runs a checked job on the plan's workers, or alone when they are not at hand. */
@@ -287,25 +270,34 @@ static void run_job(job *j)
     }
 }
 
-frnn_status frnn_forward(const frnn_model *model, const frnn_call *call, void *workspace_memory,
+frnn_status frnn_forward(const frnn_stack *stack, const frnn_call *call, void *workspace_memory,
                          size_t bytes)
 {
     size_t needed = 0;
-    job j = {.model = model, .call = call, .memory = workspace_memory};
-    frnn_status status = check_call(model, call);
+    job j = {.stack = stack, .call = call, .memory = workspace_memory};
+    frnn_status status = check_call(stack, call);
     if (status == FRNN_OK)
-        status = frnn_plan_of(model, call->steps, call->batch, call->plan, &j.plan);
+        status = frnn_plan_of(stack, call->steps, call->batch, call->plan, &j.plan);
     if (status == FRNN_OK)
-        status = workspace_bytes(model, &j.plan, call->steps, call->batch, &needed);
+        status = workspace_bytes(stack, &j.plan, call->steps, call->batch, &needed);
+    if (status == FRNN_OK)
+        status = frnn_tape_check(stack, call);
     if (status != FRNN_OK)
         return status;
     if (!workspace_memory || bytes < needed)
         return FRNN_SMALL_MEMORY;
+    tape recorded;
+    if (call->tape) {
+        arena taped = arena_over(call->tape);
+        recorded = frnn_tape_lay_out(stack, call->steps, call->batch, &taped);
+        frnn_tape_begin(&recorded, stack, call, &j.plan);
+        j.tape = &recorded;
+    }
     arena placed = arena_over(workspace_memory);
-    const workspace w = frnn_workspace_lay_out(model, &j.plan, call->steps, call->batch,
+    const workspace w = frnn_workspace_lay_out(stack, &j.plan, call->steps, call->batch,
                                                (seat){0, 0, 0}, &placed);
     memset(w.counters, 0, w.counters_bytes);
-    order_rows(&j, &w);
+    frnn_order_rows(call, &j.plan, w.scratch, w.order);
     run_job(&j);
     return FRNN_OK;
 }

@@ -32,10 +32,10 @@ static const double
     TILE_CYCLES = 30,
     /* A step's own work beside rows and panels; amp_lstm_40. */
     STEP_CYCLES = 60,
-    /* All workers of a team wait for the last one; vad_lstm_128. */
-    BARRIER_CYCLES = 300,
-    /* Handing a task to workers that are awake, and their end; amp_lstm_40. */
-    START_CYCLES = 1500,
+    /* For each worker of a team: all wait for the last one; vad_lstm_128. */
+    BARRIER_CYCLES = 150,
+    /* For each worker: handing it a task while it is awake, and its end; amp_lstm_40. */
+    START_CYCLES = 750,
     /* Waking one that sleeps; denoise_gru_384x3. */
     WAKE_CYCLES = 150000,
     /* A plan with more workers has to be better by this factor; amp_lstm_40. */
@@ -53,11 +53,11 @@ static size_t pieces(size_t whole, size_t piece) { return (whole - 1) / piece + 
 
 /* ---- Blocks and chunks ------------------------------------------------------------------------ */
 
-static void cut_blocks(const frnn_model *model, size_t steps, size_t batch, frnn_plan *plan)
+static void cut_blocks(const frnn_stack *stack, size_t steps, size_t batch, frnn_plan *plan)
 {
     size_t row_bytes = 0;
-    for (int i = 0; i < model->stages; i++)
-        row_bytes += model_pre_floats(model, &model->layers->stage[i]) * sizeof(float);
+    for (int i = 0; i < stack->stages; i++)
+        row_bytes += stack_pre_floats(stack, &stack->layers->stage[i]) * sizeof(float);
     const size_t fitting = PRE_BYTES / pieces(row_bytes, (size_t)plan->unit_workers);
     const size_t rows = plan_group_rows(plan, batch, 0);
     const size_t most_rows = larger(fitting, LEAST_BLOCK_ROWS);
@@ -78,35 +78,35 @@ typedef struct {
 
 /* A plan on a machine, for passes of a size. */
 typedef struct {
-    const frnn_model *model;
+    const frnn_stack *stack;
     const frnn_machine *machine;
     const frnn_plan *plan;
     size_t steps, rows; /* rows of a block */
 } estimate;
 
-static size_t stage_bytes(const estimate *e, const model_stage *s, int of_x)
+static size_t stage_bytes(const estimate *e, const stack_stage *s, int of_x)
 {
     const int depth = of_x ? s->inputs : s->depth;
     const int gates = of_x ? s->kernel->x_gates : s->kernel->h_gates;
-    return (size_t)s->panels * (size_t)e->model->isa->lanes * sizeof(float) * (size_t)depth *
+    return (size_t)s->panels * (size_t)e->stack->isa->lanes * sizeof(float) * (size_t)depth *
            (size_t)gates;
 }
 
 static size_t layer_bytes(const estimate *e, int layer, int of_x)
 {
     size_t bytes = 0;
-    for (int i = 0; i < e->model->stages; i++)
-        bytes += stage_bytes(e, &model_layer_at(e->model, layer, 0)->stage[i], of_x);
+    for (int i = 0; i < e->stack->stages; i++)
+        bytes += stage_bytes(e, &stack_layer_at(e->stack, layer, 0)->stage[i], of_x);
     return bytes;
 }
 
 /* Of all layers and directions. */
-static double model_bytes(const estimate *e)
+static double stack_bytes(const estimate *e)
 {
     double bytes = 0;
-    for (int layer = 0; layer < e->model->config.num_layers; layer++)
+    for (int layer = 0; layer < e->stack->config.num_layers; layer++)
         bytes += (double)layer_bytes(e, layer, 0) + (double)layer_bytes(e, layer, 1);
-    return bytes * e->model->directions;
+    return bytes * e->stack->directions;
 }
 
 /* Where weights are read from again when `mine` bytes lie between two uses on one core and `all`
@@ -125,14 +125,14 @@ static frnn_bound level(const estimate *e, double mine, double all, double *spee
 }
 
 /* A worker's share of a stage's product of so many rows, `times` over. */
-static void add_product(cost *into, const estimate *e, const model_stage *s, int of_x, size_t rows,
+static void add_product(cost *into, const estimate *e, const stack_stage *s, int of_x, size_t rows,
                         frnn_bound bound, double speed, double times)
 {
     const int gates = of_x ? s->kernel->x_gates : s->kernel->h_gates;
     const int depth = of_x ? s->inputs : s->depth;
     const double panels = (double)pieces((size_t)s->panels, (size_t)e->plan->unit_workers);
     const double sums = (double)rows * panels * gates, bytes =
-        panels * gates * depth * e->model->isa->lanes * (double)sizeof(float);
+        panels * gates * depth * e->stack->isa->lanes * (double)sizeof(float);
     const double fma = sums * depth / 2, read = bytes / speed;
     into->by_bound[fma > read ? FRNN_BOUND_FMA : bound] += times * (fma > read ? fma : read);
     into->other += times * sums / 12 * TILE_CYCLES;
@@ -142,17 +142,17 @@ static void add_product(cost *into, const estimate *e, const model_stage *s, int
 static void add_layer(cost *into, const estimate *e, int layer)
 {
     const frnn_plan *plan = e->plan;
-    const model_layer *l = model_layer_at(e->model, layer, 0);
+    const stack_layer *l = stack_layer_at(e->stack, layer, 0);
     const double steps = (double)e->steps, chunks = (double)pieces(e->steps, plan->chunk_steps);
     const double teams = plan_teams(plan), units = plan->unit_workers;
-    const double whole = model_bytes(e), once = whole / (teams * units);
+    const double whole = stack_bytes(e), once = whole / (teams * units);
     double x_speed, h_speed;
     const frnn_bound x_bound = level(e, once, whole, &x_speed);
     const double h_bytes = (double)layer_bytes(e, layer, 0);
     const frnn_bound h_bound = e->steps == 1 ? level(e, once, whole, &h_speed)
                                              : level(e, h_bytes / units, h_bytes * teams, &h_speed);
-    for (int i = 0; i < e->model->stages; i++) {
-        const model_stage *s = &l->stage[i];
+    for (int i = 0; i < e->stack->stages; i++) {
+        const stack_stage *s = &l->stage[i];
         const double panels = (double)pieces((size_t)s->panels, (size_t)plan->unit_workers);
         if (s->inputs > 0)
             add_product(into, e, s, 1, smaller(e->steps, plan->chunk_steps) * e->rows, x_bound,
@@ -160,9 +160,9 @@ static void add_layer(cost *into, const estimate *e, int layer)
         add_product(into, e, s, 0, e->rows, h_bound, h_speed, steps);
         into->other += steps * (STEP_CYCLES + panels * (double)e->rows * s->kernel->slots *
                                                   SLOT_CYCLES);
-        into->other += plan->unit_workers > 1 ? steps * BARRIER_CYCLES : 0;
+        into->other += plan->unit_workers > 1 ? steps * units * BARRIER_CYCLES : 0;
     }
-    into->other += teams > 1 ? chunks * BARRIER_CYCLES : 0;
+    into->other += teams > 1 ? chunks * teams * units * BARRIER_CYCLES : 0;
 }
 
 static double sum(const cost *c)
@@ -173,29 +173,29 @@ static double sum(const cost *c)
 }
 
 /* Fills in cycles, fma_cycles and bound. */
-static void predict(const frnn_model *model, const frnn_machine *machine, size_t steps,
+static void predict(const frnn_stack *stack, const frnn_machine *machine, size_t steps,
                     size_t batch, frnn_plan *plan)
 {
     const size_t group_rows = larger(1, plan_group_rows(plan, batch, 0));
     const size_t blocks = pieces(group_rows, plan->block_rows);
-    const estimate e = {model, machine, plan, steps, pieces(group_rows, blocks)};
-    const int layers = model->config.num_layers;
+    const estimate e = {stack, machine, plan, steps, pieces(group_rows, blocks)};
+    const int layers = stack->config.num_layers;
     cost total = {{0}, 0}, fma = {{0}, 0};
     for (int layer = 0; layer < layers; layer++) {
         add_layer(&total, &e, layer);
-        for (int i = 0; i < model->stages; i++) {
-            const model_stage *s = &model_layer_at(model, layer, 0)->stage[i];
+        for (int i = 0; i < stack->stages; i++) {
+            const stack_stage *s = &stack_layer_at(stack, layer, 0)->stage[i];
             fma.other += ((double)stage_bytes(&e, s, 0) + (double)stage_bytes(&e, s, 1)) /
-                         (double)sizeof(float) / model->isa->lanes / 2;
+                         (double)sizeof(float) / stack->isa->lanes / 2;
         }
     }
     /* The slowest team's share of the layers, and what it waits for the first of them. */
     const size_t teams = (size_t)plan->layer_teams;
     const double share = (double)pieces((size_t)layers, teams) / layers;
     const double fill = 1 + (double)(teams - 1) / (double)pieces(steps, plan->chunk_steps);
-    const double turns = (double)blocks * share * fill * model->directions / plan->direction_teams;
-    plan->cycles = sum(&total) * turns + (plan_width(plan) > 1 ? START_CYCLES : 0);
-    plan->fma_cycles = fma.other * (double)steps * (double)batch * model->directions /
+    const double turns = (double)blocks * share * fill * stack->directions / plan->direction_teams;
+    plan->cycles = sum(&total) * turns + (plan_width(plan) > 1 ? plan_width(plan) * START_CYCLES : 0);
+    plan->fma_cycles = fma.other * (double)steps * (double)batch * stack->directions /
                        plan_width(plan);
     for (int i = 0; i <= FRNN_BOUND_MEMORY; i++)
         if (total.by_bound[i] > total.by_bound[plan->bound])
@@ -204,78 +204,78 @@ static void predict(const frnn_model *model, const frnn_machine *machine, size_t
 
 /* ---- The choice ------------------------------------------------------------------------------- */
 
-static frnn_plan one_thread(const frnn_model *model, size_t steps, size_t batch)
+static frnn_plan one_thread(const frnn_stack *stack, size_t steps, size_t batch)
 {
     frnn_plan plan = {.row_groups = 1, .direction_teams = 1, .layer_teams = 1, .unit_workers = 1};
-    cut_blocks(model, steps, batch, &plan);
+    cut_blocks(stack, steps, batch, &plan);
     return plan;
 }
 
 /* Takes a cut where it is better than the best one so far. */
-static void consider(const frnn_model *model, const frnn_machine *machine, size_t steps,
+static void consider(const frnn_stack *stack, const frnn_machine *machine, size_t steps,
                      size_t batch, frnn_plan cut, frnn_plan *best)
 {
-    cut_blocks(model, steps, batch, &cut);
-    predict(model, machine, steps, batch, &cut);
+    cut_blocks(stack, steps, batch, &cut);
+    predict(stack, machine, steps, batch, &cut);
     const int wider = plan_width(&cut) > plan_width(best);
     if (cut.cycles < best->cycles * (wider ? WORTH_IT : 1))
         *best = cut;
 }
 
 /* Every split of the units and rows for teams of one kind. */
-static void consider_splits(const frnn_model *model, const frnn_machine *machine, size_t steps,
+static void consider_splits(const frnn_stack *stack, const frnn_machine *machine, size_t steps,
                             size_t batch, frnn_plan cut, frnn_plan *best)
 {
-    const int width = machine->width / plan_teams(&cut), panels = model->layers->stage[0].panels;
+    const int width = machine->width / plan_teams(&cut), panels = stack->layers->stage[0].panels;
     for (int units = 1; units <= width && units <= panels; units++)
         for (int rows = 1; rows <= width / units && (rows == 1 || (size_t)rows <= batch); rows++) {
             cut.unit_workers = units, cut.row_groups = rows;
-            consider(model, machine, steps, batch, cut, best);
+            consider(stack, machine, steps, batch, cut, best);
         }
 }
 
-frnn_status frnn_plan_make(const frnn_model *model, const frnn_machine *machine, size_t steps,
+frnn_status frnn_plan_make(const frnn_stack *stack, const frnn_machine *machine, size_t steps,
                            size_t batch, frnn_plan *plan)
 {
-    if (!model || !plan || steps == 0)
+    if (!stack || !plan || steps == 0)
         return FRNN_BAD_ARGUMENT;
     const frnn_machine usual = {.width = 1};
     const frnn_machine *on = machine ? machine : &usual;
-    const frnn_plan alone = one_thread(model, steps, batch);
+    const frnn_plan alone = one_thread(stack, steps, batch);
     *plan = alone;
-    predict(model, on, steps, batch, plan);
+    predict(stack, on, steps, batch, plan);
     const double alone_cycles = plan->cycles;
-    const int most_layers = model->directions > 1 ? 1 : model->config.num_layers;
-    for (int directions = 1; directions <= model->directions && directions <= on->width; directions++)
+    const int most_layers = stack->directions > 1 ? 1 : stack->config.num_layers;
+    for (int directions = 1; directions <= stack->directions && directions <= on->width; directions++)
         for (int layers = 1; layers <= most_layers && layers <= on->width / directions; layers++) {
             frnn_plan cut = alone;
             cut.direction_teams = directions, cut.layer_teams = layers;
-            consider_splits(model, on, steps, batch, cut, plan);
+            consider_splits(stack, on, steps, batch, cut, plan);
         }
     plan->wake = alone_cycles - plan->cycles > WAKE_CYCLES;
     return FRNN_OK;
 }
 
-/* A caller's plan must fit the model, and its width and chunks what the core can count. */
-static int fits(const frnn_model *model, const frnn_plan *plan)
+/* A caller's plan must fit the stack, and its width and chunks what the core can count. */
+static int fits(const frnn_stack *stack, const frnn_plan *plan)
 {
     const int most = 1 << 12;
     if (plan->row_groups < 1 || plan->row_groups > most || plan->unit_workers < 1 ||
         plan->unit_workers > most || plan->direction_teams < 1 ||
-        plan->direction_teams > model->directions || plan->layer_teams < 1 ||
-        plan->layer_teams > model->config.num_layers || plan->block_rows < 1 ||
-        plan->chunk_steps < 1 || (plan->layer_teams > 1 && model->directions > 1))
+        plan->direction_teams > stack->directions || plan->layer_teams < 1 ||
+        plan->layer_teams > stack->config.num_layers || plan->block_rows < 1 ||
+        plan->chunk_steps < 1 || (plan->layer_teams > 1 && stack->directions > 1))
         return 0;
     if (plan->row_groups * plan->unit_workers > most / plan_teams(plan))
         return 0;
     return plan->block_rows <= INT_MAX && plan->chunk_steps <= INT_MAX / plan->block_rows;
 }
 
-frnn_status frnn_plan_of(const frnn_model *model, size_t steps, size_t batch,
+frnn_status frnn_plan_of(const frnn_stack *stack, size_t steps, size_t batch,
                          const frnn_plan *given, frnn_plan *plan)
 {
-    if (given && !fits(model, given))
+    if (given && !fits(stack, given))
         return FRNN_BAD_ARGUMENT;
-    *plan = given ? *given : one_thread(model, steps, batch);
+    *plan = given ? *given : one_thread(stack, steps, batch);
     return FRNN_OK;
 }

@@ -3,10 +3,10 @@
 #ifndef FRNN_CORE_PLAN_H
 #define FRNN_CORE_PLAN_H
 
-#include "model.h"
+#include "stack.h"
 
 /* The caller's plan, checked, or the one for a single thread. */
-frnn_status frnn_plan_of(const frnn_model *model, size_t steps, size_t batch,
+frnn_status frnn_plan_of(const frnn_stack *stack, size_t steps, size_t batch,
                          const frnn_plan *given, frnn_plan *plan);
 
 static inline int plan_teams(const frnn_plan *plan)

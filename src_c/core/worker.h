@@ -3,6 +3,7 @@
 #ifndef FRNN_CORE_WORKER_H
 #define FRNN_CORE_WORKER_H
 
+#include "tape.h"
 #include "workspace.h"
 
 /* A batch of sequences somewhere in memory. */
@@ -14,7 +15,7 @@ typedef struct {
 } sequences;
 
 typedef struct {
-    const frnn_model *model;
+    const frnn_stack *stack;
     const frnn_call *call;
     const frnn_plan *plan;
     seat at;
@@ -22,6 +23,9 @@ typedef struct {
     workspace w;
     const size_t *order; /* the caller's row of each row of the block */
     size_t rows;         /* of the block */
+    const tape *tape;    /* NULL: inference */
+    size_t tape_row;     /* of the tape: the block's first */
+    size_t position;     /* of the block's first row in the order of the pass */
 } worker;
 
 /* Chunk `number`, steps [begin, end), of one layer and direction. */
@@ -30,6 +34,8 @@ typedef struct {
     int direction;
     size_t number, begin, end;
     sequences x, y;
+    size_t tape_row; /* where the chunk begins on the tape */
+    sequences copy; /* of y, with a tape; base NULL: none */
 } chunk;
 
 /* Projects the inputs of a chunk and runs its steps; the last outputs become the states. Returns
@@ -52,23 +58,93 @@ static inline size_t chunks_of(const worker *self)
 static inline float *state_h(const worker *self, int part, size_t chunk_number, size_t row)
 {
     const size_t index = (size_t)part * 2 + chunk_number % 2;
-    return self->w.h + (index * self->plan->block_rows + row) * (size_t)self->model->output_size;
+    return self->w.h + (index * self->plan->block_rows + row) * (size_t)self->stack->output_size;
 }
 
 static inline float *state_c(const worker *self, int part, size_t row)
 {
-    return self->w.c + ((size_t)part * self->plan->block_rows + row) * self->model->padded_units;
+    return self->w.c + ((size_t)part * self->plan->block_rows + row) * self->stack->padded_units;
+}
+
+/* Rows that are not finished at a step, counted down from `rows`. */
+static inline size_t rows_at(const worker *self, size_t step, size_t rows)
+{
+    while (rows > 0 && row_length(self, rows - 1) <= step) rows--;
+    return rows;
+}
+
+/* Row `row` at `step` of the run: the reverse direction starts at each row's own end. */
+static inline const float *sequence_row(const worker *self, const sequences *s, int direction,
+                                        size_t step, size_t row)
+{
+    const size_t time = direction ? row_length(self, row) - 1 - step : step;
+    const size_t index = s->callers_rows ? self->order[row] : row;
+    return s->base + (ptrdiff_t)(time - s->first_step) * s->step + (ptrdiff_t)index * s->row;
+}
+
+/* The outputs of a layer on the tape. */
+static inline sequences tape_sequences(const worker *self, int layer)
+{
+    const ptrdiff_t width = self->stack->directions * self->stack->output_size;
+    return (sequences){self->tape->h + (size_t)layer * self->tape->layer_h,
+                       width * (ptrdiff_t)self->call->batch, width, 0, 1};
+}
+
+/* The tape's row where a chunk that starts at `begin` has its first. */
+static inline size_t tape_chunk_row(const worker *self, size_t begin)
+{
+    size_t row = self->tape_row;
+    for (size_t i = 0; i < self->rows; i++) {
+        const size_t length = row_length(self, i);
+        row += length < begin ? length : begin;
+    }
+    return row;
+}
+
+static inline float *tape_c(const worker *self, int part, size_t row)
+{
+    return self->tape->c + (size_t)part * self->tape->part_c + row * self->stack->padded_units;
+}
+
+static inline float *tape_gates(const worker *self, int part, int stage, size_t row)
+{
+    const stack_stage *s = &self->stack->layers->stage[stage];
+    return self->tape->gates[stage] + (size_t)part * self->tape->part_gates[stage] +
+           row * (size_t)(s->kernel->slots * self->stack->isa->lanes);
+}
+
+/* A row's state before the first step, as the tape has it. */
+static inline float *tape_h0(const worker *self, int part, size_t row)
+{
+    const size_t index = (size_t)part * self->call->batch + self->order[row];
+    return self->tape->h0 + index * (size_t)self->stack->output_size;
+}
+
+static inline float *tape_c0(const worker *self, int part, size_t row)
+{
+    const size_t index = (size_t)part * self->call->batch + self->position + row;
+    return self->tape->c0 + index * self->stack->padded_units;
+}
+
+/* The first panel of a worker's share; that of the next one is its end. Panels of one gate run four
+ * side by side in a tile. */
+static inline int panel_share(int panels, int gates, int worker, int workers)
+{
+    const int grain = 4 / gates;
+    const int grains = (panels + grain - 1) / grain;
+    const long long first = (long long)grains * worker / workers * grain;
+    return first < panels ? (int)first : panels;
 }
 
 static inline void wait_for_count(const worker *self, const counter *c, unsigned count)
 {
-    counter_wait(c, count, self->model->isa, self->call->executor);
+    counter_wait(c, count, self->stack->isa, self->call->executor);
 }
 
 static inline void wait_for_team(const worker *self)
 {
     if (self->units > 1)
-        barrier_wait(self->w.team_workers, self->units, self->at.unit, self->model->isa,
+        barrier_wait(self->w.team_workers, self->units, self->at.unit, self->stack->isa,
                      self->call->executor);
 }
 
@@ -76,7 +152,7 @@ static inline void wait_for_group(const worker *self)
 {
     const int workers = self->teams * self->units, me = self->at.team * self->units + self->at.unit;
     if (workers > 1)
-        barrier_wait(self->w.group_workers, workers, me, self->model->isa, self->call->executor);
+        barrier_wait(self->w.group_workers, workers, me, self->stack->isa, self->call->executor);
 }
 
 #endif

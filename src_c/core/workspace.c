@@ -4,7 +4,7 @@
 
 /* Sizes that the parts share. */
 typedef struct {
-    const frnn_model *model;
+    const frnn_stack *stack;
     const frnn_plan *plan;
     size_t steps, block, chunk, rows; /* rows: of a chunk */
     size_t layers, parts;             /* parts: layers times directions */
@@ -12,29 +12,34 @@ typedef struct {
 
 static void lay_out_group(workspace *w, const sizes *s, arena *memory)
 {
-    const frnn_model *model = s->model;
+    const frnn_stack *stack = s->stack;
     const size_t states = checked_product(s->parts, s->block);
-    const size_t output = (size_t)model->output_size;
+    const size_t output = (size_t)stack->output_size;
     w->h = arena_take(memory, checked_product(states, output), 2 * sizeof *w->h);
-    if (model_has_cell_state(model) || model->stages > 1)
-        w->c = arena_take(memory, checked_product(states, model->padded_units), sizeof *w->c);
+    if (stack_has_cell_state(stack) || stack->stages > 1)
+        w->c = arena_take(memory, checked_product(states, stack->padded_units), sizeof *w->c);
     const size_t lower = s->layers - 1;
     const size_t slots = s->plan->layer_teams > 1 ? 2 * lower : lower < 2 ? lower : 2;
-    const size_t span = model->directions > 1 ? s->steps : s->chunk;
+    const size_t span = stack->directions > 1 ? s->steps : s->chunk;
     w->slot_floats = checked_product(checked_product(span, s->block),
-                                     (size_t)model->directions * output);
+                                     (size_t)stack->directions * output);
     w->layer_y = arena_take(memory, checked_product(slots, w->slot_floats), sizeof *w->layer_y);
 }
 
 static void lay_out_team(workspace *w, const sizes *s, arena *memory)
 {
-    for (int i = 0; i < s->model->stages; i++) {
-        const size_t floats = model_pre_floats(s->model, &s->model->layers->stage[i]);
+    for (int i = 0; i < s->stack->stages; i++) {
+        const size_t floats = stack_pre_floats(s->stack, &s->stack->layers->stage[i]);
         w->pre[i] = arena_take(memory, checked_product(s->rows, floats), sizeof *w->pre[i]);
     }
-    if (s->model->stages > 1)
-        w->between = arena_take(memory, checked_product(s->block, s->model->padded_units),
+    if (s->stack->stages > 1)
+        w->between = arena_take(memory, checked_product(s->block, s->stack->padded_units),
                                 sizeof *w->between);
+    if (s->stack->config.training && s->layers > 1)
+        w->dropped = arena_take(memory,
+                                checked_product(s->rows, (size_t)(s->stack->directions *
+                                                                  s->stack->output_size)),
+                                sizeof *w->dropped);
 }
 
 static void lay_out_worker(workspace *w, const sizes *s, arena *memory)
@@ -43,7 +48,7 @@ static void lay_out_worker(workspace *w, const sizes *s, arena *memory)
     w->y_rows = arena_take(memory, s->rows, sizeof *w->y_rows);
     w->first_row = arena_take(memory, s->chunk + 1, sizeof *w->first_row);
     w->h_rows = arena_take(memory, s->block, sizeof *w->h_rows);
-    if (s->model->stages > 1)
+    if (s->stack->stages > 1)
         w->between_rows = arena_take(memory, s->block, sizeof *w->between_rows);
 }
 
@@ -61,18 +66,18 @@ static void lay_out_counters(workspace *w, const sizes *s, seat at, arena *memor
     }
 }
 
-workspace frnn_workspace_lay_out(const frnn_model *model, const frnn_plan *plan, size_t steps,
+workspace frnn_workspace_lay_out(const frnn_stack *stack, const frnn_plan *plan, size_t steps,
                                  size_t batch, seat at, arena *memory)
 {
     const sizes s = {
-        .model = model,
+        .stack = stack,
         .plan = plan,
         .steps = steps,
         .block = plan->block_rows,
         .chunk = plan->chunk_steps,
         .rows = checked_product(plan->block_rows, plan->chunk_steps),
-        .layers = (size_t)model->config.num_layers,
-        .parts = (size_t)model->config.num_layers * (size_t)model->directions,
+        .layers = (size_t)stack->config.num_layers,
+        .parts = (size_t)stack->config.num_layers * (size_t)stack->directions,
     };
     workspace mine = {0}, others;
     mine.order = arena_take(memory, batch, sizeof *mine.order);

@@ -32,6 +32,7 @@ typedef struct {
     counter *team_workers;  /* [unit_workers]: barrier of the team */
     float *pre[MAX_STAGES]; /* [panels][chunk * block][slots][lanes] */
     float *between;         /* [block][padded_units]: from a first stage to a second */
+    float *dropped;         /* training: [chunk * block][directions * R], inputs after dropout */
     /* Of the worker. */
     const float **x_rows; /* [chunk * block] -> [inputs] */
     float **y_rows;       /* [chunk * block] -> [R] */
@@ -41,7 +42,7 @@ typedef struct {
 } workspace;
 
 /* Lays a workspace out and returns the view of one worker, or counts what it takes. */
-workspace frnn_workspace_lay_out(const frnn_model *model, const frnn_plan *plan, size_t steps,
+workspace frnn_workspace_lay_out(const frnn_stack *stack, const frnn_plan *plan, size_t steps,
                                  size_t batch, seat at, arena *memory);
 
 /* Which of the slots of layer_y a layer writes a chunk to. */

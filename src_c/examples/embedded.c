@@ -7,7 +7,7 @@
 
 enum { INPUTS = 2, HIDDEN = 8, GATES = 4, STEPS = 20 };
 
-static unsigned char model_memory[4096], workspace[4096];
+static unsigned char stack_memory[4096], workspace[4096];
 static float weight_ih[GATES * HIDDEN][INPUTS], weight_hh[GATES * HIDDEN][HIDDEN];
 static float h[HIDDEN], c[HIDDEN];
 
@@ -20,15 +20,15 @@ int main(void)
         for (int k = 0; k < HIDDEN; k++) weight_hh[row][k] = 0.1f * (float)((row * k) % 5 - 2);
     }
     const frnn_weights weights = {.weight_ih = weight_ih[0], .weight_hh = weight_hh[0]};
-    frnn_model *model;
-    frnn_status status = frnn_model_init(&model, &config, &frnn_isa_scalar, model_memory,
-                                         sizeof model_memory);
+    frnn_stack *stack;
+    frnn_status status = frnn_stack_init(&stack, &config, &frnn_isa_scalar, stack_memory,
+                                         sizeof stack_memory);
     if (status == FRNN_OK)
-        status = frnn_model_set_weights(model, 0, 0, &weights);
+        status = frnn_stack_set_weights(stack, 0, 0, &weights);
     for (int t = 0; t < STEPS && status == FRNN_OK; t++) {
         const float x[INPUTS] = {(float)(t % 3), 1.0f}; /* the sensor */
         float y[HIDDEN];
-        status = frnn_forward(model, &(frnn_call){.steps = 1, .batch = 1, .x = x, .y = y,
+        status = frnn_forward(stack, &(frnn_call){.steps = 1, .batch = 1, .x = x, .y = y,
                                                   .h0 = h, .c0 = c, .hn = h, .cn = c},
                               workspace, sizeof workspace);
     }

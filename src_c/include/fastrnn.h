@@ -2,7 +2,7 @@
 /* fastrnn: recurrent layers on CPUs. The whole public C API.
  *
  * Use: ask for a size, hand over memory, run. Nothing here allocates, starts threads, prints or
- * keeps globals. A model is immutable once its weights are set: any number of threads may run it,
+ * keeps globals. A stack is immutable once its weights are set: any number of threads may run it,
  * each with a workspace of its own.
  *
  * Shapes are given as [steps][batch][size], all values are float32. Functions that can fail return
@@ -11,6 +11,7 @@
 #define FASTRNN_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,6 +43,7 @@ typedef struct {
     int input_size, hidden_size, num_layers;
     int bidirectional; /* 0 or 1 */
     int proj_size;     /* LSTM: 0 < proj_size < hidden_size, else 0 */
+    int training;      /* 0 or 1: keeps weights for frnn_backward, too, in twice the memory */
 } frnn_config;
 
 /* ---- Instruction sets ---------------------------------------------------------------------- */
@@ -67,10 +69,10 @@ void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count);
 double frnn_probe_fma(const frnn_isa *isa, size_t rounds, float *result);
 void frnn_probe_read(const frnn_isa *isa, const float *values, size_t count, float *result);
 
-/* ---- Models --------------------------------------------------------------------------------- */
+/* ---- Stacks --------------------------------------------------------------------------------- */
 
 /* Packed weights of a stack of recurrent layers, inside memory of the caller. */
-typedef struct frnn_model frnn_model;
+typedef struct frnn_stack frnn_stack;
 
 /* PyTorch's tensors of one layer and direction, contiguous; G gates in PyTorch's order (LSTM i f
  * g o, GRU r z n). They are copied. R is proj_size, or hidden_size without projection. */
@@ -82,13 +84,13 @@ typedef struct {
     const float *weight_hr; /* [proj_size][hidden_size]; NULL without projection */
 } frnn_weights;
 
-/* Bytes of memory that frnn_model_init needs. */
-frnn_status frnn_model_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes);
-/* Lays a model with zero weights out in memory (any alignment), which must live as long as it. */
-frnn_status frnn_model_init(frnn_model **model, const frnn_config *config, const frnn_isa *isa,
+/* Bytes of memory that frnn_stack_init needs. */
+frnn_status frnn_stack_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes);
+/* Lays a stack with zero weights out in memory (any alignment), which must live as long as it. */
+frnn_status frnn_stack_init(frnn_stack **stack, const frnn_config *config, const frnn_isa *isa,
                             void *memory, size_t bytes);
 /* Packs the weights of a layer (from 0) and direction (0 forward, 1 reverse). */
-frnn_status frnn_model_set_weights(frnn_model *model, int layer, int direction,
+frnn_status frnn_stack_set_weights(frnn_stack *stack, int layer, int direction,
                                    const frnn_weights *weights);
 
 /* ---- Threads and the plan -------------------------------------------------------------------- */
@@ -128,13 +130,14 @@ typedef struct {
 } frnn_plan;
 
 /* The best plan for passes of a size. machine: NULL for one thread and usual caches. */
-frnn_status frnn_plan_make(const frnn_model *model, const frnn_machine *machine, size_t steps,
+frnn_status frnn_plan_make(const frnn_stack *stack, const frnn_machine *machine, size_t steps,
                            size_t batch, frnn_plan *plan);
 
 /* ---- Running -------------------------------------------------------------------------------- */
 
 /* One pass over a batch of sequences. Strides count floats; the last axis of x and y is contiguous.
- * y overlaps neither x, the states nor itself; it may be x where steps is 1 and the strides agree.
+ * y overlaps neither x, the states nor itself; it may be x in one direction where steps is 1 and the
+ * strides agree.
  * States are contiguous, [num_layers * directions][batch][R], for c [..][hidden_size]; NULL means
  * zeros for h0 and c0, not wanted for hn and cn. hn may be h0 and cn may be c0. */
 typedef struct {
@@ -148,15 +151,56 @@ typedef struct {
     float *hn, *cn;
     const frnn_plan *plan;            /* NULL: one thread */
     const frnn_executor *executor;    /* NULL, or not at hand: the calling thread does it all */
+    /* Training: frnn_forward writes the tape and frnn_backward reads it, both with the same lengths,
+     * dropout and seed. NULL: inference, without dropout. */
+    void *tape;                       /* any alignment */
+    size_t tape_bytes;
+    float dropout;                    /* 0 to 1: share of the outputs of lower layers made zero */
+    uint64_t seed;                    /* of the choice, which depends on nothing else */
 } frnn_call;
 
 /* Bytes of workspace for a pass of this size. plan: as in frnn_call. */
-frnn_status frnn_workspace_size(const frnn_model *model, size_t steps, size_t batch,
+frnn_status frnn_workspace_size(const frnn_stack *stack, size_t steps, size_t batch,
                                 const frnn_plan *plan, size_t *bytes);
 /* Runs the layers. Beyond a row's length y is 0; hn and cn are each row's own last states.
  * workspace: any alignment, contents do not matter before and are undefined after. */
-frnn_status frnn_forward(const frnn_model *model, const frnn_call *call, void *workspace,
+frnn_status frnn_forward(const frnn_stack *stack, const frnn_call *call, void *workspace,
                          size_t bytes);
+
+/* ---- Training ------------------------------------------------------------------------------- */
+
+/* Gradients of the tensors of a frnn_weights, of the same shapes; NULL where not wanted. */
+typedef struct {
+    float *weight_ih, *weight_hh, *bias_ih, *bias_hh, *weight_hr;
+} frnn_weight_gradients;
+
+/* What goes into a backward pass and what comes out of it. Of the results, NULL is not wanted; they
+ * overlap nothing. Strides count floats. */
+typedef struct {
+    /* Of y and of the last states, which the caller got; NULL is zeros. What dy holds beyond a
+     * row's length does not matter. */
+    const float *dy;         /* [steps][batch][directions * R] */
+    ptrdiff_t dy_step, dy_row;
+    const float *dhn, *dcn;  /* as hn and cn */
+    /* Results. dx is 0 beyond a row's length. dh0 may be dhn and dc0 may be dcn. */
+    float *dx;               /* [steps][batch][input_size] */
+    ptrdiff_t dx_step, dx_row;
+    float *dh0, *dc0;        /* as h0 and c0 */
+    const frnn_weight_gradients *weights; /* [num_layers * directions], or NULL */
+    int accumulate;          /* add to what the weight gradients hold instead of overwriting it */
+} frnn_gradients;
+
+/* Bytes of tape for passes of this size; stack: one for training. */
+frnn_status frnn_tape_size(const frnn_stack *stack, size_t steps, size_t batch, size_t *bytes);
+/* Bytes of workspace for frnn_backward. */
+frnn_status frnn_backward_size(const frnn_stack *stack, size_t steps, size_t batch,
+                               const frnn_plan *plan, size_t *bytes);
+/* Gradients of a forward pass with a tape. call: as it was there, with the weights and x unchanged;
+ * y and the states are not used. plan and executor may be others; more groups of rows than the
+ * forward pass had stay idle for a part of it. The tape stays as it is: several backward passes may
+ * read it. */
+frnn_status frnn_backward(const frnn_stack *stack, const frnn_call *call,
+                          const frnn_gradients *gradients, void *workspace, size_t bytes);
 
 #ifdef __cplusplus
 }

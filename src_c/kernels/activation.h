@@ -82,6 +82,16 @@ ALWAYS_INLINE vec vec_tanh(vec x)
     return vec_copysign(vec_div(t.above, t.below), x);
 }
 
+/* From the gradient of y = sigmoid(x) or tanh(x) to that of x. */
+ALWAYS_INLINE vec vec_sigmoid_gradient(vec dy, vec y)
+{
+    return vec_mul(dy, vec_fnma(y, y, y));
+}
+ALWAYS_INLINE vec vec_tanh_gradient(vec dy, vec y)
+{
+    return vec_fnma(vec_mul(dy, y), y, dy);
+}
+
 /* The two functions over arrays, for tests and for layers that are nothing else. */
 #define MAP(name, function)                                                           \
     static void name(float *y, const float *x, size_t count)                          \

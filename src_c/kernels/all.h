@@ -11,6 +11,9 @@
 
 #include "sweep.h"
 
+#include "gradient.h"
+#include "multiply.h"
+#include "outer.h"
 #include "probe.h"
 #include "stage.h"
 
@@ -22,17 +25,27 @@ static void pause_thread(void) { vec_pause(); }
 #define ISA_TABLE(isa_name)                                                                        \
     {                                                                                              \
         .name = isa_name, .lanes = LANES, .pack = pack, .pack_bias = pack_bias,                    \
+        .pack_transposed = pack_transposed, .pack_rows = pack_rows,                                \
+        .multiply = multiply, .multiply_add = multiply_add,                                        \
+        .outer = outer, .sum_columns = sum_columns,                                                \
         .sigmoid = sigmoid_map, .tanh = tanh_map,                                                  \
         .probe_fma = probe_fma, .probe_read = probe_read,                                          \
         .denormals_off = denormals_off, .denormals_restore = denormals_restore,                    \
         .pause = pause_thread,                                                                     \
         .stages[FRNN_F32] = {                                                                      \
-            [FRNN_STAGE_RNN_TANH] = {1, 1, 1, {0}, {0}, project_rnn, step_rnn_tanh},               \
-            [FRNN_STAGE_RNN_RELU] = {1, 1, 1, {0}, {0}, project_rnn, step_rnn_relu},               \
-            [FRNN_STAGE_GRU] = {4, 3, 3, {2, 0, 1, -1}, {-1, 0, 1, 2}, project_gru, step_gru},     \
-            [FRNN_STAGE_GRU_RESET] = {2, 2, 2, {0, 1}, {0, 1}, project_gru_reset, step_gru_reset}, \
-            [FRNN_STAGE_GRU_CANDIDATE] = {1, 1, 1, {2}, {2}, project_rnn, step_gru_candidate},     \
-            [FRNN_STAGE_LSTM] = {4, 4, 4, {0, 1, 2, 3}, {0, 1, 2, 3}, project_lstm, step_lstm},    \
-            [FRNN_STAGE_LINEAR] = {1, 1, 1, {0}, {0}, project_rnn, step_linear},                   \
+            [FRNN_STAGE_RNN_TANH] = {1, 1, 1, {0}, {0}, project_rnn, step_rnn_tanh, NULL,          \
+                                     gradient_rnn_tanh},                                           \
+            [FRNN_STAGE_RNN_RELU] = {1, 1, 1, {0}, {0}, project_rnn, step_rnn_relu, NULL,          \
+                                     gradient_rnn_relu},                                           \
+            [FRNN_STAGE_GRU] = {4, 3, 3, {2, 0, 1, -1}, {-1, 0, 1, 2}, project_gru, step_gru,      \
+                                step_gru_recorded, gradient_gru},                                  \
+            [FRNN_STAGE_GRU_RESET] = {2, 2, 2, {0, 1}, {0, 1}, project_gru_reset, step_gru_reset,  \
+                                      step_gru_reset_recorded, gradient_gru_reset},                \
+            [FRNN_STAGE_GRU_CANDIDATE] = {1, 1, 1, {2}, {2}, project_rnn, step_gru_candidate,      \
+                                          step_gru_candidate_recorded, gradient_gru_candidate},    \
+            [FRNN_STAGE_LSTM] = {4, 4, 4, {0, 1, 2, 3}, {0, 1, 2, 3}, project_lstm, step_lstm,     \
+                                 step_lstm_recorded, gradient_lstm},                               \
+            [FRNN_STAGE_LINEAR] = {1, 1, 1, {0}, {0}, project_rnn, step_linear, NULL,              \
+                                   gradient_linear},                                               \
         },                                                                                         \
     }

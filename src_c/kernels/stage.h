@@ -35,9 +35,10 @@ ALWAYS_INLINE void store_y(const frnn_pass *a, int row, int unit, vec value)
         vec_store_part(y, value, a->units - unit);
 }
 
-/* One vector of units through one half of its cell's formula; stage and half are constants. */
+/* One vector of units through one half of its cell's formula; stage, half and record, whether the
+ * gates are left in pre, are constants. */
 ALWAYS_INLINE void finish_units(const frnn_pass *a, int row, int panel, const int slots,
-                                const int stage, const int half)
+                                const int stage, const int half, const int record)
 {
     const int unit = panel * LANES;
     float *const pre = pre_at(a, panel, row, slots);
@@ -47,21 +48,21 @@ ALWAYS_INLINE void finish_units(const frnn_pass *a, int row, int panel, const in
     case FRNN_STAGE_RNN_RELU: store_y(a, row, unit, rnn_relu(pre)); break;
     case FRNN_STAGE_GRU:
         if (half == 0)
-            gru_candidate(pre);
+            gru_candidate(pre, record);
         else
-            store_y(a, row, unit, gru_output(pre, load_h(a, row, unit)));
+            store_y(a, row, unit, gru_output(pre, load_h(a, row, unit), record));
         break;
     case FRNN_STAGE_GRU_RESET:
-        store_y(a, row, unit, gru_reset(pre, load_h(a, row, unit), a->c + place));
+        store_y(a, row, unit, gru_reset(pre, load_h(a, row, unit), a->c + place, record));
         break;
     case FRNN_STAGE_GRU_CANDIDATE:
-        store_y(a, row, unit, gru_reset_output(pre, load_h(a, row, unit), a->c + place));
+        store_y(a, row, unit, gru_reset_output(pre, load_h(a, row, unit), a->c + place, record));
         break;
     case FRNN_STAGE_LSTM:
         if (half == 0)
-            lstm_cell_state(pre, a->c + place);
+            lstm_cell_state(pre, a->c_before + place, a->c + place, record);
         else
-            store_y(a, row, unit, lstm_output(pre, a->c + place));
+            store_y(a, row, unit, lstm_output(pre, a->c + place, record));
         break;
     default: store_y(a, row, unit, vec_load(pre)); break; /* linear: the sum itself */
     }
@@ -81,25 +82,29 @@ PROJECT_KERNEL(project_lstm, sweep_4, LSTM_SLOTS, finish_nothing)
 /* first: the slot of the first recurrent sum; from_bias: there was no project before. A long
  * formula is cut in halves, a loop each: more units are in flight in a short chain of operations
  * (case lstm_500_128_32_32). */
-#define STEP_KERNEL(name, sweep_gates, slots, first, from_bias, stage, halves)       \
-    static void finish_##name(const frnn_pass *a, int panel, int end)                \
-    {                                                                                \
-        UNROLL for (int half = 0; half < (halves); half++)                           \
-            for (int p = panel; p < end; p++)                                        \
-                for (int r = 0; r < a->rows; r++)                                    \
-                    finish_units(a, r, p, slots, stage, half);                       \
-    }                                                                                \
-    static void step_##name(const frnn_pass *a)                                      \
-    {                                                                                \
-        sweep_gates(a, &(const sweep_kind){slots, first, from_bias, finish_##name}); \
+#define STEP_KERNEL(name, sweep_gates, slots, first, from_bias, stage, halves, record) \
+    static void finish_##name(const frnn_pass *a, int panel, int end)                  \
+    {                                                                                  \
+        UNROLL for (int half = 0; half < (halves); half++)                             \
+            for (int p = panel; p < end; p++)                                          \
+                for (int r = 0; r < a->rows; r++)                                      \
+                    finish_units(a, r, p, slots, stage, half, record);                 \
+    }                                                                                  \
+    static void step_##name(const frnn_pass *a)                                        \
+    {                                                                                  \
+        sweep_gates(a, &(const sweep_kind){slots, first, from_bias, finish_##name});   \
     }
-STEP_KERNEL(rnn_tanh, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_RNN_TANH, 1)
-STEP_KERNEL(rnn_relu, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_RNN_RELU, 1)
-STEP_KERNEL(gru, sweep_3, GRU_SLOTS, 1, 0, FRNN_STAGE_GRU, 2)
-STEP_KERNEL(gru_reset, sweep_2, GRU_RESET_SLOTS, 0, 0, FRNN_STAGE_GRU_RESET, 1)
-STEP_KERNEL(gru_candidate, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_GRU_CANDIDATE, 1)
-STEP_KERNEL(lstm, sweep_4, LSTM_SLOTS, 0, 0, FRNN_STAGE_LSTM, 2)
-STEP_KERNEL(linear, sweep_1, RNN_SLOTS, 0, 1, FRNN_STAGE_LINEAR, 1)
+STEP_KERNEL(rnn_tanh, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_RNN_TANH, 1, 0)
+STEP_KERNEL(rnn_relu, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_RNN_RELU, 1, 0)
+STEP_KERNEL(gru, sweep_3, GRU_SLOTS, 1, 0, FRNN_STAGE_GRU, 2, 0)
+STEP_KERNEL(gru_recorded, sweep_3, GRU_SLOTS, 1, 0, FRNN_STAGE_GRU, 2, 1)
+STEP_KERNEL(gru_reset, sweep_2, GRU_RESET_SLOTS, 0, 0, FRNN_STAGE_GRU_RESET, 1, 0)
+STEP_KERNEL(gru_reset_recorded, sweep_2, GRU_RESET_SLOTS, 0, 0, FRNN_STAGE_GRU_RESET, 1, 1)
+STEP_KERNEL(gru_candidate, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_GRU_CANDIDATE, 1, 0)
+STEP_KERNEL(gru_candidate_recorded, sweep_1, RNN_SLOTS, 0, 0, FRNN_STAGE_GRU_CANDIDATE, 1, 1)
+STEP_KERNEL(lstm, sweep_4, LSTM_SLOTS, 0, 0, FRNN_STAGE_LSTM, 2, 0)
+STEP_KERNEL(lstm_recorded, sweep_4, LSTM_SLOTS, 0, 0, FRNN_STAGE_LSTM, 2, 1)
+STEP_KERNEL(linear, sweep_1, RNN_SLOTS, 0, 1, FRNN_STAGE_LINEAR, 1, 0)
 #undef STEP_KERNEL
 
 #endif

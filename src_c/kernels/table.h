@@ -47,8 +47,49 @@ typedef struct frnn_pass {
     const float *const *h;      /* [rows] -> [units], previous state; step of a GRU only */
     float *const *y;            /* [rows] -> [units], result of step */
     float *c;                   /* [rows][c_stride], cell state (LSTM) or update gate (GRU) */
+    const float *c_before;      /* [rows][c_stride], previous cell state; may be c */
     size_t c_stride;            /* a multiple of lanes, at least units */
 } frnn_pass;
+
+/* Gradients of one stage at one step, from those of its output to those of its pre-activations
+ * (`dpre`). Vectors of lanes are whole everywhere but in h, h_before and dy. */
+typedef struct frnn_gradient_pass {
+    int rows, units;
+    int first_panel, end_panel;   /* the panels to compute */
+    const float *gates;           /* [panels][gate_rows][slots][lanes], as record left them */
+    const float *partner_gates;   /* of the other stage of a GRU that resets before */
+    size_t gate_rows;
+    const float *c, *c_before;    /* [rows][stride], cell states after and before the step */
+    const float *const *h;        /* [rows] -> [units], the stage's output; RNN */
+    const float *const *h_before; /* [rows] -> [units], previous state; GRU */
+    const float *const *dy;       /* [rows] -> [units], added to output_gradient; or NULL */
+    const float *dh_in;           /* [rows][stride], gradient of the stage's output */
+    float *dh;                    /* [rows][stride], of the previous state but through the product;
+                                   * may be dh_in */
+    float *dc;                    /* [rows][stride], of c, turned into that of c_before */
+    size_t stride;                /* a multiple of lanes, at least units */
+    float *dpre;                  /* a row: [slots][stride]; from row to row: dpre_row */
+    size_t dpre_row;
+    /* The same as [panels][panel_rows][slots][lanes], and what the stage's recurrent product took
+     * where that is not h_before, as [panels][panel_rows][lanes]; NULL: not wanted. A row is
+     * panel_step of panel_rows from the one before. */
+    float *panels, *in_panels;
+    size_t panel_rows, panel_step;
+} frnn_gradient_pass;
+
+/* sums[gate[slot] * units + unit][k] = or += sum over rows of left[row][slot][unit] right[row][k],
+ * for the slots [first_slot, first_slot + gates). */
+typedef struct frnn_outer {
+    size_t rows, panel_rows;
+    const float *left;  /* [panels][panel_rows][slots][lanes] */
+    const float *right; /* [width in panels][panel_rows][lanes] */
+    int slots, first_slot, gates;
+    const signed char *gate; /* [slots] */
+    int units, width;
+    int first_panel, end_panel; /* of left, to compute */
+    float *sums;                /* [..][width], or [..] of sum_columns, which needs no right */
+    int add;
+} frnn_outer;
 
 typedef struct frnn_stage {
     int slots, x_gates, h_gates;
@@ -56,6 +97,8 @@ typedef struct frnn_stage {
     signed char x_gate[FRNN_MAX_SLOTS], h_gate[FRNN_MAX_SLOTS];
     void (*project)(const frnn_pass *pass); /* pre = bias + W_ih in */
     void (*step)(const frnn_pass *pass);    /* pre + W_hh in, then the cell's formula */
+    void (*record)(const frnn_pass *pass);  /* step that leaves gates in pre; NULL: it has none */
+    void (*gradient)(const frnn_gradient_pass *pass);
 } frnn_stage;
 
 /* A matrix in PyTorch's layout, [gates * units][depth] with contiguous rows. */
@@ -72,6 +115,17 @@ struct frnn_isa {
     /* Fills bias [panels][slots][lanes] from PyTorch's two bias vectors, either of them NULL. */
     void (*pack_bias)(float *bias, const frnn_stage *stage, int units, const float *bias_ih,
                       const float *bias_hh);
+    /* Fills panels [depth / lanes, rounded up][gates][units, padded to lanes][lanes] with row
+     * blocks gate[]: weights of multiply, from gradients of pre to those of the input. */
+    void (*pack_transposed)(float *panels, frnn_matrix matrix, const signed char *gate, int gates);
+    /* Fills panels [width / lanes, rounded up][panel_rows][lanes] with `count` rows of width. */
+    void (*pack_rows)(float *panels, size_t panel_rows, const float *const *rows, size_t count,
+                      int width);
+    /* y = or += weights * in, of one gate; pre and bias are not used. */
+    void (*multiply)(const frnn_pass *pass);
+    void (*multiply_add)(const frnn_pass *pass);
+    void (*outer)(const frnn_outer *job);       /* weight gradients */
+    void (*sum_columns)(const frnn_outer *job); /* bias gradients: as if right were 1 */
     void (*sigmoid)(float *y, const float *x, size_t count);
     void (*tanh)(float *y, const float *x, size_t count);
     double (*probe_fma)(size_t rounds, float *result);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Aligned memory for models and workspaces, where there is a system to ask. */
+/* Aligned memory for stacks and workspaces, where there is a system to ask. */
 #ifndef FRNN_PLATFORM_MEMORY_H
 #define FRNN_PLATFORM_MEMORY_H
 

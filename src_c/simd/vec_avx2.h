@@ -59,6 +59,11 @@ ALWAYS_INLINE vec vec_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_ps(a, b, 
 ALWAYS_INLINE vec vec_min(vec a, vec b) { return _mm256_min_ps(a, b); }
 ALWAYS_INLINE vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
 
+ALWAYS_INLINE vec vec_if_positive(vec test, vec value)
+{
+    return _mm256_and_ps(value, _mm256_cmp_ps(test, _mm256_setzero_ps(), _CMP_GT_OQ));
+}
+
 ALWAYS_INLINE vec vec_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 
 ALWAYS_INLINE vec vec_copysign(vec a, vec sign)

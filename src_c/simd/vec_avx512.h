@@ -47,6 +47,11 @@ ALWAYS_INLINE vec vec_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, 
 ALWAYS_INLINE vec vec_min(vec a, vec b) { return _mm512_min_ps(a, b); }
 ALWAYS_INLINE vec vec_max(vec a, vec b) { return _mm512_max_ps(a, b); }
 
+ALWAYS_INLINE vec vec_if_positive(vec test, vec value)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(test, _mm512_setzero_ps(), _CMP_GT_OQ), value);
+}
+
 ALWAYS_INLINE vec vec_abs(vec a) { return _mm512_abs_ps(a); }
 
 ALWAYS_INLINE vec vec_copysign(vec a, vec sign)

@@ -58,6 +58,9 @@ ALWAYS_INLINE vec vec_fnma(vec a, vec b, vec c) { return c - a * b; }
 ALWAYS_INLINE vec vec_min(vec a, vec b) { return a < b ? a : b; }
 ALWAYS_INLINE vec vec_max(vec a, vec b) { return a > b ? a : b; }
 
+/* value where test > 0, else 0. */
+ALWAYS_INLINE vec vec_if_positive(vec test, vec value) { return test > 0.0f ? value : 0.0f; }
+
 ALWAYS_INLINE vec vec_abs(vec a) { return __builtin_fabsf(a); }
 /* a >= 0 with the sign of `sign`. */
 ALWAYS_INLINE vec vec_copysign(vec a, vec sign) { return __builtin_copysignf(a, sign); }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Random weights, and a model that takes them from guarded memory. */
+/* Random weights, and a stack that takes them from guarded memory. */
 #include "network.h"
 
 #include <math.h>
@@ -65,7 +65,7 @@ static void set_part(network *n, int layer, int direction, int bias, int from_st
             memcpy(guarded[i], from[i], bytes);
     }
     const frnn_weights copies = as_weights(guarded);
-    CHECK(frnn_model_set_weights(n->model, layer, direction, &copies) == FRNN_OK);
+    CHECK(frnn_stack_set_weights(n->stack, layer, direction, &copies) == FRNN_OK);
     for (int i = 0; i < TENSORS; i++)
         if (sizes[i])
             fence_take(&n->guarded[i], sizes[i] * sizeof(float), 0, from_start);
@@ -77,10 +77,10 @@ void network_build(network *n, const frnn_isa *isa, const frnn_config *config, i
     size_t bytes = 0;
     n->config = *config;
     draw(n, bias, seed);
-    if (!CHECK(frnn_model_size(config, isa, &bytes) == FRNN_OK))
+    if (!CHECK(frnn_stack_size(config, isa, &bytes) == FRNN_OK))
         exit(1);
     void *const memory = fence_take(&n->memory, bytes, gap, (int)(gap % 2));
-    if (!CHECK(frnn_model_init(&n->model, config, isa, memory, bytes) == FRNN_OK))
+    if (!CHECK(frnn_stack_init(&n->stack, config, isa, memory, bytes) == FRNN_OK))
         exit(1);
     for (int layer = 0; layer < config->num_layers; layer++)
         for (int direction = 0; direction <= config->bidirectional; direction++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A model with random weights in guarded memory, as several tests need it. */
+/* A stack with random weights in guarded memory, as several tests need it. */
 #ifndef FRNN_TESTS_NETWORK_H
 #define FRNN_TESTS_NETWORK_H
 
@@ -10,18 +10,18 @@
 
 enum { NETWORK_MOST_PARTS = 8 };
 
-/* Starts as {0}; building again gives the last model up. */
+/* Starts as {0}; building again gives the last stack up. */
 typedef struct {
     frnn_config config;
     frnn_weights weights[NETWORK_MOST_PARTS]; /* [num_layers * directions]: what was set */
     float *values;                            /* where they lie */
-    fence memory;                             /* of the model */
+    fence memory;                             /* of the stack */
     fence guarded[5];                         /* of the tensors while they are set */
-    frnn_model *model;
+    frnn_stack *stack;
 } network;
 
 /* Draws weights in PyTorch's range, packs them from memory with traps around it, then spoils that
- * memory. bias: with biases or with NULL. gap: bytes between the model and its trap. */
+ * memory. bias: with biases or with NULL. gap: bytes between the stack and its trap. */
 void network_build(network *n, const frnn_isa *isa, const frnn_config *config, int bias, size_t gap,
                    uint64_t *seed);
 void network_free(network *n);

@@ -52,7 +52,7 @@ static void pass_make(pass *p, const frnn_isa *isa, const frnn_config *config, u
     p->y = floats(STEPS * BATCH * p->directions * p->outputs);
     p->h = floats(PARTS * BATCH * p->outputs);
     p->c = floats(PARTS * BATCH * p->hidden);
-    CHECK(frnn_workspace_size(p->net.model, STEPS, BATCH, NULL, &p->bytes) == FRNN_OK);
+    CHECK(frnn_workspace_size(p->net.stack, STEPS, BATCH, NULL, &p->bytes) == FRNN_OK);
     p->workspace = malloc(p->bytes);
 }
 
@@ -78,7 +78,7 @@ static void run(const pass *p, size_t begin, size_t end, size_t row, size_t rows
                             .c0 = from_state ? c : NULL,
                             .hn = h,
                             .cn = c};
-    CHECK(frnn_forward(p->net.model, &call, p->workspace, p->bytes) == FRNN_OK);
+    CHECK(frnn_forward(p->net.stack, &call, p->workspace, p->bytes) == FRNN_OK);
 }
 
 static int same(const float *a, const float *b, size_t count)

@@ -11,6 +11,7 @@
 #include "../kernels/table.h"
 #include "check.h"
 #include "fence.h"
+#include "layout.h"
 #include "network.h"
 #include "oracle.h"
 
@@ -20,7 +21,6 @@ static const double LIMIT = 5e-6;
 static const double WIDE_LIMIT = 1e-4;
 
 enum { STATES_NONE, STATES_APART, STATES_IN_PLACE, STATES_LAST_ONLY, STATES_H0_ONLY, STATE_KINDS };
-enum { LAYOUTS = 5, X_LAYOUTS = 6 };
 
 typedef struct {
     frnn_config config;
@@ -37,29 +37,6 @@ typedef struct {
     network net;
     fence x, y, workspace, lengths, state[4]; /* h0 c0 hn cn */
 } bench;
-
-/* Where [steps][batch][width] floats lie. */
-typedef struct {
-    ptrdiff_t step, row;
-    size_t origin, floats;
-} layout;
-
-static layout layout_make(unsigned kind, size_t steps, size_t batch, size_t width)
-{
-    ptrdiff_t step = (ptrdiff_t)(batch * width), row = (ptrdiff_t)width;
-    switch (kind) {
-    case 1: row = (ptrdiff_t)(steps * width), step = (ptrdiff_t)width; break; /* batch first */
-    case 2: row = (ptrdiff_t)width + 3, step = (ptrdiff_t)batch * row + 5; break;
-    case 3: step = -step; break;
-    case 4: row = -row - 1, step = (ptrdiff_t)batch * -row; break;
-    case 5: row = 0, step = (ptrdiff_t)width; break; /* one row for all; for x only */
-    default: break;
-    }
-    const size_t over_steps = (steps - 1) * (size_t)(step < 0 ? -step : step);
-    const size_t over_rows = (batch - 1) * (size_t)(row < 0 ? -row : row);
-    return (layout){step, row, (step < 0 ? over_steps : 0) + (row < 0 ? over_rows : 0),
-                    over_steps + over_rows + width};
-}
 
 static float *take_floats(bench *b, fence *f, size_t count)
 {
@@ -174,10 +151,10 @@ static void run(bench *b, const setting *s)
     oracle_forward(&s->config, b->net.weights, &call, y, hn, cn);
 
     size_t bytes = 0;
-    CHECK(frnn_workspace_size(b->net.model, s->steps, s->batch, NULL, &bytes) == FRNN_OK);
+    CHECK(frnn_workspace_size(b->net.stack, s->steps, s->batch, NULL, &bytes) == FRNN_OK);
     const size_t gap = random_below(&b->seed, 64);
     void *const workspace = fence_take(&b->workspace, bytes, gap, (int)random_below(&b->seed, 2));
-    CHECK(frnn_forward(b->net.model, &call, workspace, bytes) == FRNN_OK);
+    CHECK(frnn_forward(b->net.stack, &call, workspace, bytes) == FRNN_OK);
     compare_y(b, s, &call, y);
     if (call.hn)
         compare(b, s, call.hn, hn, state_rows * outputs);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The same bits under every plan: any split of rows, directions, layers and units over threads, any
- * block and chunk, with the workers there or not; and the plans that the library makes. */
+/* The same bits under every plan, forwards and backwards: any split of rows, directions, layers and
+ * units over threads, any block and chunk, with the workers there or not, backwards under the same
+ * plan or another; and the plans that the library makes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,17 +12,20 @@
 #include "fence.h"
 #include "network.h"
 #include "oracle.h"
+#include "oracle_backward.h"
 
 enum { BATCH = 7, STEPS = 9, INPUTS = 5, PARTS = 6, MOST_WIDTH = 12 };
 
-/* A model, its inputs, and what one thread makes of them. */
+/* A stack, its inputs, and what one thread makes of them. */
 typedef struct {
     network net;
-    fence memory;
+    fence memory, tape;
     size_t outputs, width, lengths[BATCH];
     int ragged;
-    float *x, *states, *wanted, *found; /* wanted, found: y, then hn, then cn */
-    size_t results;
+    frnn_plan before; /* the last one that ran */
+    float *x, *states, *dy; /* states: h0 c0 dhn dcn */
+    float *wanted, *found;  /* y hn cn, then dx dh0 dc0 and the gradients of all weights */
+    size_t forward, results;
 } setting;
 
 static float *floats(size_t count)
@@ -32,32 +36,74 @@ static float *floats(size_t count)
     return values;
 }
 
-static void run(setting *s, const frnn_plan *plan, const frnn_executor *executor, float *into)
+/* The backward pass of a call that has just run with a tape; into: where dx is to go. */
+static void run_backward(setting *s, const frnn_call *call, float *into)
+{
+    const frnn_config *c = &s->net.config;
+    const size_t states = PARTS * BATCH * (size_t)c->hidden_size;
+    frnn_weight_gradients weights[PARTS];
+    float *next = into + STEPS * BATCH * INPUTS + 2 * states;
+    for (int part = 0; part < c->num_layers * (1 + c->bidirectional); part++) {
+        float *tensor[ORACLE_TENSORS];
+        for (int i = 0; i < ORACLE_TENSORS; i++) {
+            const size_t size = oracle_tensor_size(c, part / (1 + c->bidirectional), i);
+            tensor[i] = size ? next : NULL;
+            next += size;
+        }
+        weights[part] = (frnn_weight_gradients){tensor[0], tensor[1], tensor[2], tensor[3],
+                                                tensor[4]};
+    }
+    const frnn_gradients gradients = {
+        .dy = s->dy, .dy_step = (ptrdiff_t)(BATCH * s->width), .dy_row = (ptrdiff_t)s->width,
+        .dhn = s->states + 2 * states, .dcn = s->states + 3 * states,
+        .dx = into, .dx_step = BATCH * INPUTS, .dx_row = INPUTS,
+        .dh0 = into + STEPS * BATCH * INPUTS, .dc0 = into + STEPS * BATCH * INPUTS + states,
+        .weights = weights};
+    size_t bytes = 0;
+    CHECK(frnn_backward_size(s->net.stack, STEPS, BATCH, call->plan, &bytes) == FRNN_OK);
+    void *const workspace = fence_take(&s->memory, bytes, 0, 0);
+    CHECK(frnn_backward(s->net.stack, call, &gradients, workspace, bytes) == FRNN_OK);
+}
+
+/* Both passes, the second one under a plan of its own. */
+static void run(setting *s, const frnn_plan *plan, const frnn_plan *back,
+                const frnn_executor *executor, float *into)
 {
     const size_t y = STEPS * BATCH * s->width, hidden = (size_t)s->net.config.hidden_size;
-    const frnn_call call = {.steps = STEPS, .batch = BATCH, .x = s->x, .x_step = BATCH * INPUTS,
+    frnn_call call = {.steps = STEPS, .batch = BATCH, .x = s->x, .x_step = BATCH * INPUTS,
                             .x_row = INPUTS, .y = into, .y_step = (ptrdiff_t)(BATCH * s->width),
                             .y_row = (ptrdiff_t)s->width,
                             .lengths = s->ragged ? s->lengths : NULL,
                             .h0 = s->states, .c0 = s->states + PARTS * BATCH * hidden,
                             .hn = into + y, .cn = into + y + PARTS * BATCH * s->outputs,
-                            .plan = plan, .executor = executor};
+                            .plan = plan, .executor = executor, .dropout = 0.3f, .seed = 7};
     size_t bytes = 0;
-    CHECK(frnn_workspace_size(s->net.model, STEPS, BATCH, plan, &bytes) == FRNN_OK);
+    if (s->net.config.training) {
+        CHECK(frnn_tape_size(s->net.stack, STEPS, BATCH, &call.tape_bytes) == FRNN_OK);
+        call.tape = fence_take(&s->tape, call.tape_bytes, 0, 0);
+    }
+    CHECK(frnn_workspace_size(s->net.stack, STEPS, BATCH, plan, &bytes) == FRNN_OK);
     void *const workspace = fence_take(&s->memory, bytes, 0, 0);
-    CHECK(frnn_forward(s->net.model, &call, workspace, bytes) == FRNN_OK);
+    CHECK(frnn_forward(s->net.stack, &call, workspace, bytes) == FRNN_OK);
+    call.plan = back;
+    if (s->net.config.training)
+        run_backward(s, &call, into + s->forward);
 }
 
 static void check_plan(setting *s, const frnn_plan *plan)
 {
-    for (int absent = 0; absent < 2; absent++) {
+    enum { SAME, ABSENT, OTHER, WAYS };
+    const int ways = s->net.config.training ? WAYS : OTHER;
+    for (int way = 0; way < ways; way++) {
         memset(s->found, 0xff, s->results * sizeof *s->found);
-        run(s, plan, absent ? &crew_absent : &crew_executor, s->found);
+        run(s, plan, way == OTHER ? &s->before : plan, way == ABSENT ? &crew_absent : &crew_executor,
+            s->found);
         if (!CHECK(memcmp(s->found, s->wanted, s->results * sizeof *s->found) == 0))
-            printf("plan: rows %d directions %d layers %d units %d block %zu chunk %zu absent %d\n",
+            printf("plan: rows %d directions %d layers %d units %d block %zu chunk %zu way %d\n",
                    plan->row_groups, plan->direction_teams, plan->layer_teams, plan->unit_workers,
-                   plan->block_rows, plan->chunk_steps, absent);
+                   plan->block_rows, plan->chunk_steps, way);
     }
+    s->before = *plan;
 }
 
 /* All splits up to a width, each with one of the blocks and chunks. */
@@ -83,7 +129,7 @@ static void check_made(setting *s)
     for (int width = 1; width <= MOST_WIDTH; width += 1 + width / 4) {
         frnn_plan plan;
         const frnn_machine machine = {.width = width};
-        CHECK(frnn_plan_make(s->net.model, &machine, STEPS, BATCH, &plan) == FRNN_OK);
+        CHECK(frnn_plan_make(s->net.stack, &machine, STEPS, BATCH, &plan) == FRNN_OK);
         CHECK(plan.row_groups * plan.direction_teams * plan.layer_teams * plan.unit_workers <=
               width);
         check_plan(s, &plan);
@@ -100,17 +146,22 @@ static void check_config(const frnn_isa *isa, const frnn_config *config, int rag
     s.outputs = (size_t)oracle_output_size(config);
     s.width = (size_t)(1 + config->bidirectional) * s.outputs;
     const size_t states = PARTS * BATCH * (size_t)config->hidden_size;
-    s.results = STEPS * BATCH * s.width + 2 * states;
-    s.x = floats(STEPS * BATCH * INPUTS), s.states = floats(2 * states);
+    s.results = s.forward = STEPS * BATCH * s.width + 2 * states;
+    if (config->training)
+        s.results += STEPS * BATCH * INPUTS + 2 * states + oracle_weights_size(config);
+    s.x = floats(STEPS * BATCH * INPUTS), s.states = floats(4 * states);
+    s.dy = floats(STEPS * BATCH * s.width);
     s.wanted = floats(s.results), s.found = floats(s.results);
     random_fill(&seed, s.x, STEPS * BATCH * INPUTS, 1.0f);
-    random_fill(&seed, s.states, 2 * states, 1.0f);
+    random_fill(&seed, s.states, 4 * states, 1.0f);
+    random_fill(&seed, s.dy, STEPS * BATCH * s.width, 1.0f);
     for (size_t i = 0; i < BATCH; i++) s.lengths[i] = random_below(&seed, STEPS + 1);
     memset(s.wanted, 0xff, s.results * sizeof *s.wanted);
-    run(&s, NULL, NULL, s.wanted);
+    run(&s, NULL, NULL, NULL, s.wanted);
+    CHECK(frnn_plan_make(s.net.stack, NULL, STEPS, BATCH, &s.before) == FRNN_OK);
     check_splits(&s);
     check_made(&s);
-    free(s.x), free(s.states), free(s.wanted), free(s.found);
+    free(s.x), free(s.states), free(s.dy), free(s.wanted), free(s.found);
 }
 
 int main(int argc, char **argv)
@@ -120,15 +171,20 @@ int main(int argc, char **argv)
     for (int i = 0; check_isa_at(&options, i); i++) {
         const frnn_isa *isa = check_isa_at(&options, i);
         for (int cell = FRNN_RNN_TANH; cell <= FRNN_LSTM; cell++)
-            for (int variant = 0; variant < 8; variant++) {
-                const int projected = variant & 1, ragged = variant >> 1 & 1;
+            for (int variant = 0; variant < 18; variant++) {
+                const int projected = variant & 1, ragged = variant >> 1 & 1 || variant == 17;
+                const int wide = variant >= 16; /* several chunks of a backward pass */
                 const frnn_config config = {.cell = (frnn_cell)cell,
                                             .input_size = INPUTS,
-                                            .hidden_size = 2 * isa->lanes + 3,
-                                            .num_layers = 3,
-                                            .bidirectional = variant >> 2,
-                                            .proj_size = projected ? isa->lanes + 1 : 0};
-                if ((projected && cell != FRNN_LSTM) || number++ % options.stride != 0)
+                                            .hidden_size = wide ? 163 : 2 * isa->lanes + 3,
+                                            .num_layers = wide ? 2 : 3,
+                                            .bidirectional = wide ? variant & 1 : variant >> 2 & 1,
+                                            .training = variant >= 8,
+                                            .proj_size = projected && cell == FRNN_LSTM
+                                                             ? isa->lanes + 1
+                                                             : 0};
+                if ((projected && !wide && cell != FRNN_LSTM) || (wide && cell < FRNN_GRU) ||
+                    number++ % options.stride != 0)
                     continue;
                 check_config(isa, &config, ragged);
             }

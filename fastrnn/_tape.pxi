@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""Part of _core.pyx: forward passes that are recorded, and their backward passes."""
+
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, malloc
+
+
+cdef class Tape:
+    """What one forward pass of a stack for training leaves for any number of backward passes.
+
+    The arrays x and lengths of the pass must stay as they are until the last of them. memory: bytes
+    to keep it in, as many as tape_bytes() says; None: the tape has its own.
+    """
+    cdef readonly Stack stack
+    cdef unsigned char[::1] memory
+    cdef Workspace block  # where there is no memory
+    cdef frnn_call call
+    cdef object kept  # keeps x and lengths where they are
+
+    def __cinit__(self, Stack stack, float dropout, uint64_t seed, memory=None):
+        self.stack, self.call.dropout, self.call.seed = stack, dropout, seed
+        if memory is None:
+            self.block, stack.tape_spare = stack.tape_spare or Workspace(), None
+        else:
+            self.memory = memory
+
+    def __del__(self):
+        if self.block is not None and self.stack.tape_spare is None:
+            self.stack.tape_spare = self.block
+
+    cdef int begin(self, frnn_call *call) except -1:
+        """Makes a call a recorded one."""
+        cdef size_t needed = tape_bytes(self.stack, call.steps, call.batch)
+        if self.block is None:
+            if <size_t> self.memory.shape[0] < needed:
+                raise ValueError(f"memory: expected {needed} bytes, got {self.memory.shape[0]}")
+            call.tape, call.tape_bytes = &self.memory[0], <size_t> self.memory.shape[0]
+        else:
+            self.block.reserve(needed)
+            call.tape, call.tape_bytes = self.block.memory, self.block.bytes
+        call.dropout, call.seed = self.call.dropout, self.call.seed
+        return 0
+
+    cdef int keep(self, const frnn_call *call, object kept) except -1:
+        """Remembers the call once it has run."""
+        self.call, self.kept = call[0], kept
+        return 0
+
+    def resume(self, x, lengths) -> bool:
+        """Makes ready for backward passes what another Tape recorded in this memory.
+
+        x, lengths: as Stack.forward got them. False when x cannot be read in place.
+        """
+        cdef Py_buffer views[2]
+        cdef frnn_call call
+        memset(&call, 0, sizeof(call))
+        memset(views, 0, sizeof(views))
+        PyObject_GetBuffer(x, &views[0], PyBUF_STRIDES)
+        try:
+            if lengths is not None:
+                PyObject_GetBuffer(lengths, &views[1], PyBUF_STRIDES)
+            if not inputs_fit(&views[0], &views[1], self.stack.inputs):
+                raise ValueError("the arrays do not have the sizes of the packed stack")
+            if not rows_in_place(&views[0]):
+                return False
+            point_inputs(&call, &views[0], &views[1])
+            self.begin(&call)
+            self.keep(&call, (x, lengths))
+            return True
+        finally:
+            PyBuffer_Release(&views[0])
+            PyBuffer_Release(&views[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the tape holds."""
+        return self.memory.shape[0] if self.block is None else self.block.bytes
+
+    def backward(self, dy, dhn, dcn, dx, dh0, dc0, list weights, bint accumulate) -> bool:
+        """One backward pass over float32 arrays, time-major; False when dy cannot be read in place.
+
+        weights: for each layer and direction its arrays for the gradients of weight_ih, weight_hh,
+        bias_ih, bias_hh, weight_hr; C-contiguous and writable. None where there is none. Shapes are
+        the caller's to check.
+        """
+        cdef Py_buffer views[6]
+        cdef frnn_gradients gradients
+        cdef int held = 0
+        memset(views, 0, sizeof(views))
+        memset(&gradients, 0, sizeof(gradients))
+        try:
+            for array in (dy, dhn, dcn, dx, dh0, dc0):
+                if array is not None:
+                    PyObject_GetBuffer(array, &views[held], PyBUF_STRIDES)
+                held += 1
+            if not gradients_fit(views, &self.call, self.stack.inputs, self.stack.hidden,
+                                 self.stack.outputs, self.stack.directions, self.stack.state_rows):
+                raise ValueError("the arrays do not have the sizes of the recorded pass")
+            if dy is not None and not rows_in_place(&views[0]):
+                return False
+            point_gradients(&gradients, views)
+            gradients.accumulate = accumulate
+            self.run(&gradients, weights)
+            return True
+        finally:
+            for i in range(held):
+                PyBuffer_Release(&views[i])
+
+    cdef int run(self, frnn_gradients *gradients, list weights) except -1:
+        cdef Workspace workspace = self.stack.back_spare or Workspace()
+        cdef frnn_call call = self.call
+        cdef frnn_weight_gradients *parts
+        cdef float[::1] flat
+        cdef float **into
+        self.stack.back_spare = None
+        parts = <frnn_weight_gradients *> malloc(len(weights) * sizeof(frnn_weight_gradients) + 1)
+        if parts is NULL:
+            raise MemoryError("no memory for a list of gradients")
+        memset(parts, 0, len(weights) * sizeof(frnn_weight_gradients))
+        try:
+            into = <float **> parts
+            for part in weights:
+                for array in part:
+                    if array is not None:
+                        flat = array.reshape(-1)
+                        into[0] = &flat[0]
+                    into += 1
+            gradients.weights = parts if weights else NULL
+            workspace.backward(self.stack.stack, &call, gradients)
+        finally:
+            free(parts)
+            self.stack.back_spare = workspace
+        return 0
+
+
+cpdef size_t tape_bytes(Stack stack, size_t steps, size_t batch) except 0:
+    """Bytes that the tape of a pass of this size takes."""
+    cdef size_t needed = 0
+    check(frnn_tape_size(stack.stack, steps, batch, &needed))
+    return needed

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: MIT
+"""The recurrent layers of torch.nn, run by fastrnn: same arguments, parameters and gradients.
+
+>>> import torch, fastrnn.torch
+>>> model = torch.nn.LSTM(8, 16)
+>>> model, report = fastrnn.torch.accelerate(model)
+>>> isinstance(model, torch.nn.LSTM), report.swapped
+(True, {'': 'LSTM(8, 16)'})
+
+float32 on the CPU; other types and devices, and derivatives of gradients, are refused. Passes use
+torch.get_num_threads() threads, unless fastrnn was told another number. torch.compile takes each
+layer as one operator; it looks into recurrent layers when torch._dynamo.config.allow_rnn is True,
+and otherwise runs them as they are, between the graphs it compiles.
+"""
+
+from __future__ import annotations
+
+from .cells import GRUCell, LSTMCell, RNNCell
+from .layers import GRU, LSTM, RNN
+from .swap import Accelerated, Report, accelerate
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Accelerated",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "Report",
+    "accelerate",
+]

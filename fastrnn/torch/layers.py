@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: MIT
+"""`LSTM`, `GRU` and `RNN` in place of torch.nn's, with their parameters and their errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from .ops import run
+from .packed import PackedWeights
+from .spec import BATCH, PACKED, SINGLE, TIME, Spec
+
+
+class Packs:
+    """A module that keeps packed weights beside its parameters; copies and pickles leave them."""
+
+    _packed: PackedWeights
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._packed = PackedWeights()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
+        state.pop("_packed", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        self._packed = PackedWeights()
+
+
+def check_supported(module: nn.Module, *tensors: Tensor | None) -> None:
+    """Refuse what only torch.nn's layers can run."""
+    for tensor in tensors:
+        if tensor is not None and not (tensor.dtype is torch.float32 and tensor.is_cpu):
+            kind = type(module).__name__
+            what = "weights" if isinstance(tensor, nn.Parameter) else "tensors"
+            raise TypeError(
+                f"fastrnn.torch.{kind}: expected {what} that are float32 on the CPU, got "
+                f"{tensor.dtype} on {tensor.device}; torch.nn.{kind} runs that"
+            )
+
+
+def as_float32(tensor: Tensor | None) -> Tensor | None:
+    """What a layer is given under autocast, in the type of its weights."""
+    return None if tensor is None else tensor.float()
+
+
+class _Layer(Packs):
+    """What the three layers share: the call, around the checks of torch.nn's own."""
+
+    def forward(self: Any, input: Any, hx: Any = None) -> Any:
+        """Run the layer as torch.nn's does."""
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx)
+        if input.dim() not in (2, 3):
+            kind, dimensions = type(self).__name__, input.dim()
+            raise ValueError(f"{kind}: Expected input to be 2D or 3D, got {dimensions}D instead")
+        batched = input.dim() == 3
+        self._check_dimensions(hx, batched)
+        full, states = input, self._parts(hx)
+        if not batched:
+            full = input.unsqueeze(0 if self.batch_first else 1)
+            states = [None if s is None else s.unsqueeze(1) for s in states]
+        self._check(full, states, None)
+        layout = (BATCH if self.batch_first else TIME) if batched else SINGLE
+        return self._result(*self._run(layout, input, self._parts(hx), None))
+
+    def _forward_packed(self: Any, input: PackedSequence, hx: Any) -> Any:
+        data, batch_sizes, order, back = input
+        batch = batch_sizes[0]
+        if hx is None:
+            rows = self.num_layers * (2 if self.bidirectional else 1)
+            size = self.proj_size or self.hidden_size
+            zeros = torch.zeros(rows, batch, size, dtype=data.dtype, device=data.device)
+            states = [zeros, None]
+        else:
+            states = self._parts(self.permute_hidden(hx, order))
+        self._check(data, states, batch_sizes)
+        y, hn, cn = self._run(PACKED, data, states, batch_sizes)
+        y, state = self._result(y, hn, cn)
+        return PackedSequence(y, batch_sizes, order, back), self.permute_hidden(state, back)
+
+    def _run(
+        self: Any, layout: str, x: Tensor, states: list[Tensor | None], sizes: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        weights = [getattr(self, name) for name in self._flat_weights_names]
+        if torch.is_autocast_enabled("cpu"):
+            x, *states = [as_float32(tensor) for tensor in (x, *states)]
+        h0, c0 = states
+        check_supported(self, *weights, x, h0, c0)
+        dropout, seed = 0.0, None
+        if self.training and self.dropout and self.num_layers > 1:
+            dropout, seed = self.dropout, torch.randint(2**62, ())
+        spec = Spec(
+            self.mode.lower(),
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bias,
+            self.bidirectional,
+            self.proj_size,
+        )
+        return run(self._packed, spec, layout, x, h0, c0, weights, sizes, dropout, seed)
+
+    # --- The state: h, or for the LSTM (h, c) ---
+
+    def _parts(self, hx: Any) -> list[Tensor | None]:
+        return [hx, None]
+
+    def _result(self, y: Tensor, hn: Tensor, cn: Tensor | None) -> tuple[Tensor, Any]:
+        return y, hn
+
+    def _check_dimensions(self: Any, hx: Any, batched: bool) -> None:
+        wanted = 3 if batched else 2
+        if hx is not None and hx.dim() != wanted:
+            which = "batched" if batched else "unbatched"
+            raise RuntimeError(
+                f"For {which} {wanted}-D input, hx should also be {wanted}-D but got "
+                f"{hx.dim()}-D tensor"
+            )
+
+    def _check(self: Any, x: Tensor, states: list[Any], batch_sizes: Tensor | None) -> None:
+        """Raise what torch.nn raises for sizes that do not fit."""
+        if states[0] is None:
+            self.check_input(x, batch_sizes)
+        else:
+            self.check_forward_args(x, states[0], batch_sizes)
+        if batch_sizes is None and x.shape[1 if self.batch_first else 0] == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+
+
+class LSTM(_Layer, nn.LSTM):
+    """torch.nn.LSTM, run by fastrnn.
+
+    >>> import torch
+    >>> lstm = LSTM(8, 16, num_layers=2)
+    >>> y, (h, c) = lstm(torch.ones(20, 4, 8))
+    >>> y.sum().backward()
+    >>> y.shape, lstm.weight_ih_l0.grad.shape
+    (torch.Size([20, 4, 16]), torch.Size([64, 8]))
+    """
+
+    def _parts(self, hx: Any) -> list[Tensor | None]:
+        return [None, None] if hx is None else [hx[0], hx[1]]
+
+    def _result(self, y: Tensor, hn: Tensor, cn: Tensor | None) -> tuple[Tensor, Any]:
+        return y, (hn, cn)
+
+    def _check_dimensions(self, hx: Any, batched: bool) -> None:
+        wanted = 3 if batched else 2
+        if hx is not None and not hx[0].dim() == hx[1].dim() == wanted:
+            which = "batched" if batched else "unbatched"
+            raise RuntimeError(
+                f"For {which} {wanted}-D input, hx and cx should also be {wanted}-D but got "
+                f"({hx[0].dim()}-D, {hx[1].dim()}-D) tensors"
+            )
+
+    def _check(self: Any, x: Tensor, states: list[Any], batch_sizes: Tensor | None) -> None:
+        if states[0] is not None and states[1] is not None:
+            self.check_forward_args(x, states, batch_sizes)
+            states = [None]
+        super()._check(x, [None], batch_sizes)
+
+
+class GRU(_Layer, nn.GRU):
+    """torch.nn.GRU, run by fastrnn.
+
+    >>> import torch
+    >>> y, h = GRU(8, 16, bidirectional=True)(torch.ones(20, 4, 8))
+    >>> y.shape, h.shape
+    (torch.Size([20, 4, 32]), torch.Size([2, 4, 16]))
+    """
+
+
+class RNN(_Layer, nn.RNN):
+    """torch.nn.RNN, run by fastrnn.
+
+    >>> import torch
+    >>> y, h = RNN(8, 16, nonlinearity="relu", batch_first=True)(torch.ones(4, 20, 8))
+    >>> y.shape, h.shape
+    (torch.Size([4, 20, 16]), torch.Size([1, 4, 16]))
+    """

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""Packed weights of a module, made again when its tensors are others or hold other numbers.
+
+PyTorch counts the in-place changes of a tensor (`_version`), but not those made through `.data`, a
+numpy view or another process's shared memory. So the numbers are looked at, too: all of them where
+the pass is long enough to hide it, else some of every tensor.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+from torch import Tensor
+
+from .. import _core
+from ..layers import default_isa
+from ..weights import parameter_names
+from .spec import Spec, by_place, weight_shapes
+
+# Rows (steps times batch) from which a look at every weight costs less than 2 % of the pass: it
+# reads 4 bytes for each weight, where the pass does two floating-point operations for each row.
+_LONG = 256
+_SAMPLE = 64  # numbers looked at in each large tensor when the pass is short
+_SMALL = 4096  # numbers of a tensor that is looked at whole, as biases are
+_BLOCK = 1024  # numbers whose sum is compared; order within a block goes unseen
+
+
+class PackedWeights:
+    """The packed weights of one module; any number of threads may ask for them."""
+
+    def __init__(self) -> None:
+        self.handle = random.getrandbits(62)  # by which an operator finds it again
+        self._found: _Contents | None = None
+        _by_handle[self.handle] = self
+
+    def model(
+        self, spec: Spec, weights: Sequence[Tensor], training: bool, rows: int
+    ) -> _core.Stack:
+        """Return these weights as the kernels want them; `rows` is steps times batch."""
+        found = self._found
+        if found is None or not found.current(spec, weights, training, rows >= _LONG):
+            del found
+            self._found = None  # the new one may take the memory of the old
+            self._found = found = _Contents(spec, weights, training, rows >= _LONG)
+        return found.model
+
+    def __reduce__(self) -> Any:
+        return PackedWeights, ()  # a copy packs for itself
+
+
+class _Contents:
+    """A packed model and what it was made from."""
+
+    def __init__(
+        self, spec: Spec, weights: Sequence[Tensor], training: bool, thorough: bool
+    ) -> None:
+        arrays = [w.detach().contiguous().numpy(force=True) for w in weights]
+        self.model = _pack(spec, arrays, training)
+        self.spec, self.training = spec, training
+        # Tensors that share memory with the weights: while they live, no other tensor gets it.
+        self.aliases = [w.detach() for w in weights]
+        self.marks = _marks(weights)
+        self.in_place = all(alias.is_contiguous() for alias in self.aliases)
+        self.flat = [_flat(alias) for alias in self.aliases]
+        self.samples = [
+            flat if flat.size <= _SMALL else flat[:: flat.size // _SAMPLE] for flat in self.flat
+        ]
+        self.sampled = [sample.tobytes() for sample in self.samples]
+        self.sums = [_sums(flat) for flat in self.flat] if thorough else None
+
+    def current(
+        self, spec: Spec, weights: Sequence[Tensor], training: bool, thorough: bool
+    ) -> bool:
+        """Whether packing these weights again would give the same."""
+        if spec != self.spec or (training and not self.training) or not self.in_place:
+            return False
+        if _marks(weights) != self.marks:
+            return False
+        if not thorough:
+            return [sample.tobytes() for sample in self.samples] == self.sampled
+        return self.sums is not None and [_sums(flat) for flat in self.flat] == self.sums
+
+
+def _marks(weights: Sequence[Tensor]) -> list[tuple[int, tuple[int, ...], int]]:
+    """Where tensors lie, and how often they were changed in place as far as PyTorch counts."""
+    try:
+        return [(w.data_ptr(), w.stride(), w._version) for w in weights]
+    except RuntimeError:  # inference tensors: nothing is counted
+        return [(w.data_ptr(), w.stride(), 0) for w in weights]
+
+
+def _flat(alias: Tensor) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """Return the numbers of a tensor as integers, in its own memory where they are contiguous."""
+    return alias.numpy(force=True).reshape(-1).view(np.uint32)
+
+
+def _sums(flat: np.ndarray[Any, np.dtype[np.uint32]]) -> bytes:
+    """Sum blocks of numbers as 64-bit integers, modulo 2^64: NaN and -0 are nothing special."""
+    whole = flat.size // _BLOCK * _BLOCK
+    blocks = flat[:whole].view(np.uint64).reshape(-1, _BLOCK // 2)
+    return blocks.sum(axis=1, dtype=np.uint64).tobytes() + flat[whole:].tobytes()
+
+
+def _pack(spec: Spec, arrays: Sequence[np.ndarray[Any, Any]], training: bool) -> _core.Stack:
+    shapes = weight_shapes(spec)
+    for index, array in enumerate(arrays):
+        if array.shape != shapes[index] or array.dtype != np.float32:
+            name = parameter_names(spec.num_layers, spec.bidirectional, spec.bias, spec.proj_size)
+            raise ValueError(
+                f"{name[index]}: expected float32 of shape {shapes[index]}, "
+                f"got {array.dtype} {array.shape}"
+            )
+    model = _core.Stack(
+        spec.cell,
+        spec.input_size,
+        spec.hidden_size,
+        spec.num_layers,
+        spec.bidirectional,
+        spec.proj_size,
+        default_isa(),
+        training,
+    )
+    for place, own in enumerate(by_place(spec, arrays)):
+        model.set_weights(*divmod(place, spec.directions), *own)
+    return model
+
+
+# --- Finding packed weights from within an operator, whose arguments are numbers and tensors ---
+
+_by_handle: WeakValueDictionary[int, PackedWeights] = WeakValueDictionary()
+_strangers: OrderedDict[int, PackedWeights] = OrderedDict()
+_MOST_STRANGERS = 16
+
+
+def by_handle(handle: int) -> PackedWeights:
+    """Return those of a module; of a module that is elsewhere (torch.export), new ones."""
+    found = _by_handle.get(handle)
+    if found is None:
+        found = _by_handle[handle] = _strangers[handle] = PackedWeights()
+        while len(_strangers) > _MOST_STRANGERS:
+            _strangers.popitem(last=False)
+    return found
