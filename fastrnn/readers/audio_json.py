@@ -73,7 +73,7 @@ def _guitarml(model: Object) -> Description:
     if kind != "SimpleRNN":
         why = "only SimpleRNN is supported"
         obstacles.append(Obstacle("model", _text(kind), why))
-    elif unit not in _CELLS:
+    elif not isinstance(unit, str) or unit not in _CELLS:
         obstacles.append(Obstacle("rec", _text(unit), "only LSTM, GRU and RNN are supported"))
     if obstacles:
         raise unsupported(obstacles, _RETRAIN)
@@ -181,8 +181,10 @@ def _recurrent(
 
 
 def _linear(name: str, inputs: int, outputs: int, arrays: dict[str, Array]) -> Layer:
-    options = {"in_features": inputs, "out_features": outputs, "bias": "bias" in arrays}
-    return Layer(name, "Linear", options, arrays)
+    bias = "bias" in arrays
+    return Layer(
+        name, "Linear", {"in_features": inputs, "out_features": outputs, "bias": bias}, arrays
+    )
 
 
 def _floats(values: list[object], what: str) -> Array:

@@ -89,9 +89,13 @@ def _object(value: object, what: str) -> tuple[str, Config]:
     kind, config = value.get("class_name"), value.get("config")
     if not isinstance(kind, str) or not isinstance(config, dict):
         raise FormatError(f"{what}: a layer has no class_name or no config")
-    package = value.get("module")
-    foreign = isinstance(package, str) and package.split(".")[0] not in ("keras", "builtins")
-    return (f"{package}.{kind}" if foreign else kind), config
+    # A class of the user may have the name of one of Keras's.
+    registered, package = value.get("registered_name"), value.get("module")
+    if isinstance(registered, str) and registered != kind:
+        kind = registered
+    elif isinstance(package, str) and package.partition(".")[0] != "keras":
+        kind = f"{package}.{kind}"
+    return kind, config
 
 
 def wrapped_object(config: Config, key: str, what: str) -> tuple[str, Config]:

@@ -57,10 +57,12 @@ class Mapper:
 
     def finish(self) -> None:
         """After the last layer."""
-        try:
-            self._drop_mask()
-        except CannotMapError as error:
-            self.obstacles.append(Obstacle("masking", "Masking", str(error)))
+        if self._mask:
+            name = self._mask[1]
+            try:
+                self._drop_mask()
+            except CannotMapError as error:
+                self.obstacles.append(Obstacle(name, "Masking", str(error)))
 
     def _put(
         self, name: str, kind: str, arrays: dict[str, Array] | None = None, /, **o: object
@@ -203,10 +205,7 @@ class Mapper:
 
     def _layer_norm(self, layer: KerasLayer) -> None:
         config = layer.config
-        axis = config.get("axis", -1)
-        axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
-        if type(axis) is not int or axis not in (-1, (self._rank or 0) - 1):
-            raise CannotMapError(f"axis {_show(axis)}: only the last one is supported")
+        self._check_axis(config.get("axis", -1))
         if config.get("rms_scaling"):
             raise CannotMapError("rms_scaling is not supported")
         scale, center = _flag(layer, "scale", True), _flag(layer, "center", True)
@@ -292,6 +291,11 @@ class Mapper:
         if _quantized(layer.config):
             raise CannotMapError("quantized weights are not supported")
         return weights.variables(self._file, layer.path)
+
+    def _check_axis(self, axis: object) -> None:
+        axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
+        if type(axis) is not int or axis not in (-1, (self._rank or 0) - 1):
+            raise CannotMapError(f"axis {_show(axis)}: only the last one is supported")
 
     def _check_units(self, layer: KerasLayer, arrays: dict[str, Array], key: str) -> None:
         units = layer.config.get(key)

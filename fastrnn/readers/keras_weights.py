@@ -84,7 +84,7 @@ def recurrent(arrays: Sequence[Array], path: str, suffix: str = "") -> tuple[Arr
 def two_way(file: Hdf5File, path: str) -> tuple[Arrays, Options]:
     """Both cells of a Bidirectional layer."""
     ways: list[tuple[Arrays, Options]] = []
-    for way, suffix in (("forward_layer", ""), ("backward_layer", "_reverse")):
+    for way, suffix in zip(_WAYS, ("", "_reverse"), strict=True):
         cell_path = f"{path}/{way}/cell"
         ways.append(recurrent(variables(file, cell_path), cell_path, suffix))
     (forward, options), (backward, others) = ways
@@ -132,7 +132,8 @@ _SIMPLE: dict[str, Callable[[Sequence[Array], str], Arrays]] = {
     "dense": dense, "conv1d": conv1d, "embedding": embedding, "layer_normalization": layer_norm,
 }  # fmt: skip
 _CELL_NAMES = ("lstm_cell", "gru_cell", "simple_rnn_cell")
-_RECURRENT_NAMES = ("lstm", "gru", "simple_rnn", "bidirectional")
+_RECURRENT_NAMES = ("lstm", "gru", "simple_rnn")
+_WAYS = ("forward_layer", "backward_layer")
 
 
 def read_weights(file: Hdf5File) -> tuple[dict[str, Entry], dict[str, Options]]:
@@ -147,20 +148,18 @@ def read_weights(file: Hdf5File) -> tuple[dict[str, Entry], dict[str, Options]]:
     names = _display_names(file)
     entries: dict[str, Entry] = {}
     known: dict[str, Options] = {}
-    done: set[str] = set()
     for owner in sorted(owners, key=_natural):
-        if owner in done:
-            continue
-        layer = _recurrent_layer(file, owner)
+        layer, way = _recurrent_layer(file, owner)
+        if way == "backward_layer":
+            continue  # read with the forward one
         if layer is not None:
             prefix = names(layer)
-            if f"{layer}/backward_layer/cell/vars/0" in file.nodes:
+            if way:
                 arrays, options = two_way(file, layer)
-                done.add(f"{layer}/backward_layer/cell")
             else:
                 arrays, options = recurrent(variables(file, owner), owner)
-            two = any(name.endswith("_reverse") for name in arrays)
-            known[prefix] = options | {"num_layers": 1, "batch_first": True, "bidirectional": two}
+            options |= {"num_layers": 1, "batch_first": True, "bidirectional": bool(way)}
+            known[prefix] = options
             found: dict[str, Entry] = dict(arrays)
         else:
             prefix, found = names(owner), _simple(file, owner)
@@ -184,16 +183,19 @@ def _base(part: str) -> str:
     return base if base and counter else part
 
 
-def _recurrent_layer(file: Hdf5File, owner: str) -> str | None:
-    """The group of the recurrent layer whose cell this is."""
+def _recurrent_layer(file: Hdf5File, owner: str) -> tuple[str | None, str]:
+    """The group of the layer whose cell this is, and which way of a Bidirectional layer it is."""
     parts = owner.split("/")
     if parts[-1] != "cell" or len(parts) < 2:
-        return None
+        return None, ""
     cell = file.nodes[f"{owner}/vars"].attributes.get("name", "")
-    if not (_base(cell) in _CELL_NAMES or _base(parts[-2]) in _RECURRENT_NAMES):
-        return None
-    way = parts[-2] == "forward_layer" and f"{owner[:-18]}backward_layer/cell/vars" in file.nodes
-    return "/".join(parts[: -2 if way else -1])
+    if parts[-2] in _WAYS:
+        layer = "/".join(parts[:-2])
+        if all(f"{layer}/{way}/cell/vars/0" in file.nodes for way in _WAYS):
+            return layer, parts[-2]
+    if _base(cell) in _CELL_NAMES or _base(parts[-2]) in _RECURRENT_NAMES:
+        return "/".join(parts[:-1]), ""
+    return None, ""
 
 
 def _simple(file: Hdf5File, owner: str) -> dict[str, Entry]:
