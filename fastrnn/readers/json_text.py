@@ -15,6 +15,7 @@ from .source import Budget
 LARGEST_TEXT = 64 << 20
 _CONTAINER_BYTES = 240  # of a dict of a few items, the largest container for its text
 _STRING_BYTES = 64
+_ITEM_BYTES = 40  # a number and its place in a list
 _DEEPEST = 64
 _LONGEST_NUMBER = 64
 # Strings are skipped whole; one that does not end takes the rest of the text.
@@ -24,12 +25,14 @@ _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 def parse_json(raw: bytes, what: str, budget: Budget) -> object:
     """The value of a JSON text; FormatError names `what` it is.
 
-    Memory is accounted for before the text is parsed, by the lists, objects and strings in it.
+    Memory is accounted for before the text is parsed, by the items, objects and strings in it.
     """
     if len(raw) > LARGEST_TEXT:
         raise FormatError(f"{what} has {len(raw)} bytes, at most {LARGEST_TEXT} are read")
     containers = raw.count(b"{") + raw.count(b"[")
-    budget.spend(_CONTAINER_BYTES * containers + _STRING_BYTES * raw.count(b'"') // 2, what)
+    unfolded = _CONTAINER_BYTES * containers + _STRING_BYTES * raw.count(b'"') // 2
+    unfolded += _ITEM_BYTES * raw.count(b",") + len(raw) * (1 if raw.isascii() else 4)
+    budget.spend(unfolded, what)
     try:
         text = raw.decode("utf-8")
         _check_depth(text)
