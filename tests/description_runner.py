@@ -6,8 +6,11 @@ The options of each kind are torch.nn's; those that torch.nn lacks mean:
 Mask       value             the steps that hold only this value leave each row, from here on
 Flip       batch_first       each row's valid steps in reverse order
 Transpose  dim0, dim1        torch.transpose
+Permute    dims              torch.permute
+Squeeze, Unsqueeze   dim     torch.squeeze and torch.unsqueeze
 Last       batch_first, bidirectional   y at each row's last valid step; of a bidirectional layer
                              the reverse half at the first one: the final state h
+           of                "state" says the same as bidirectional=True, "step" as False
 Pool       mode, batch_first "mean" or "max" over each row's valid steps
 AddInput   features          adds the first features of the model's own input
 """
@@ -29,13 +32,23 @@ class Value:
     lengths: np.ndarray | None = None  # of each row, once a layer has left steps out
 
 
-def run(description: Description, x: np.ndarray, lengths: Iterable[int] | None = None):
-    """The output of the model: layers one after another, each on the y of the one before."""
+def run(
+    description: Description,
+    x: np.ndarray,
+    lengths: Iterable[int] | None = None,
+    states: dict[str, object] | None = None,
+):
+    """The output of the model: layers one after another, each on the y of the one before.
+
+    `states` are initial states, as reference.forward takes them, by the name of the layer.
+    """
     value = Value(np.asarray(x), None if lengths is None else np.asarray(list(lengths)))
     first = value.x
     for layer in description.layers:
         if layer.kind == "AddInput":
             value.x = value.x + first[..., : layer.options["features"]]
+        elif layer.name in (states or {}):
+            value.x = recurrent(layer, value, state=states[layer.name], **layer.options)
         else:
             value.x = KINDS[layer.kind](layer, value, **layer.options)
     return value.x
@@ -51,6 +64,8 @@ def swapped(run_kind: Callable) -> Callable:
     """Let a kind see [batch][steps] whatever batch_first is."""
 
     def run_swapped(layer, value, batch_first=False, **options):
+        if value.x.ndim == 2:  # one row without a batch axis
+            return run_kind(layer, Value(value.x[None], value.lengths), **options)[0]
         if batch_first:
             return run_kind(layer, value, **options)
         y = run_kind(layer, Value(value.x.swapaxes(0, 1), value.lengths), **options)
@@ -62,13 +77,12 @@ def swapped(run_kind: Callable) -> Callable:
 @swapped
 def recurrent(
     layer, value, *, input_size, hidden_size, num_layers=1, bias=True, bidirectional=False,
-    dropout=0.0, proj_size=0, **options,
+    dropout=0.0, proj_size=0, state=None, **options,
 ):  # fmt: skip
     weights = {n: a for n, a in layer.arrays.items() if n not in ("h_0", "c_0")}
     expected = (4 if layer.kind == "LSTM" else 3 if layer.kind == "GRU" else 1) * hidden_size
     assert weights["weight_ih_l0"].shape == (expected, input_size)
     assert bias == ("bias_ih_l0" in weights)
-    state = None
     if "h_0" in layer.arrays:
         batch = len(value.x)
         parts = [layer.arrays[part] for part in ("h_0", "c_0") if part in layer.arrays]
@@ -100,7 +114,10 @@ def flip(layer, value):
     return y
 
 
-def last(layer, value, *, batch_first=False, bidirectional=False):
+def last(layer, value, *, batch_first=False, bidirectional=False, of="step"):
+    bidirectional = bidirectional or of == "state"
+    if value.x.ndim == 2:
+        return last(layer, Value(value.x[None]), batch_first=True, bidirectional=bidirectional)[0]
     x = value.x if batch_first else value.x.swapaxes(0, 1)
     lengths = valid(layer, Value(x, value.lengths))
     value.lengths = None
@@ -166,6 +183,11 @@ def conv1d(
     return np.concatenate(parts, 1) + layer.arrays.get("bias", np.zeros(out_channels))[:, None]
 
 
+def flatten(layer, value, *, start_dim=1, end_dim=-1):
+    shape, end = value.x.shape, end_dim % value.x.ndim
+    return value.x.reshape(*shape[:start_dim], -1, *shape[end + 1 :])
+
+
 def softmax(layer, value, *, dim):
     e = np.exp(value.x - value.x.max(dim, keepdims=True))
     return e / e.sum(dim, keepdims=True)
@@ -185,7 +207,10 @@ KINDS: dict[str, Callable] = {
     "Conv1d": conv1d,
     "ZeroPad1d": lambda layer, value, padding: np.pad(value.x, ((0, 0), (0, 0), padding)),
     "Transpose": lambda layer, value, dim0, dim1: value.x.swapaxes(dim0, dim1),
-    "Flatten": lambda layer, value, start_dim=1: value.x.reshape(*value.x.shape[:start_dim], -1),
+    "Permute": lambda layer, value, dims: value.x.transpose(dims),
+    "Squeeze": lambda layer, value, dim: value.x.squeeze(dim),
+    "Unsqueeze": lambda layer, value, dim: np.expand_dims(value.x, dim),
+    "Flatten": flatten,
     "Dropout": lambda layer, value, p=0.5: value.x,
     "ReLU": lambda layer, value: np.maximum(value.x, 0),
     "Tanh": lambda layer, value: np.tanh(value.x),

@@ -56,6 +56,8 @@ def _cast(node: Node, arrays: list[Array], _i: Inputs, _o: int, spend: Spend) ->
     target = _CASTS.get(int_attribute(node, "to", 0))
     if target is None:
         raise CannotMap("it casts to a type that is not supported")
+    if arrays[0].dtype.kind not in "fiub":
+        raise CannotMap("it casts from a type that is not supported")
     spend(arrays[0].size * np.dtype(target).itemsize)
     return [arrays[0].astype(target)]
 

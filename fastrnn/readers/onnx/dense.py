@@ -174,8 +174,10 @@ def convolution(node: Node, inputs: Inputs) -> list[Value]:
     if weight.ndim != 3 or len(data.axes) != 3:
         raise CannotMap(f"a convolution over {weight.ndim - 2} axes, expected 1 (time)")
     width = weight.shape[2]
-    (stride,) = ints_attribute(node, "strides") or [1]
-    (dilation,) = ints_attribute(node, "dilations") or [1]
+    strides, dilations = (ints_attribute(node, name) for name in ("strides", "dilations"))
+    if any(numbers is not None and len(numbers) != 1 for numbers in (strides, dilations)):
+        raise CannotMap("its strides or dilations are not those of one axis")
+    stride, dilation = (strides or [1])[0], (dilations or [1])[0]
     groups = int_attribute(node, "group", 1)
     reach = dilation * (width - 1)
     padding = _padding(node, reach, stride)

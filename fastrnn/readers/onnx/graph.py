@@ -276,7 +276,7 @@ def _input(declared: Declared) -> Value:
 def _result(tracer: Tracer, names: list[str]) -> Step:
     """The step whose y is the model's result, in the order of axes that the model gives."""
     values = [tracer.values.get(name) for name in names]
-    results = [value for value in values if isinstance(value, Data)]
+    results = [whole(value) for value in values if isinstance(value, Data)]
     states = [value for value in values if isinstance(value, Finals)]
     if len(results) + len(states) < len(values):
         raise CannotMap("an output is not computed from the model's input by layers")
@@ -307,8 +307,6 @@ def _in_order(data: Data) -> Step:
     Only a recurrent node's own Y is not given as it is, with its directions as an axis of their
     own: they go to the features, where fastrnn's layers have them.
     """
-    if data.part is not None:
-        raise CannotMap("it is one direction of a bidirectional layer alone")
     axes = [axis for axis in data.axes if solid(axis)]
     recurrence = data.step.recurrence
     if recurrence is None or (recurrence.direction,) not in data.axes:

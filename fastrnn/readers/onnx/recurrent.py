@@ -175,8 +175,7 @@ def recurrent(node: Node, inputs: Inputs) -> list[Value]:
     if step.lengths is not None and step.lengths != lengths:
         raise CannotMap("it does not take the same sequence_lens as the layers before it")
     if unit.direction == "reverse":
-        step = replace(step, lengths=lengths)
-        step = reverse(node, Data(step, data.axes), time).step
+        step = replace(reverse(node, Data(step, data.axes), time).step, lengths=lengths)
     direction, hidden = Atom("direction", unit.directions), Atom("hidden", unit.hidden)
     options: dict[str, object] = {
         "input_size": unit.inputs, "hidden_size": unit.hidden, "num_layers": 1,
@@ -300,7 +299,7 @@ def bidirectional(forward: Step, backward: Step) -> Step | None:
     first, second = forward.recurrence, behind.recurrence
     if not (before is not None and before.layer.kind == "Flip" and first and second):
         return None
-    if before.parent is not forward.parent or a.kind != b.kind or a.options != b.options:
+    if a.kind != b.kind or a.options != b.options or not same(before.parent, forward.parent):
         return None
     if "input_size" not in a.options or a.options["bidirectional"]:
         return None
@@ -314,3 +313,16 @@ def bidirectional(forward: Step, backward: Step) -> Step | None:
     recurrence = replace(first, direction=direction)
     layout = (*forward.layout[:-1], (direction, first.hidden))
     return replace(forward, layer=layer, layout=layout, recurrence=recurrence)
+
+
+def same(a: Step | None, b: Step | None) -> bool:
+    """Whether two steps are one, but for layers that both put before themselves."""
+    while a is not b:
+        if a is None or b is None or a.layer.arrays or b.layer.arrays:
+            return False
+        if (a.layer.kind, a.layer.options) != (b.layer.kind, b.layer.options):
+            return False
+        if a.recurrence is not None or b.recurrence is not None:
+            return False
+        a, b = a.parent, b.parent
+    return a is not None

@@ -10,14 +10,12 @@ from ..description import Layer
 from .constants import constant_value
 from .messages import Node, int_attribute
 from .names import module_name
-from .recurrent import bidirectional, reverse
+from .recurrent import bidirectional, reverse, same
 from .settings import ENDLESS, axis_of, read_axes, read_slices, split_points
 from .states import (
-    end_of_direction,
     join_finals,
-    last_step,
     over_time,
-    take_direction,
+    settle,
     take_rows,
     whole,
 )
@@ -57,21 +55,19 @@ def _take_one(value: Data | Finals, place: int, index: int, keep: bool) -> Value
         return take_rows(value, index, index + 1, drop=not keep)
     if size is not None and not -size <= index < size:
         raise CannotMap(f"index {index} of an axis of size {size}")
+    step = value.step
+    axes = value.axes[:place] + (((),) if keep else ()) + value.axes[place + 1 :]
     if _is_direction(value, axis):
-        return take_direction(value, place, index % (size or 1), keep)
+        part = None if size == 1 else index % (size or 1)
+        return settle(replace(value, axes=axes, part=part))
     if size == 1:
-        axes = value.axes[:place] + (((),) if keep else ()) + value.axes[place + 1 :]
         return replace(value, axes=axes)
-    if value.step.time is None or solid(axis) != solid(value.step.time):
+    if step.time is None or solid(axis) != solid(step.time) or value.instant is not None:
         raise CannotMap("it takes one entry of an axis that is not known to be time")
-    last = index == -1 or index + 1 == size
-    if value.part is not None:
-        if not last and index not in (0, -(size or 0)):
-            raise CannotMap("it takes a step that is not the last one")
-        return end_of_direction(value, place, first=not last, keep=keep)
-    if not last:
+    if index != -1 and index + 1 != size and index not in (0, -(size or 0)):
         raise CannotMap("it takes a step that is not the last one")
-    return last_step(value, place, keep)
+    last = index == -1 or index + 1 == size
+    return settle(replace(value, axes=axes, instant=-1 if last else 0))
 
 
 def _is_direction(value: Data, axis: Axis) -> bool:
@@ -115,7 +111,7 @@ def _cut(node: Node, value: Data | Finals, place: int, start: int, stop: int, st
     raise CannotMap("it takes a part of an axis")
 
 
-def _direction_of_features(value: Data, place: int, first: int, last: int) -> Data:
+def _direction_of_features(value: Data, place: int, first: int, last: int) -> Data | Finals:
     """One half of the features of a bidirectional layer."""
     recurrence = value.step.recurrence
     if recurrence is not None and value.part is None and recurrence.hidden.size:
@@ -123,7 +119,7 @@ def _direction_of_features(value: Data, place: int, first: int, last: int) -> Da
         width = recurrence.hidden.size
         if value.axes[place] == features and last - first == width and first % width == 0:
             axes = (*value.axes[:place], (recurrence.hidden,), *value.axes[place + 1 :])
-            return Data(value.step, axes, first // width)
+            return settle(replace(value, axes=axes, part=first // width))
     raise CannotMap("it takes a part of an axis")
 
 
@@ -160,6 +156,8 @@ def concat(node: Node, inputs: Inputs) -> list[Value]:
     if len(parts) != len(values) or len({len(part.axes) for part in parts}) != 1:
         raise CannotMap("it joins two branches of the model")
     place = axis_of(int_attribute(node, "axis", 0), len(parts[0].axes))
+    if any(part.instant is not None for part in parts):
+        parts = [part if part.part is not None else whole(part) for part in parts]
     if len(parts) == 1:
         return [parts[0]]
     return [_join_parts(parts, place)]
@@ -244,7 +242,7 @@ def moment(node: Node, inputs: Inputs) -> list[Value]:
         return [a]
     if kind == "Sub" and isinstance(a, (Data, Finals)) and isinstance(b, Moment):
         data = whole(a)
-        if b.stage == "mean" and data.step is b.data.step and data.axes == b.data.axes:
+        if b.stage == "mean" and same(data.step, b.data.step) and data.axes == b.data.axes:
             return [Moment("centred", b.data)]
     if isinstance(a, Moment) and isinstance(b, Const):
         number = constant_value(b.array)
@@ -264,9 +262,9 @@ def moment(node: Node, inputs: Inputs) -> list[Value]:
         return [replace(a, stage="inverse")]
     if isinstance(a, Moment) and isinstance(b, Moment) and {a.stage, b.stage} & {"centred"}:
         other = b if a.stage == "centred" else a
-        same = a.data.step is b.data.step and a.data.axes == b.data.axes
+        alike = same(a.data.step, b.data.step) and a.data.axes == b.data.axes
         divides = kind == "Div" and other is b and other.stage == "deviation"
-        if same and (divides or (kind == "Mul" and other.stage == "inverse")):
+        if alike and (divides or (kind == "Mul" and other.stage == "inverse")):
             name, scoped = module_name(node)
             return [normalise(a.data, other.epsilon, name, scoped)]
     raise CannotMap("this computation is not a layer normalisation")

@@ -33,7 +33,9 @@ def whole(value: Value | None) -> Data:
     if isinstance(value, Data):
         if value.part is not None:
             raise CannotMap("it takes one direction of a bidirectional layer alone")
-        return value
+        if value.instant == 0:
+            raise CannotMap("it takes a step that is not the last one")
+        return value if value.instant is None else last_step(value)
     if isinstance(value, (Moment, Zeros, Unknown)) or value is None:
         raise CannotMap("its input is not the output of a layer")
     raise CannotMap("its input does not depend on the data that the model is given")
@@ -54,7 +56,7 @@ def final_data(finals: Finals, loose: bool = False) -> Data:
         raise CannotMap("it goes on with some final states, not with all directions of one layer")
     features = solid((finals.row, hidden))
     axes = list(finals.axes)
-    if loose and len(features) == 2:
+    if loose:
         axes = [axis for axis in axes if axis != (finals.row,)]
         axes = [features if solid(axis) == solid((hidden,)) else axis for axis in axes]
     if not axes or solid(axes[-1]) != features:
@@ -65,13 +67,12 @@ def final_data(finals: Finals, loose: bool = False) -> Data:
     return Data(_last(step, step.time, of), tuple(axes))
 
 
-def last_step(data: Data, place: int, keep: bool) -> Data:
-    """A layer Last that takes the last step of y; the time axis goes or stays with size 1."""
+def last_step(data: Data) -> Data:
+    """A layer Last that takes the last step of y, whose time axis is gone or of size 1."""
     if data.step.lengths is not None:
         raise CannotMap("with sequence_lens, the last step of short rows is beyond their end")
-    time = data.axes[place]
-    axes = data.axes[:place] + (((),) if keep else ()) + data.axes[place + 1 :]
-    return Data(_last(data.step, time, "step"), axes)
+    assert data.step.time is not None
+    return Data(_last(data.step, data.step.time, "step"), data.axes)
 
 
 def _last(step: Step, time: Axis, of: str) -> Step:
@@ -92,24 +93,17 @@ def over_time(step: Step, time: Axis, layer: Layer) -> Step:
 # --- One direction, or rows of states ---
 
 
-def take_direction(data: Data, place: int, index: int, keep: bool) -> Data:
-    """One direction of y, where the directions are an axis of their own."""
-    axes = data.axes[:place] + (((),) if keep else ()) + data.axes[place + 1 :]
-    assert data.step.recurrence is not None
-    return Data(data.step, axes, None if data.step.recurrence.direction.size == 1 else index)
-
-
-def end_of_direction(data: Data, place: int, first: bool, keep: bool) -> Finals:
-    """The last step of the forward or the first of the backward direction: its final state."""
-    step = data.step
-    recurrence = step.recurrence
-    if recurrence is None or step.lengths or step.layer.kind == "Flip":
+def settle(data: Data) -> Data | Finals:
+    """A final state, if the data is the end of one direction: forward the last step, backward 0."""
+    step, recurrence = data.step, data.step.recurrence
+    if data.part is None or data.instant is None:
+        return data
+    if recurrence is None or step.lengths is not None or step.layer.kind == "Flip":
         raise CannotMap("it takes a step of one direction")
-    if data.part is None or data.part != int(first):
-        raise CannotMap("it takes a step that is not the last one")
+    if data.instant != (-1, 0)[data.part]:
+        raise CannotMap("it takes a step that is not the last one of its direction")
     row = Atom("direction", 1)
-    axes = data.axes[:place] + (((),) if keep else ()) + data.axes[place + 1 :]
-    return Finals((Row(step, data.part, "h"),), row, recurrence.hidden, axes)
+    return Finals((Row(step, data.part, "h"),), row, recurrence.hidden, data.axes)
 
 
 def take_rows(finals: Finals, start: int, stop: int, drop: bool) -> Finals:

@@ -149,11 +149,16 @@ class Spread:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Data:
-    """The y of a step, with its axes in this order; `part` is one direction of its features."""
+    """The y of a step, with its axes in this order.
+
+    `part` is the one direction of its features that was taken, `instant` the one place of time:
+    -1 the last, 0 the first. What that is depends on which comes with it: see `states.settle`.
+    """
 
     step: Step
     axes: Axes
     part: int | None = None
+    instant: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
