@@ -45,7 +45,7 @@ def read_file(
         raise TypeError(f"key: expected str or None, got {type(key).__name__}")
     try:
         with open_source(name) as source:
-            kind, entries, recurrent = _read(source, key, check_crc)
+            kind, entries, recurrent = _read(source, os.path.dirname(name), key, check_crc)
             arrays, unreadable = _divide(entries)
     except FormatError as error:
         error.args = (f"{name}: {error}",)
@@ -62,7 +62,7 @@ def read_state_dict(
 
     `path`, a str or os.PathLike, is a file of torch.save (a state dict or a checkpoint that holds
     one, of any version of PyTorch), a TorchScript archive, a torch.export archive (.pt2), or a
-    .safetensors or .npz file.
+    .safetensors, .npz or .onnx file (its initializers, also those in files beside it).
     `key` is the dotted path of the state dict inside a checkpoint that holds several
     ("model", "nets.0"), or of a sub-module in a flat file, whose name is then left out.
     `check_crc=False` also reads ZIP archives whose checksums are wrong or were not written.
@@ -103,7 +103,7 @@ def _divide(entries: dict[str, Entry]) -> tuple[dict[str, Array], dict[str, str]
 
 
 def _read(
-    source: Source, key: str | None, check_crc: bool
+    source: Source, folder: str, key: str | None, check_crc: bool
 ) -> tuple[str, dict[str, Entry], Recurrent]:
     # Not before a file is read: these are most of what `import fastrnn` would cost.
     from .npz import read_npz
@@ -111,6 +111,7 @@ def _read(
     from .safetensors import read_safetensors
     from .sniff import (
         NPZ,
+        ONNX,
         TORCH_EXPORT,
         TORCH_LEGACY,
         TORCH_ZIP,
@@ -142,6 +143,10 @@ def _read(
             entries, recurrent = read_pt2(archive, source)
         elif kind == NPZ:
             entries = dict(read_npz(archive, source))
+        elif kind == ONNX:
+            from .onnx import read_onnx
+
+            entries = read_onnx(source, folder)
         else:
             entries = read_safetensors(source)
         if key:

@@ -19,6 +19,7 @@ TORCHSCRIPT = "torchscript"
 TORCH_EXPORT = "torch export"
 SAFETENSORS = "safetensors"
 NPZ = "npz"
+ONNX = "onnx"
 ZIP = "zip"
 
 _HEAD_SIZE = 512
@@ -51,8 +52,8 @@ _HEADS: list[tuple[Callable[[bytes], bool], str | _Refusal]] = [
      _Refusal("a Git LFS pointer, not the model itself", "fetch it with git lfs pull")),
     (lambda h: h.lstrip()[:1] == b"<", _Refusal("an HTML or XML text, perhaps a failed download")),
     (lambda h: h.lstrip()[:1] == b"{", _Refusal("a JSON text")),
-    (lambda h: h[:1] == b"\x08" and 0 < h[1] < 64 and h[2:3] in (b"\x12", b"\x3a", b"\x42"),
-     _Refusal("an ONNX model")),
+    # ir_version, then another field of an ONNX model; the reader checks all of them
+    (lambda h: h[0] == 0x08 and 3 <= h[1] < 64 and h[2] in b"\x12\x1a\x22\x28\x32\x3a\x42", ONNX),
 ]  # fmt: skip
 
 _Names = list[str]
