@@ -13,6 +13,7 @@ from description_runner import run
 from hdf5_files import at_random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from limits import IMPORTED, error
 
 from fastrnn.readers import FormatError
 from fastrnn.readers.audio_json import describe
@@ -20,7 +21,6 @@ from fastrnn.readers.description import UnsupportedModel
 from fastrnn.readers.json_text import LARGEST_TEXT
 
 torch = pytest.importorskip("torch")
-LIMIT = 2e-5
 
 
 def guitarml(cell="LSTM", *, inputs=1, outputs=1, hidden=6, layers=1, skip=1, bias=True):
@@ -87,7 +87,7 @@ def agrees(tmp_path, file, model, inputs):
     x = np.random.default_rng(0).standard_normal((3, 50, inputs)).astype(np.float32)
     described = read(tmp_path, file)
     y = run(described, x)
-    assert np.abs(y - model(x)).max() <= LIMIT
+    assert error(y, model(x)) <= IMPORTED
     return described
 
 

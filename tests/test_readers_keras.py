@@ -18,6 +18,7 @@ from keras_models import (
     shuffle,
     weights_of,
 )
+from limits import IMPORTED, error
 
 import fastrnn
 from fastrnn.readers.description import UnsupportedModel
@@ -26,17 +27,13 @@ from fastrnn.readers.keras import describe
 keras = import_keras()
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Keras's, about masks it drops
 L = keras.layers
-LIMIT = 2e-5
 X = floats(2, 7, 3)
 
 
 def agrees(tmp_path, model, x):
     """Require that the description computes what Keras does; return it."""
     described = describe(save(model, tmp_path / "m.keras"))
-    expected = output(model, x)
-    actual = run(described, x)
-    assert actual.shape == expected.shape
-    assert np.abs(actual - expected).max() <= LIMIT
+    assert error(run(described, x), output(model, x)) <= IMPORTED
     return described
 
 
@@ -196,7 +193,7 @@ def test_mask_and_sequences(tmp_path):
     described = describe(save(model, tmp_path / "m.keras"))
     actual, expected = run(described, RIGHT_PADDED), output(model, RIGHT_PADDED)
     valid = RIGHT_PADDED > 0
-    assert np.abs(actual - expected)[valid].max() <= LIMIT
+    assert error(actual[valid], expected[valid]) <= IMPORTED
 
 
 def test_mask_and_pooling(tmp_path):
@@ -380,7 +377,7 @@ def check_stack(arrays, prefix, options, expected, x=X):
     layer = kind(**{key: options[key] for key in keys if key in options})
     layer.load_state_dict(arrays, prefix)
     y, _ = layer(x)
-    assert np.abs((y if expected.ndim == 3 else y[:, -1]) - expected).max() <= LIMIT
+    assert error(y if expected.ndim == 3 else y[:, -1], expected) <= IMPORTED
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 from description_runner import run
+from limits import IMPORTED, error
 from reader_files import Entry, dict_, global_, pickle, storage, tensor, tuple_, zip_file
 from whole_models import MODELS, make
 
@@ -20,7 +21,6 @@ from fastrnn.readers.graph import SCHEMAS
 from fastrnn.readers.script_models import describe
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-LIMIT = 2e-5
 WAYS = ("scripted", "traced", "scripted frozen", "traced frozen")
 
 
@@ -50,7 +50,7 @@ def test_models(torch, tmp_path, name, way):
     module, x = make(torch, name)
     store(torch, module, x, way, tmp_path / "m.pt")
     description = describe(tmp_path / "m.pt")
-    assert np.abs(run(description, x.numpy()) - outputs(module, x)).max() <= LIMIT
+    assert error(run(description, x.numpy()), outputs(module, x)) <= IMPORTED
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -9,8 +9,8 @@ from itertools import chain
 
 import numpy as np
 
-from .description import Description, Layer, Obstacle, UnsupportedModel, unsupported
-from .elements import Array
+from .description import Description, Layer, Obstacle, unsupported
+from .elements import Array, Entry
 from .errors import FormatError, listing, quote
 from .json_text import LARGEST_TEXT, parse_json
 from .source import Source, open_source
@@ -57,10 +57,15 @@ def describe_audio(source: Source) -> Description:
     raise FormatError("a JSON text that holds no known model (GuitarML or NAM)")
 
 
-def is_audio_json(model: object) -> bool:
-    """Whether a parsed JSON text is a model of one of these kinds."""
-    pairs = ({"model_data", "state_dict"}, {"architecture", "config"})
-    return isinstance(model, dict) and any(pair <= model.keys() for pair in pairs)
+def read_audio_json(source: Source) -> tuple[dict[str, Entry], dict[str, dict[str, object]]]:
+    """The arrays by name, and what is known of the recurrent layer."""
+    entries: dict[str, Entry] = {}
+    recurrent: dict[str, dict[str, object]] = {}
+    for layer in describe_audio(source).layers:
+        entries |= {f"{layer.name}.{name}": array for name, array in layer.arrays.items()}
+        if layer.kind in _CELLS:
+            recurrent[layer.name] = {"cell": layer.kind, **layer.options}
+    return entries, recurrent
 
 
 # --- GuitarML: torch's names, nested lists
@@ -219,6 +224,3 @@ def _size(
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else type(value).__name__
-
-
-__all__ = ["GUITARML", "NAM", "UnsupportedModel", "describe", "describe_audio", "is_audio_json"]

@@ -13,11 +13,9 @@ from .json_text import LARGEST_TEXT, parse_json
 from .keras_config import read_chain
 from .keras_layers import Mapper
 from .keras_weights import Options, read_weights
+from .sniff import KERAS
 from .source import Source, open_source
 from .zip_archive import ZipArchive
-
-KERAS_ARCHIVE = "keras"
-KERAS_WEIGHTS = "keras weights"
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _ADVICE = (
@@ -59,7 +57,7 @@ def describe_keras(archive: ZipArchive, source: Source) -> Description:
     if not mapper.layers:
         raise UnsupportedModel(f"the model has no layers that compute anything. {_ADVICE}")
     _check_unique(mapper.layers)
-    return Description(KERAS_ARCHIVE, tuple(mapper.layers))
+    return Description(KERAS, tuple(mapper.layers))
 
 
 def read_keras_archive(

@@ -38,16 +38,20 @@ def describe(
     name = open_name(path)
     try:
         with open_source(name) as source:
-            archive = ZipArchive(source, check_crc)
-            if not is_pt2(list(archive.members)):
-                raise FormatError("this is not a torch.export archive (.pt2)")
-            program = choose_program(read_programs(archive, source), model)
-            return describe_graph(read_graph(program), FORMAT, _ADVICE)
+            return describe_pt2(ZipArchive(source, check_crc), source, model)
     except FormatError as error:
         error.args = (f"{name}: {error}",)
         raise
     except MemoryError:
         raise FormatError(f"{name}: not enough memory to read this file") from None
+
+
+def describe_pt2(archive: ZipArchive, source: Source, model: str | None = None) -> Description:
+    """The layers of the model, or of the one named `model`, in an open archive."""
+    if not is_pt2(list(archive.members)):
+        raise FormatError("this is not a torch.export archive (.pt2)")
+    program = choose_program(read_programs(archive, source), model)
+    return describe_graph(read_graph(program), FORMAT, _ADVICE)
 
 
 def read_pt2(archive: ZipArchive, source: Source) -> tuple[dict[str, Entry], Recurrent]:

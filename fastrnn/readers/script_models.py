@@ -14,7 +14,7 @@ from .pt2 import open_name
 from .script_graph import Module, ScriptReader
 from .script_text import Function, read_functions
 from .sniff import TORCHSCRIPT, sniff_archive
-from .source import open_source
+from .source import Source, open_source
 from .tensors import TensorLoader, is_tensor
 from .torch_zip import TorchArchive
 from .torchscript import check_root, read_texts, walk_modules
@@ -36,15 +36,19 @@ def describe(path: str | os.PathLike[str], *, check_crc: bool = True) -> Descrip
     name = open_name(path)
     try:
         with open_source(name) as source:
-            archive = ZipArchive(source, check_crc)
-            if sniff_archive(list(archive.members)) != TORCHSCRIPT:
-                raise FormatError("this is not a TorchScript archive")
-            return _Archive(TorchArchive(archive, source)).describe()
+            return describe_script(ZipArchive(source, check_crc), source)
     except FormatError as error:
         error.args = (f"{name}: {error}",)
         raise
     except MemoryError:
         raise FormatError(f"{name}: not enough memory to read this file") from None
+
+
+def describe_script(archive: ZipArchive, source: Source) -> Description:
+    """The layers of the model in an open archive."""
+    if sniff_archive(list(archive.members)) != TORCHSCRIPT:
+        raise FormatError("this is not a TorchScript archive")
+    return _Archive(TorchArchive(archive, source)).describe()
 
 
 class _Archive:

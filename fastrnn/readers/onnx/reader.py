@@ -34,19 +34,23 @@ def describe(path: str | os.PathLike[str], *, output: str | None = None) -> Desc
     FormatError if the file is damaged and UnsupportedModel, which lists everything that is in
     the way, if a part of the model is not one of fastrnn's layers.
     """
-    from .graph import describe_model
-
     name = os.fspath(path)
     try:
         with open_source(name) as source:
-            model, tensors = open_model(source, os.path.dirname(name))
-            layers = describe_model(model, tensors, output)
+            return describe_onnx(source, os.path.dirname(name), output)
     except FormatError as error:
         error.args = (f"{name}: {error}",)
         raise
     except MemoryError:
         raise FormatError(f"{name}: not enough memory to read this file") from None
-    return Description(FORMAT, layers)
+
+
+def describe_onnx(source: Source, folder: str, output: str | None = None) -> Description:
+    """The layers of the model in an open file in `folder`."""
+    from .graph import describe_model
+
+    model, tensors = open_model(source, folder)
+    return Description(FORMAT, describe_model(model, tensors, output))
 
 
 def open_model(source: Source, folder: str) -> tuple[Model, Tensors]:
