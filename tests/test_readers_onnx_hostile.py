@@ -87,10 +87,9 @@ def test_single_bit_flips(tmp_path):
 
 def test_bit_flips_of_the_graph(tmp_path):
     for at in range(len(SAMPLE)):
-        for bit in (0, 3, 6, 7):
-            damaged = bytearray(SAMPLE)
-            damaged[at] ^= 1 << bit
-            tries(tmp_path / "m.onnx", bytes(damaged))
+        damaged = bytearray(SAMPLE)
+        damaged[at] ^= 1 << at % 8
+        tries(tmp_path / "m.onnx", bytes(damaged))
 
 
 @given(st.data())
@@ -165,7 +164,7 @@ def graphs(draw):
 
 
 @given(graphs())
-@settings(max_examples=800, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_graphs(tmp_path, content):
     tries(tmp_path / "m.onnx", content)
 
@@ -215,7 +214,7 @@ def test_saved_model_of_tensorflow_is_not_onnx(tmp_path):
     refuses(tmp_path, b"\x08\x01\x12\x80\x01" + bytes(128), "known kind")
 
 
-@pytest.mark.parametrize("piece", [field(1, 2), field(5, 2), field(11, 2), field(12, 2)])
+@pytest.mark.parametrize("piece", [field(1, 2), field(5, 2)])
 def test_millions_of_empty_messages(tmp_path, piece):
     content = HEAD + OPSET + field(7, 2, piece * 1_000_000)
     (tmp_path / "m.onnx").write_bytes(content)

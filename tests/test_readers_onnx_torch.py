@@ -212,12 +212,13 @@ def check(path, module, *examples):
     return description
 
 
-# torch's new exporter unrolls nn.RNN, see test_unrolled_rnn.
+# What torch's new exporter writes otherwise: see test_unrolled_rnn and test_fixed_time.
 CASES = [
     (name, writer)
     for name in MODELS
     for writer in WRITERS
     if not (writer.startswith("dynamo") and name.startswith("rnn"))
+    and (name, writer) != ("time first", "dynamo")
 ]
 
 
@@ -314,6 +315,18 @@ def test_unrolled_rnn(tmp_path):
     module, example, _ = MODELS["rnn tanh"]()
     export(tmp_path / "m.onnx", module, example, "dynamo static")
     with pytest.raises(UnsupportedModel, match="not known to be time"):
+        describe(tmp_path / "m.onnx")
+
+
+def test_fixed_time(tmp_path):
+    """The new exporter declares the time of a time-first GRU free, but reshapes to the example's.
+
+    The file is right for this one number of steps only, and does not say so.
+    """
+    torch.manual_seed(0)
+    module, example, _ = MODELS["time first"]()
+    export(tmp_path / "m.onnx", module, example, "dynamo")
+    with pytest.raises(UnsupportedModel, match=r"\(Reshape\): its shape does not follow"):
         describe(tmp_path / "m.onnx")
 
 

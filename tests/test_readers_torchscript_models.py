@@ -232,10 +232,10 @@ def test_truncation_and_flips(tmp_path):
     for end in range(len(content)):
         survives(path, bytes(content[:end]))
     for at in range(len(content)):
-        for mask in (1, 16, 128):
-            content[at] ^= mask
-            survives(path, bytes(content))
-            content[at] ^= mask
+        mask = (1, 16, 128)[at % 3]
+        content[at] ^= mask
+        survives(path, bytes(content))
+        content[at] ^= mask
 
 
 WORDS = (
@@ -247,7 +247,7 @@ WORDS = (
 
 def test_random_code(tmp_path):
     chance = random.Random(3)
-    for _ in range(1500):
+    for _ in range(500):
         text = " ".join(chance.choices(" ".join(WORDS).split(), k=chance.randrange(1, 9)))
         survives(tmp_path / "m.pt", archive(CODE.format(expression=text)))
 
@@ -278,6 +278,6 @@ def test_random_calls(tmp_path):
         ]
         return f"torch.{chance.choice(sorted(SCHEMAS))}({', '.join(arguments)})"
 
-    for _ in range(3000):
+    for _ in range(1000):
         text = call(3)
         survives(tmp_path / "m.pt", archive(CODE.format(expression=text)))

@@ -235,7 +235,7 @@ def _conv1d(self: Translation, node: Node, args: Args) -> Value:
         )  # fmt: skip
     arrays = {"weight": weight.array}
     self.optional(arrays, "bias", args.get("bias"), outputs)
-    options |= {"groups": groups, "bias": "bias" in arrays, "padding_mode": "zeros"}
+    options |= {"groups": groups, "bias": "bias" in arrays}
     flow = self.flow(args.get("input"))
     if len(flow.view) not in (2, 3) or any(len(axis) != 1 for axis in flow.view[-2:]):
         raise ObstructionError("its input has not the axes batch, channels and time")

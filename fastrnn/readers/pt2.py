@@ -216,7 +216,7 @@ def choose_program(programs: list[Program], model: str | None) -> Program:
     found = [program for program in programs if model in (None, program.name)]
     if len(found) != 1:
         names = listing([program.name for program in programs])
-        raise FormatError(f"choose one of the models {names} with model=, got {model!r}")
+        raise FormatError(f"choose one of the models {names} with key=, got {model!r}")
     return found[0]
 
 

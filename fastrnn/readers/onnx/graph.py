@@ -40,7 +40,7 @@ from .values import (
 )
 
 ADVICE = (
-    "fastrnn.read_state_dict gives the file's weights by name; output= chooses another output of "
+    "fastrnn.read_state_dict gives the file's weights by name; key= chooses another output of "
     "the model"
 )
 _RECURRENT = ("LSTM", "GRU", "RNN")
