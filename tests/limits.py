@@ -19,6 +19,10 @@ TORCH_GRADIENT = 2e-5
 # Weights of 32 multiply the rounding of the layer below by up to 32 per unit that feeds a gate.
 SATURATED = 1e-4
 
+# A description of a file's model in float64 against the float32 output of the framework that
+# wrote the file: that framework's rounding, with activations of its own.
+IMPORTED = 2e-5
+
 
 def error(found: np.ndarray, wanted: np.ndarray) -> float:
     """The largest |found - wanted| / max(1, |wanted|): absolute below 1, relative above."""
