@@ -112,12 +112,16 @@ class _Layer(Weighted):
                 self._model = model
         return model
 
+    def _options(self) -> dict[str, object]:
+        """The arguments of the constructor that are not its defaults, without isa and seed."""
+        options: dict[str, object] = {n: getattr(self, n) for n in ("input_size", "hidden_size")}
+        changed = {n: getattr(self, n, default) for n, default in _DEFAULTS.items()}
+        return options | {n: value for n, value in changed.items() if value != _DEFAULTS[n]}
+
     def __repr__(self) -> str:
         words = [f"{self.input_size}, {self.hidden_size}"]
-        for name, default in _DEFAULTS.items():
-            value = getattr(self, name, default)
-            if value != default:
-                words.append(f"{name}={value!r}")
+        for name, value in list(self._options().items())[2:]:
+            words.append(f"{name}={value!r}")
         return f"{self._name}({', '.join(words)})"
 
     # --- Running ---
@@ -227,6 +231,20 @@ class _Layer(Weighted):
     def lengths_after(self, lengths: NDArray[np.intp] | None, x: Array) -> NDArray[np.intp] | None:
         """The steps of each row of y, given those of x: the same."""
         return lengths
+
+    def _takes(self, axes: tuple[int | None, int], ndim: int) -> bool:
+        """Whether the axes of batch (None: there is none) and steps are those of this layer's x."""
+        return axes == ((None, 0) if ndim == 2 else (0, 1) if self.batch_first else (1, 0))
+
+    def _axes_after(self, axes: tuple[int | None, int], ndim: int) -> tuple[int | None, int]:
+        """The same axes in y."""
+        return axes
+
+    def _ndim_after(self, ndim: int) -> int:
+        return ndim
+
+    def _why_not_causal(self) -> str:
+        return "it has two directions" if self.bidirectional else ""
 
     def stream(self, batch_size: int = 1) -> Stream:
         """Return `batch_size` streams that run step by step from zero states."""
