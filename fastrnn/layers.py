@@ -23,6 +23,7 @@ class _Layer(Weighted):
     """What the three layers share: arguments, weights and the call."""
 
     _name: ClassVar[str]
+    _model: _core.Stack | None
 
     def __init__(
         self,

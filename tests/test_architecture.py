@@ -66,8 +66,8 @@ PY_LAYERS: dict[str, set[str]] = {
     "cli": {"fastrnn", "bench", "demo", "loading", "layers", "weights", *READERS},
     "__main__": {"cli"},
     "__init__": {
-        "_core", "arrays", "config", "layers", "loading", "modules", "plans", "readers", "streams", "threads",
-        "weights",
+        "_core", "arrays", "config", "layers", "loading", "modules", "plans", "readers",
+        "streams", "threads", "weights",
     },
 }  # fmt: skip
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
 from ..arrays import FLOAT32, Array
 from ..checks import check_size, checked_flag
-from . import engine
 from .base import Axes, Back, Flow, Layer, Lengths, as_rows, check_int
 
 
@@ -62,10 +62,10 @@ class Linear(Layer):
             "bias": self.bias,
         }
 
-    def _packed(self) -> engine.Dense:
+    def _packed(self) -> _core.Dense:
         model, weights = self._model, self._weights
         if model is None:
-            model = engine.Dense(self.in_features, self.out_features, self.isa)
+            model = _core.Dense(self.in_features, self.out_features, self.isa)
             model.set_weights(weights["weight"], weights.get("bias"))
             if weights is self._weights:  # no other thread has loaded others meanwhile
                 self._model = model
@@ -162,11 +162,11 @@ class Conv1d(Layer):
         both = 0 if isinstance(self.padding, str) else self.padding
         return both, both
 
-    def _packed(self) -> engine.Conv1d:
+    def _packed(self) -> _core.Conv1d:
         model, weights = self._model, self._weights
         if model is None:
             sizes = (self.kernel_size, self.stride, *self._sides, self.dilation, self.groups)
-            model = engine.Conv1d(self.in_channels, self.out_channels, *sizes, self.isa)
+            model = _core.Conv1d(self.in_channels, self.out_channels, *sizes, self.isa)
             model.set_weights(weights["weight"], weights.get("bias"))
             if weights is self._weights:  # no other thread has loaded others meanwhile
                 self._model = model
