@@ -19,6 +19,10 @@ TORCH_GRADIENT = 2e-5
 # Weights of 32 multiply the rounding of the layer below by up to 32 per unit that feeds a gate.
 SATURATED = 1e-4
 
+# A slope by finite differences of float32 results, with steps of 1e-3 to 1e-2 in numbers of about
+# 1: their rounding, some 1e-6 of sums of 100 terms, over the step.
+DIFFERENCES = 3e-3
+
 
 def error(found: np.ndarray, wanted: np.ndarray) -> float:
     """The largest |found - wanted| / max(1, |wanted|): absolute below 1, relative above."""

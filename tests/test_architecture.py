@@ -62,7 +62,7 @@ PY_LAYERS: dict[str, set[str]] = {
     "loading": {"layers", "modules", "weights", *READERS},
     "demo": {"loading", *READERS},
     "bench": {"_core", "checks", "layers", "reference", "threads", "weights"},
-    "torch": {"_core", "arrays", "checks", "layers", "modules", "threads", "weights"},
+    "torch": {"_core", "arrays", "checks", "layers", "modules", "threads", "weights", *READERS},
     "cli": {"fastrnn", "bench", "demo", "loading", "layers", "weights", *READERS},
     "__main__": {"cli"},
     "__init__": {

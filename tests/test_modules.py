@@ -170,9 +170,9 @@ def test_embedding(padding_idx: int | None, shape: tuple[int, ...]) -> None:
 
 def test_embedding_refuses() -> None:
     layer = fastrnn.Embedding(6, 4)
-    with pytest.raises(TypeError, match="x: expected integers.*got float32"):
+    with pytest.raises(TypeError, match=r"x: expected integers.*got float32"):
         layer(np.zeros(3, np.float32))
-    with pytest.raises(TypeError, match="x: expected integers.*got bool"):
+    with pytest.raises(TypeError, match=r"x: expected integers.*got bool"):
         layer(np.zeros(3, bool))
     with pytest.raises(ValueError, match="indices from 0 to 5, got 6"):
         layer([0, 6])
