@@ -23,6 +23,10 @@ SATURATED = 1e-4
 # wrote the file: that framework's rounding, with activations of its own.
 IMPORTED = 2e-5
 
+# A slope by finite differences of float32 results, with steps of 1e-3 to 1e-2 in numbers of about
+# 1: their rounding, some 1e-6 of sums of 100 terms, over the step.
+DIFFERENCES = 3e-3
+
 
 def error(found: np.ndarray, wanted: np.ndarray) -> float:
     """The largest |found - wanted| / max(1, |wanted|): absolute below 1, relative above."""
