@@ -51,9 +51,10 @@ ubsan:             ## ... under the undefined-behaviour sanitizer
 sanitize:          ## ... under both at once
 	$(MAKE) test OUT=build/c/$(NAME)-sanitize OPT=-O1 SANITIZE=address,undefined STRIDE=$(SPARSE)
 threads:           ## what runs on several threads, under the thread sanitizer
-	$(MAKE) build/c/$(NAME)-tsan/test_plans build/c/$(NAME)-tsan/test_pool OUT=build/c/$(NAME)-tsan OPT=-O1 \
+	$(MAKE) $(addprefix build/c/$(NAME)-tsan/test_,plans pool dense) OUT=build/c/$(NAME)-tsan OPT=-O1 \
 	    SANITIZE=thread
 	build/c/$(NAME)-tsan/test_pool $(SPARSE)
+	build/c/$(NAME)-tsan/test_dense $(SPARSE) $(ISA)
 	build/c/$(NAME)-tsan/test_plans 7 $(ISA)
 tsan:              ## all C tests under the thread sanitizer
 	$(MAKE) test OUT=build/c/$(NAME)-tsan OPT=-O1 SANITIZE=thread STRIDE=$(SPARSE)
