@@ -138,7 +138,8 @@ static inline int panel_share(int panels, int gates, int worker, int workers)
 
 static inline void wait_for_count(const worker *self, const counter *c, unsigned count)
 {
-    counter_wait(c, count, self->stack->isa, self->call->executor);
+    counter *const mine = &self->w.group_workers[self->at.team * self->units + self->at.unit];
+    counter_wait(mine, c, count, self->stack->isa, self->call->executor);
 }
 
 static inline void wait_for_team(const worker *self)

@@ -103,7 +103,8 @@ typedef struct {
     void *context;
     /* Calls task(argument, w) for every worker w < width at the same time, worker 0 on the calling
      * thread, and returns 1 when all have ended. Returns 0, having called nothing, when the workers
-     * are not at hand: busy with another pass, asleep while wake is 0, or impossible to start. */
+     * are not at hand: busy with another pass, asleep while wake is 0, impossible to start, or short
+     * of CPUs of late. */
     int (*run)(void *context, int width, int wake, frnn_task *task, void *argument);
     void (*yield)(void *context); /* called now and then by a worker that waits for another */
 } frnn_executor;
