@@ -22,7 +22,6 @@ int frnn_pool_threads(void) { return 0; }
 #include "../simd/thread.h"
 
 enum {
-    MOST_WORKERS = 1024,
     STACK_BYTES = 1 << 20,  /* with the thread-local variables of all libraries */
     LOOKS = 32,             /* between two looks at the clock, each of which costs dozens */
     WAIT_NS = 3 * 1000,     /* as in a pass: see core/sync.h */
@@ -70,11 +69,11 @@ static struct {
     ALONE atomic_int yielded; /* somebody has, in this turn */
     ALONE pthread_mutex_t mutex; /* of sleeping and rousing */
     pthread_cond_t roused;
-    ALONE atomic_uchar states[MOST_WORKERS]; /* of worker w > 0 */
+    ALONE atomic_uchar states[FRNN_MOST_WORKERS]; /* of worker w > 0 */
     struct {
         ALONE _Atomic turn ended; /* the turn that worker w ended last */
         int64_t lost;             /* of that turn, if it was measured: ns without a CPU */
-    } last[MOST_WORKERS];
+    } last[FRNN_MOST_WORKERS];
 } pool = {.busy = ATOMIC_FLAG_INIT,
           .mutex = PTHREAD_MUTEX_INITIALIZER,
           .roused = PTHREAD_COND_INITIALIZER};
@@ -232,7 +231,7 @@ static int start(int width)
 static void begin_anew(void)
 {
     atomic_store_explicit(&pool.started, 0, memory_order_relaxed);
-    for (int w = 0; w < MOST_WORKERS; w++)
+    for (int w = 0; w < FRNN_MOST_WORKERS; w++)
         atomic_store_explicit(&pool.states[w], ABSENT, memory_order_relaxed);
     pthread_mutex_init(&pool.mutex, NULL);
     pthread_cond_init(&pool.roused, NULL);
@@ -344,7 +343,7 @@ static int run(void *context, int width, int wake, frnn_task *task, void *argume
         task(argument, 0);
         return 1;
     }
-    if (width > MOST_WORKERS || atomic_flag_test_and_set_explicit(&pool.busy, memory_order_acquire))
+    if (width > FRNN_MOST_WORKERS || atomic_flag_test_and_set_explicit(&pool.busy, memory_order_acquire))
         return 0;
     const int ready = get_ready(width, wake);
     if (ready)
