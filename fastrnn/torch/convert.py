@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..modules import Sequential
-from ..modules.build import KINDS
+from ..modules.build import KINDS, WITH_KERNELS
 from ..readers.description import Obstacle, unsupported
 from .layers import GRU, LSTM, RNN
 
@@ -128,12 +128,12 @@ def _converted(module: nn.Module, isa: str | None) -> Any:
     if "num_layers" in options and module.num_layers > 1:
         options["dropout"] = float(module.dropout)
     make: Callable[..., Any] = KINDS[kind.__name__]
+    if make in WITH_KERNELS:
+        options["isa"] = isa
     weights = {
         name: tensor.detach().to("cpu", torch.float32).numpy()
         for name, tensor in module.state_dict(keep_vars=True).items()
     }
-    if weights or kind in (nn.Tanh, nn.Sigmoid, nn.Softmax, nn.LogSoftmax):
-        options |= {} if kind is nn.Embedding else {"isa": isa}
     layer = make(**options)
     layer.load_state_dict(weights)
     return layer
