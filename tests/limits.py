@@ -23,6 +23,10 @@ SATURATED = 1e-4
 # 1: their rounding, some 1e-6 of sums of 100 terms, over the step.
 DIFFERENCES = 3e-3
 
+# A description of a file's model in float64 against the float32 output of the framework that
+# wrote the file: that framework's rounding, with activations of its own.
+IMPORTED = 2e-5
+
 
 def error(found: np.ndarray, wanted: np.ndarray) -> float:
     """The largest |found - wanted| / max(1, |wanted|): absolute below 1, relative above."""
