@@ -26,7 +26,7 @@ torch.set_num_threads(1)
 
 FEATURES, WORDS, CLASSES = 5, 20, 3
 HAS_SCRIPT = importlib.util.find_spec("onnxscript") is not None
-WRITERS = ["script", "script static", "script unfolded", "dynamo", "dynamo static"]
+WRITERS = ["script", "script static", "script unfolded", "dynamo static", "dynamo"]
 
 
 class Net(nn.Module):
@@ -212,13 +212,13 @@ def check(path, module, *examples):
     return description
 
 
-# What torch's new exporter writes otherwise: see test_unrolled_rnn and test_fixed_time.
+# Each model by both exporters, their variants in turn: an export takes a second and more. What
+# torch's new exporter writes otherwise: see test_unrolled_rnn and test_fixed_time.
 CASES = [
     (name, writer)
-    for name in MODELS
-    for writer in WRITERS
+    for number, name in enumerate(MODELS)
+    for writer in WRITERS[number % 2 :: 2]
     if not (writer.startswith("dynamo") and name.startswith("rnn"))
-    and (name, writer) != ("time first", "dynamo")
 ]
 
 
