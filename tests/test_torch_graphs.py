@@ -206,6 +206,13 @@ def test_trace() -> None:
     close(traced(other), model(other), PARITY)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
+def test_script_is_refused() -> None:
+    for module in (Model(), fastrnn.torch.GRUCell(3, 5)):
+        with pytest.raises(NotImplementedError, match=r"expected torch\.jit\.trace or torch"):
+            torch.jit.script(module)
+
+
 def test_double_backward_of_the_operator() -> None:
     given = operands("gru", "time")
     y = ops.forward_op(*given)[0]

@@ -32,11 +32,21 @@ class Packs:
         super().__setstate__(state)  # type: ignore[misc]
         self._packed = PackedWeights()
 
+    def __prepare_scriptable__(self) -> Any:
+        """What torch.jit.script asks a module first."""
+        raise NotImplementedError(
+            f"fastrnn.torch.{type(self).__name__}: expected torch.jit.trace or torch.export, got "
+            "torch.jit.script, which takes the layers of torch.nn only: script the model without "
+            "accelerate, with the same state_dict"
+        )
+
 
 def check_supported(module: nn.Module, *tensors: Tensor | None) -> None:
     """Refuse what only torch.nn's layers can run."""
     for tensor in tensors:
-        if tensor is not None and not (tensor.dtype is torch.float32 and tensor.is_cpu):
+        if tensor is not None and not (
+            tensor.dtype is torch.float32 and tensor.is_cpu and tensor.layout is torch.strided
+        ):
             kind = type(module).__name__
             what = "weights" if isinstance(tensor, nn.Parameter) else "tensors"
             raise TypeError(
@@ -95,7 +105,7 @@ class _Layer(Packs):
         check_supported(self, *weights, x, h0, c0)
         dropout, seed = 0.0, None
         if self.training and self.dropout and self.num_layers > 1:
-            dropout, seed = self.dropout, torch.randint(2**62, ())
+            dropout, seed = self.dropout, torch.randint(2**62, (), device="cpu")
         spec = Spec(
             self.mode.lower(),
             self.input_size,
