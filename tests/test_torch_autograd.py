@@ -341,6 +341,23 @@ def test_graph_keeps_no_tape_after_backward() -> None:
     assert resident() - before < 8 << 20  # eight tapes are 16 MB
 
 
+def test_saved_tensors_may_come_back_elsewhere() -> None:
+    """As numpy arrays do, whose memory begins anywhere."""
+
+    def moved(tensor: Any) -> Any:
+        if tensor.dtype is not torch.uint8:
+            return tensor
+        room = torch.empty(tensor.numel() + 16, dtype=torch.uint8)[16:]
+        return room.copy_(tensor)
+
+    layer, x = fastrnn.torch.LSTM(3, 5), torch.randn(4, 2, 3)
+    wanted = torch.autograd.grad(layer(x)[0].sum(), list(layer.parameters()))
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, moved):
+        y, _ = layer(x)
+    found = torch.autograd.grad(y.sum(), list(layer.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
 def test_copies_train_apart() -> None:
     layer = fastrnn.torch.RNN(3, 5)
     other = copy.deepcopy(layer)

@@ -209,6 +209,21 @@ def test_wrong_shapes(kind: str) -> None:
         assert str(found.value).startswith(words), words
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "LSTMCell"])
+def test_not_two_states(kind: str) -> None:
+    theirs, ours = make_pair(kind, 3, 5)
+    shape = (2, 5) if kind in CELLS else (1, 2, 5)
+    x, state = torch.zeros(*([4] if kind in LAYERS else []), 2, 3), torch.zeros(shape)
+    for hx in ((state,), (state, state, state), *([state] if kind in CELLS else [])):
+        with pytest.raises((RuntimeError, TypeError, IndexError)) as wanted:
+            theirs(x, hx)
+        with pytest.raises(
+            (RuntimeError, TypeError), match=r"two hidden states|must be tuple"
+        ) as e:
+            ours(x, hx)
+        assert isinstance(e.value, type(wanted.value)) or wanted.type is IndexError
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_wrong_shapes_of_packed_sequences(kind: str) -> None:
     """torch.nn.LSTM lets some of these pass unseen."""

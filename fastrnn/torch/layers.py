@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from .ops import run
@@ -40,6 +41,11 @@ class Packs:
             "accelerate, with the same state_dict"
         )
 
+    def _fx_call(self, *inputs: Any) -> Any:
+        """What torch.fx takes down: one call, as of torch.nn's layers, whose insides it leaves."""
+        tracer = inputs[0].tracer
+        return tracer.create_proxy("call_module", tracer.path_of_module(self), inputs, {})
+
 
 def check_supported(module: nn.Module, *tensors: Tensor | None) -> None:
     """Refuse what only torch.nn's layers can run."""
@@ -65,6 +71,8 @@ class _Layer(Packs):
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
         """Run the layer as torch.nn's does."""
+        if isinstance(input, Proxy):
+            return self._fx_call(input, hx)
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
         if input.dim() not in (2, 3):
@@ -163,6 +171,8 @@ class LSTM(_Layer, nn.LSTM):
 
     def _check_dimensions(self, hx: Any, batched: bool) -> None:
         wanted = 3 if batched else 2
+        if hx is not None and len(hx) != 2:
+            raise RuntimeError(f"lstm expects two hidden states, got {len(hx)}")
         if hx is not None and not hx[0].dim() == hx[1].dim() == wanted:
             which = "batched" if batched else "unbatched"
             raise RuntimeError(

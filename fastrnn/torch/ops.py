@@ -159,6 +159,8 @@ def _backward(
     ]
     if batch == 0:
         return [None if result is None else result.zero_() for result in results]
+    if tape.data_ptr() % _ALIGNMENT:  # what kept it (saved_tensors_hooks) put it elsewhere
+        tape = tape.clone()
     map_ = None if batch_sizes is None else ragged(batch_sizes.numpy())
     dx, dh0, dc0, *dweights = results
     dx_rows = None if dx is None else dx.numpy()
@@ -214,6 +216,9 @@ def _empty_states(new: Callable[..., Tensor], spec: Spec, batch: Any, layout: st
 def _tape_bytes(spec: Spec, x: Tensor, h0: Maybe, batch_sizes: Maybe, layout: str) -> Any:
     steps, batch = steps_and_batch(x, h0, batch_sizes, layout)
     return engine.tape_bytes(spec, steps, batch)
+
+
+_ALIGNMENT = 64  # of a tape's parts in the core, and of the memory of a new tensor
 
 
 def _new_tape(spec: Spec, x: Tensor, h0: Maybe, batch_sizes: Maybe, layout: str) -> Tensor:
