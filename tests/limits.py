@@ -51,3 +51,8 @@ def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
         return 0.0
     difference = np.max(np.abs(found - wanted.astype(np.float64)))
     return float(difference / max(SMALL, np.max(np.abs(wanted))))
+
+
+# A derivative along a random direction in all weights or in x, float32 against differences in
+# float64, relative to the norm of what it projects: rounding of many entries averages out.
+DIRECTIONAL = 5e-6

@@ -159,7 +159,8 @@ typedef struct {
     const frnn_executor *executor;    /* NULL, or not at hand: the calling thread does it all */
     /* Training: frnn_forward writes the tape and frnn_backward reads it, both with the same lengths,
      * dropout and seed. NULL: inference, without dropout. */
-    void *tape;                       /* any alignment */
+    void *tape;                       /* any alignment; a copy elsewhere will do where the
+                                       * addresses agree modulo 64 */
     size_t tape_bytes;
     float dropout;                    /* 0 to 1: share of the outputs of lower layers made zero */
     uint64_t seed;                    /* of the choice, which depends on nothing else */
