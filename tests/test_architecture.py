@@ -41,6 +41,7 @@ USERS = {
 # Module of the package -> modules that it may import. `fastrnn` is the package itself.
 READERS = {"readers"}
 PY_LAYERS: dict[str, set[str]] = {
+    "files": set(),
     "reference": set(),
     "arrays": set(),
     "demo_data": set(),
@@ -54,10 +55,13 @@ PY_LAYERS: dict[str, set[str]] = {
     "plans": {"_core", "layers", "threads"},
     "config": {"_core", "layers", "machine", "threads"},
     "loading": {"layers", "weights", *READERS},
+    "model_file": {"files", *READERS},
     "demo": {"loading", *READERS},
     "bench": {"_core", "layers", "reference", "threads", "weights"},
     "torch": {"_core", "arrays", "layers", "threads", "weights"},
-    "cli": {"fastrnn", "bench", "demo", "loading", "layers", "weights", *READERS},
+    "cli": {
+        "fastrnn", "bench", "demo", "files", "layers", "loading", "model_file", "weights", *READERS,
+    },
     "__main__": {"cli"},
     "__init__": {
         "_core", "arrays", "config", "layers", "loading", "plans", "readers", "streams", "threads",

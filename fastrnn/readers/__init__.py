@@ -13,6 +13,7 @@ from .source import Source, open_source
 __all__ = ["FormatError", "ModelFile", "read_file", "read_state_dict"]
 
 Recurrent = dict[str, dict[str, object]]
+CELLS = ("LSTM", "GRU", "RNN")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def read_file(
     """Read the weights of a model file of any supported kind.
 
     `key` is the dotted path of the state dict inside a checkpoint that holds several, or of a
-    sub-module in a flat file. `check_crc=False` reads ZIP archives whose checksums are wrong.
+    sub-module in a flat file. `check_crc=False` also reads files whose checksums are wrong.
     Whatever is wrong with the file raises FormatError; only opening and reading it raise OSError.
     """
     name = os.fspath(path) if isinstance(path, os.PathLike) else path
@@ -61,10 +62,10 @@ def read_state_dict(
     """Read the arrays of a model file by name; nothing in the file is executed.
 
     `path`, a str or os.PathLike, is a file of torch.save (a state dict or a checkpoint that holds
-    one, of any version of PyTorch), a TorchScript archive, or a .safetensors or .npz file.
+    one, of any version of PyTorch), a TorchScript archive, or a .frnn, .safetensors or .npz file.
     `key` is the dotted path of the state dict inside a checkpoint that holds several
     ("model", "nets.0"), or of a sub-module in a flat file, whose name is then left out.
-    `check_crc=False` also reads ZIP archives whose checksums are wrong or were not written.
+    `check_crc=False` also reads files whose checksums are wrong or were not written.
 
     The arrays keep their element type, but bfloat16 becomes float32. Wrapper names that all
     entries carry at the front ("module.", "_orig_mod.") are left out.
@@ -105,9 +106,19 @@ def _read(
     source: Source, key: str | None, check_crc: bool
 ) -> tuple[str, dict[str, Entry], Recurrent]:
     # Not before a file is read: these are most of what `import fastrnn` would cost.
+    from .frnn import read_frnn
     from .npz import read_npz
     from .safetensors import read_safetensors
-    from .sniff import NPZ, TORCH_LEGACY, TORCH_ZIP, TORCHSCRIPT, ZIP, sniff_archive, sniff_head
+    from .sniff import (
+        FRNN,
+        NPZ,
+        TORCH_LEGACY,
+        TORCH_ZIP,
+        TORCHSCRIPT,
+        ZIP,
+        sniff_archive,
+        sniff_head,
+    )
     from .state_dict import below, select, wrapper_path
     from .torch_legacy import read_torch_legacy
     from .torch_zip import read_torch_zip
@@ -129,6 +140,10 @@ def _read(
             entries, recurrent = read_torchscript(archive, source)
         elif kind == NPZ:
             entries = dict(read_npz(archive, source))
+        elif kind == FRNN:
+            layers = read_frnn(source, check_crc).layers
+            entries = {f"{x.name}.{name}": x.arrays[name] for x in layers for name in x.arrays}
+            recurrent = {x.name: {"cell": x.kind, **x.options} for x in layers if x.kind in CELLS}
         else:
             entries = read_safetensors(source)
         if key:

@@ -18,6 +18,7 @@ TORCH_LEGACY = "torch legacy"
 TORCHSCRIPT = "torchscript"
 SAFETENSORS = "safetensors"
 NPZ = "npz"
+FRNN = "frnn"
 ZIP = "zip"
 
 _HEAD_SIZE = 512
@@ -36,6 +37,7 @@ _EXPORT = "save the weights with torch.save(model.state_dict(), path) or as safe
 # The first entry that fits decides.
 _HEADS: list[tuple[Callable[[bytes], bool], str | _Refusal]] = [
     (lambda h: h.startswith(b"PK\3\4"), ZIP),
+    (lambda h: h.startswith(b"\x89FRNN"), FRNN),
     (lambda h: h.startswith(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"), TORCH_LEGACY),
     (lambda h: h.startswith(b"\x89HDF\r\n\x1a\n"), _Refusal("an HDF5 (Keras) file")),
     (lambda h: h[257:262] == b"ustar", _Refusal("a tar archive (PyTorch 0.1 or .nemo)", _EXPORT)),

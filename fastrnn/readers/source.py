@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import stat
 from collections.abc import Iterator
@@ -66,6 +67,14 @@ class Source:
                 raise FormatError(f"{what}: the file became shorter while it was read")
             filled += got
         return array
+
+    def map(self) -> Bytes:
+        """The whole file, which is not empty, as a read-only array that shows the file itself."""
+        try:
+            mapped = mmap.mmap(self._handle.fileno(), self.size, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise FormatError("the file became shorter while it was read") from None
+        return np.frombuffer(mapped, np.uint8)
 
     def _check(self, offset: int, count: int, what: str) -> None:
         if offset < 0 or count < 0 or offset + count > self.size:
