@@ -147,7 +147,7 @@ def _axis(name: str, place: int = 0) -> Integer:
 
 _BIAS = Flag("bias", 0, True)
 _BATCH_FIRST = Flag("batch_first", 1, False)
-_LARGE = 3.5e38  # beyond every float32
+_LARGE = 3.4e38  # the largest float32, nearly
 
 KINDS: dict[str, Kind] = {
     "LSTM": Kind(1, _stack_fields(Integer("proj_size", 3, 0, 0)), _recurrent(4), _check_recurrent),
