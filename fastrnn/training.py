@@ -18,9 +18,12 @@ _TENSORS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """Gradients with the shapes of what they are of: x, the state (h or (h, c)), the weights."""
+    """Gradients with the shapes of what they are of: x, the state (h or (h, c)), the weights.
 
-    x: Array
+    Those of x are None where x holds integers.
+    """
+
+    x: Any
     state: Any
     weights: dict[str, Array]
 

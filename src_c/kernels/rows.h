@@ -28,8 +28,7 @@ ALWAYS_INLINE double add_lanes(vec a)
     return sum;
 }
 
-/* ln s for 1 <= s: s = 2^e m with m near 1, and ln m = 2 artanh((m - 1) / (m + 1)), whose series
- * is cut where it is below 1e-12. */
+/* ln s for s >= 1, good to 1e-12: s = 2^e m with m near 1, ln m = 2 artanh((m - 1) / (m + 1)). */
 static double logarithm(double s)
 {
     uint64_t bits;
@@ -78,16 +77,16 @@ static float largest(const float *x, size_t size)
 }
 
 /* Terms of a row's sum. */
-enum { TERM_EXP, TERM_VALUE, TERM_SQUARE };
+enum { TERM_EXP, TERM_DIFFERENCE, TERM_SQUARE };
 
-/* exp(x - shift), which also goes to y where that is not NULL; x; or (x - shift)^2. */
+/* exp(x - shift), which also goes to y where that is not NULL; x - shift; or (x - shift)^2. */
 ALWAYS_INLINE vec row_term(float *y, vec x, vec shift, int n, const int kind)
 {
-    vec term = x;
+    vec term = vec_sub(x, shift);
     if (kind == TERM_EXP)
         term = vec_exp_minus(vec_sub(shift, x), EXP_LIMIT);
     if (kind == TERM_SQUARE)
-        term = vec_mul(vec_sub(x, shift), vec_sub(x, shift));
+        term = vec_mul(term, term);
     if (kind == TERM_EXP && y && n >= LANES)
         vec_store(y, term);
     if (kind == TERM_EXP && y && n < LANES)
@@ -146,10 +145,18 @@ ALWAYS_INLINE vec load_first(const float *p, int n)
     return n >= LANES ? vec_load(p) : vec_load_part(p, n);
 }
 
+/* The second sum takes off what rounding left in the first. */
+static float row_mean(const float *x, size_t size)
+{
+    const double first = row_sum(NULL, x, size, 0.0f, TERM_DIFFERENCE) / (double)size;
+    const float near = (float)first;
+    return (float)((double)near + row_sum(NULL, x, size, near, TERM_DIFFERENCE) / (double)size);
+}
+
 static void layer_norm(float *y, const float *x, const float *weight, const float *bias,
                        size_t size, float eps)
 {
-    const float mean = (float)(row_sum(NULL, x, size, 0.0f, TERM_VALUE) / (double)size);
+    const float mean = row_mean(x, size);
     const double variance = row_sum(NULL, x, size, mean, TERM_SQUARE) / (double)size;
     const vec middle = vec_set(mean);
     const vec scale = vec_set((float)inverse_root(variance + (double)eps));
