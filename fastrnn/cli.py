@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastrnn.readers import ModelFile
-    from fastrnn.readers.description import Description
 
     Layer = fastrnn.LSTM | fastrnn.GRU | fastrnn.RNN
 
@@ -80,8 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Runs the recurrent layer stored in MODEL (.pt, .safetensors, .npz, TorchScript) over "
-        "INPUT.npy, [steps, batch, features] or [steps, features], and writes float32."
+        "Runs the recurrent layer stored in MODEL (.pt, .pt2, .safetensors, .npz, .onnx, .keras) "
+        "over INPUT.npy, [steps, batch, features] or [steps, features], and writes float32."
     )
     add = parser.add_argument
     add("model", metavar="MODEL")
@@ -334,10 +333,11 @@ def write_state(path: str, state: Any) -> None:
 
 def convert(args: argparse.Namespace) -> None:
     from fastrnn.model_file import write_c_array, write_model
+    from fastrnn.saving import describe_model
 
     if _same_file(args.output, args.model):
         args.parser.error(f"OUTPUT: expected another file than MODEL, got {args.output!r}")
-    description = describe_model(args)
+    description = describe_model(load_layer(args), args.prefix or "rnn")
     if args.c_array is None:
         write_model(args.output, description)
     else:
@@ -348,19 +348,6 @@ def convert(args: argparse.Namespace) -> None:
     else:
         kinds = ", ".join(layer["kind"] for layer in layers)
         print(f"{_printable(args.model)}: {kinds}: {_printable(args.output)}")
-
-
-def describe_model(args: argparse.Namespace) -> Description:
-    """The whole model of a file that holds one, else its recurrent layer alone."""
-    from fastrnn.model_file import describe_layer, read_model
-    from fastrnn.readers import read_file
-    from fastrnn.readers.description import Description
-    from fastrnn.readers.sniff import FRNN
-
-    if args.prefix is None and read_file(args.model, key=args.key).format == FRNN:
-        return read_model(args.model)
-    layer = load_layer(args)
-    return Description("fastrnn", (describe_layer(args.prefix or "rnn", layer),))
 
 
 def inspect(args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -98,13 +98,6 @@ def write_c_array(
         file.write(b"};\n\n#endif\n")
 
     _write(target, write)
-
-
-def describe_layer(name: str, layer: Any) -> Layer:
-    """A recurrent layer as the format describes it."""
-    kind = type(layer).__name__
-    options = {one.name: getattr(layer, one.name) for one in KINDS[kind].fields}
-    return Layer(name, kind, options, layer.state_dict())
 
 
 def _write(target: str | os.PathLike[str] | BinaryIO, write: Callable[[BinaryIO], None]) -> None:

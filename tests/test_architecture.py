@@ -61,17 +61,19 @@ PY_LAYERS: dict[str, set[str]] = {
     "plans": {"_core", "layers", "threads"},
     "config": {"_core", "checks", "machine", "threads"},
     "model_file": {"files", *READERS},
-    "loading": {"layers", "model_file", "modules", "weights", *READERS},
+    "saving": {"layers", "model_file", "modules", *READERS},
+    "loading": {"layers", "modules", "weights", *READERS},
     "demo": {"loading", *READERS},
     "bench": {"_core", "checks", "layers", "reference", "threads", "weights"},
-    "torch": {"_core", "arrays", "checks", "layers", "modules", "threads", "weights"},
+    "torch": {"_core", "arrays", "checks", "layers", "modules", "threads", "weights", *READERS},
     "cli": {
-        "fastrnn", "bench", "demo", "files", "layers", "loading", "model_file", "weights", *READERS,
+        "fastrnn", "bench", "demo", "files", "layers", "loading", "model_file", "saving", "weights",
+        *READERS,
     },
     "__main__": {"cli"},
     "__init__": {
         "_core", "arrays", "config", "layers", "loading", "modules", "plans", "readers",
-        "streams", "threads", "weights",
+        "saving", "streams", "threads", "weights",
     },
 }  # fmt: skip
 

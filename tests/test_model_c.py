@@ -15,7 +15,7 @@ from test_c import make as run_make
 
 import fastrnn
 from fastrnn.cli import main
-from fastrnn.model_file import write_model
+from fastrnn.model_file import read_model, write_model
 from fastrnn.modules.build import from_description
 from fastrnn.readers.description import Description, Layer
 
@@ -218,5 +218,5 @@ def test_example(tmp_path):
     *numbers, first, second = printed.split()
     assert (first, second) == ("no", "error")
     x = (0.25 * (np.arange(12) % 5 - 2)).astype(np.float32).reshape(1, 6, 2)
-    wanted = fastrnn.load(model, isa="scalar")(x)[0][0]
+    wanted = from_description(read_model(model), isa="scalar")(x)[0][0]
     assert numbers == [f"{value:.6f}" for value in wanted]

@@ -5,7 +5,7 @@
 #define FRNN_KERNELS_MULTIPLY_H
 
 enum {
-    MULTIPLY_RUN = LANES > 8 ? 64 : 128, /* a tile's weights stay in L1; lstm_35_20_650_650 */
+    MULTIPLY_RUN = LANES > 8 ? 128 : 256, /* a tile's weights stay in L1; lstm_35_20_650_650 */
     MOST_SIDE = 4,                        /* panels in a tile */
     /* Sums in flight that hide the latency of a multiply-add. */
     LEAST_SUMS = ACCUMULATORS * 2 / 3
