@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whole models in C: the bits of fastrnn.Sequential, on every instruction set, whole and in cuts."""
+"""Whole models in C give the bits of fastrnn.Sequential, on every instruction set and in cuts."""
 
 from __future__ import annotations
 

@@ -63,9 +63,9 @@ def describe_file(
     """Describe the whole model in a file as a chain of layers; nothing in it is executed.
 
     `path` is a file of fastrnn (.frnn), torch.export (.pt2), TorchScript (scripted, traced or
-    frozen), ONNX, Keras 3 (.keras), GuitarML or NAM. `key` names one of several models in a file of torch.export, or one
-    of several outputs of an ONNX model. `check_crc=False` also reads ZIP archives whose checksums
-    are wrong.
+    frozen), ONNX, Keras 3 (.keras), GuitarML or NAM. `key` names one of several models in a file
+    of torch.export, or one of several outputs of an ONNX model. `check_crc=False` also reads files
+    whose checksums are wrong.
 
     Raises UnsupportedModel, a FormatError, which lists everything that is in the way if the model
     is no chain of known layers; FormatError if the file is damaged, of another kind, or holds only
