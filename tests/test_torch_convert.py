@@ -130,10 +130,45 @@ def test_refused() -> None:
         ("'5' (Linear)", "on meta"),
         ("'6.0' (GRU)", "(y, state)"),
         ("'6.1' (GELU)", "not a layer"),
-        ("expected", "torch.export"),
+        ("expected", "from_module(module, example)"),
     ]:
         assert any(place in line and words in line for line in lines), (place, lines)
     with pytest.raises(UnsupportedModel, match=r"'0' \(Custom\)"):
         ft.from_module(Custom())
     with pytest.raises(TypeError, match=r"module: expected a torch\.nn\.Module, got dict"):
         ft.from_module({})
+
+
+class Classifier(nn.Module):
+    """As people write them: embedding, recurrent layer, its last state, linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(20, 6)
+        self.rnn = nn.LSTM(6, 5, batch_first=True)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.rnn(self.embed(x))
+        return self.head(self.drop(y[:, -1]))
+
+
+def test_example() -> None:
+    module, x = Classifier(), np.random.default_rng(0).integers(0, 20, (2, 7))
+    model = ft.from_module(module, torch.from_numpy(x))
+    assert module.training
+    assert module.drop.training
+    assert list(model.state_dict()) == list(module.state_dict())
+    wanted = module.eval()(torch.from_numpy(x)).detach().numpy()
+    assert error(model(x)[0], wanted) <= PARITY
+
+
+class Doubled(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.fft.fft(x).real
+
+
+def test_example_of_another_kind() -> None:
+    with pytest.raises(UnsupportedModel, match="fft"):
+        ft.from_module(Doubled(), (torch.ones(2, 3),))

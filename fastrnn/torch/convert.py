@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -10,14 +13,14 @@ import torch
 from torch import nn
 
 from ..modules import Sequential
-from ..modules.build import KINDS
+from ..modules.build import KINDS, WITH_KERNELS, from_description
+from ..readers import describe_file
 from ..readers.description import Obstacle, unsupported
 from .layers import GRU, LSTM, RNN
 
 _ADVICE = (
     "expected a torch.nn.Sequential of layers that fastrnn has, or one of these; of another module "
-    "take the graph: torch.export.save(torch.export.export(module, (x,)), 'model.pt2') and "
-    "fastrnn.load('model.pt2'), or its layers one by one: fastrnn.load(path, prefix=...)"
+    "give an example of its input, from_module(module, example), for torch.export to take its graph"
 )
 
 _SIZES = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
@@ -45,16 +48,21 @@ _ATTRIBUTES: dict[type[nn.Module], tuple[str, ...]] = {
 _SAME: dict[type[nn.Module], type[nn.Module]] = {LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN}
 
 
-def from_module(module: nn.Module, *, isa: str | None = None) -> Sequential:
-    """Make a `fastrnn.Sequential` of a torch.nn.Sequential, or of one layer, with its weights.
+def from_module(module: nn.Module, example: Any = None, *, isa: str | None = None) -> Sequential:
+    """Make a `fastrnn.Sequential` of a module, with its weights.
 
-    Taken are Linear, Conv1d, Embedding, LayerNorm, the activations and Dropout, ZeroPad1d, Flatten,
-    Identity, LSTM, GRU and RNN, fastrnn.torch's own among them, and Sequential of these; names
-    stay as they are, and a single layer is called "0". Weights are copied, as float32. A recurrent
-    layer can only be the last one: what torch hands on of it is a pair. isa: the instruction set.
+    Without an example: of a torch.nn.Sequential, or of one layer, which is called "0". Taken are
+    Linear, Conv1d, Embedding, LayerNorm, the activations and Dropout, ZeroPad1d, Flatten, Identity,
+    LSTM, GRU and RNN, fastrnn.torch's own among them, and Sequential of these; names stay as they
+    are. Weights are copied, as float32. A recurrent layer can only be the last one: what torch
+    hands on of it is a pair.
 
-    UnsupportedModel, a ValueError, lists every module that is in the way: which class has a
-    forward of its own cannot be known from its children. TypeError if module is none.
+    example: an input, or a tuple of the arguments of the forward. With it the module may be any
+    whose forward is a chain of such layers: torch.export runs it in eval mode and the layers come
+    from its graph. isa: the instruction set, one of `fastrnn.isas()`.
+
+    UnsupportedModel, a ValueError, lists everything that is in the way; what a class with a forward
+    of its own does cannot be known from its children. TypeError if module is none.
 
     >>> import torch
     >>> module = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.GRU(8, 2))
@@ -67,12 +75,31 @@ def from_module(module: nn.Module, *, isa: str | None = None) -> Sequential:
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
+    if example is not None:
+        return _exported(module, example if isinstance(example, tuple) else (example,), isa)
     whole = module if type(module) is nn.Sequential else nn.Sequential(module)
     obstacles = list(_obstacles("", whole, last=True))
     if obstacles:
         raise unsupported(obstacles, _ADVICE)
     model: Sequential = _converted(whole, isa)
     return model
+
+
+def _exported(module: nn.Module, arguments: tuple[Any, ...], isa: str | None) -> Sequential:
+    """Make a model of the graph that torch.export finds."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        with warnings.catch_warnings():  # what torch says of its own recurrent layers
+            warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
+            program = torch.export.export(module, arguments)
+    finally:
+        for part in training:
+            part.training = True
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.pt2")
+        torch.export.save(program, path)
+        return from_description(describe_file(path), isa)
 
 
 def _obstacles(path: str, module: nn.Module, last: bool) -> Iterator[Obstacle]:
@@ -128,12 +155,12 @@ def _converted(module: nn.Module, isa: str | None) -> Any:
     if "num_layers" in options and module.num_layers > 1:
         options["dropout"] = float(module.dropout)
     make: Callable[..., Any] = KINDS[kind.__name__]
+    if make in WITH_KERNELS:
+        options["isa"] = isa
     weights = {
         name: tensor.detach().to("cpu", torch.float32).numpy()
         for name, tensor in module.state_dict(keep_vars=True).items()
     }
-    if weights or kind in (nn.Tanh, nn.Sigmoid, nn.Softmax, nn.LogSoftmax):
-        options |= {} if kind is nn.Embedding else {"isa": isa}
     layer = make(**options)
     layer.load_state_dict(weights)
     return layer
