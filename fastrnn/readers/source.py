@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import mmap
 import os
 import stat
 from collections.abc import Iterator
@@ -70,6 +69,8 @@ class Source:
 
     def map(self) -> Bytes:
         """The whole file, which is not empty, as a read-only array that shows the file itself."""
+        import mmap  # not with fastrnn itself, which hardly ever maps
+
         try:
             mapped = mmap.mmap(self._handle.fileno(), self.size, access=mmap.ACCESS_READ)
         except ValueError:
