@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from .arrays import FLOAT32, Array, float_array
+from .packing import Packing
 from .streams import Stream
 from .training import Backward, Recorded
 from .weights import check_state_dict, parameter_shapes
@@ -70,7 +73,7 @@ class _Layer:
         self._width = self._output_size * (2 if self.bidirectional else 1)
         self._state_rows = self.num_layers * (2 if self.bidirectional else 1)
         self._weights = self._initial_weights(np.random.default_rng(seed))
-        self._model: _core.Stack | None = None
+        self._packing = Packing()
 
     @property
     def isa(self) -> str:
@@ -104,7 +107,8 @@ class _Layer:
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the weights by PyTorch's names (`weight_ih_l0`, ...), float32."""
-        return {name: array.copy() for name, array in self._weights.items()}
+        with self._packing.lock:
+            return {name: array.copy() for name, array in self._weights.items()}
 
     def load_state_dict(self, arrays: Mapping[str, ArrayLike], prefix: str = "") -> None:
         """Take the weights named `prefix` + `weight_ih_l0` etc., as PyTorch names them.
@@ -113,41 +117,65 @@ class _Layer:
         prefix, or misshapen, TypeError what is not floating point; the layer is then unchanged.
         """
         taken = check_state_dict(arrays, prefix, self._shapes())
-        self._weights = {name: np.array(a, np.float32, order="C") for name, a in taken.items()}
-        self._model = None
+        weights = {name: np.array(a, np.float32, order="C") for name, a in taken.items()}
+        with self._packing.lock:
+            self._weights = weights
+            self._packing.changed()
+
+    @contextmanager
+    def editing(self) -> Iterator[dict[str, Array]]:
+        """Write into the weights in place: `with layer.editing() as weights: ...`.
+
+        The arrays are the layer's own, by the names of state_dict. Calls of other threads see all
+        of the changes or none; streams keep the weights that they were made with.
+
+        >>> layer = RNN(3, 5)
+        >>> with layer.editing() as weights:
+        ...     weights["bias_ih_l0"] += 1.0
+        """
+        with self._packing.lock:
+            given = dict(self._weights)
+            try:
+                yield given
+                for name, array in self._weights.items():
+                    if given[name] is not array:  # assigned, not written into
+                        array[...] = given[name]
+            finally:
+                self._packing.changed()
 
     def _packed(self, training: bool = False) -> _core.Stack:
         """The weights as the kernels want them, packed at the first use."""
-        model, weights = self._model, self._weights
-        if model is None or (training and not model.training):
-            model = _core.Stack(
-                self._cell,
-                self.input_size,
-                self.hidden_size,
-                self.num_layers,
-                self.bidirectional,
-                self.proj_size,
-                self.isa,
-                training,
-            )
-            for layer in range(self.num_layers):
-                for direction in range(2 if self.bidirectional else 1):
-                    place = f"_l{layer}{'_reverse' if direction else ''}"
-                    model.set_weights(
-                        layer,
-                        direction,
-                        weights["weight_ih" + place],
-                        weights["weight_hh" + place],
-                        weights.get("bias_ih" + place),
-                        weights.get("bias_hh" + place),
-                        weights.get("weight_hr" + place),
-                    )
-            if weights is self._weights:  # no other thread has loaded others meanwhile
-                self._model = model
-        return model
+        return self._packing.stack(training, self._new_stack, self._fill)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_model": None}
+    def _new_stack(self, training: bool) -> _core.Stack:
+        return _core.Stack(
+            self._cell,
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bidirectional,
+            self.proj_size,
+            self.isa,
+            training,
+        )
+
+    def _fill(self, stack: _core.Stack) -> None:
+        weights = self._weights
+        for layer in range(self.num_layers):
+            for direction in range(2 if self.bidirectional else 1):
+                place = f"_l{layer}{'_reverse' if direction else ''}"
+                stack.set_weights(
+                    layer,
+                    direction,
+                    weights["weight_ih" + place],
+                    weights["weight_hh" + place],
+                    weights.get("bias_ih" + place),
+                    weights.get("bias_hh" + place),
+                    weights.get("weight_hr" + place),
+                )
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)  # two layers never share weights, which may be edited
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -238,7 +266,7 @@ class _Layer:
         hn, cn = self._empty_state(batch)
         counts = None if lengths is None else _check_lengths(lengths, batch, steps)
         if batch > 0:
-            model = tape.stack if tape else self._model or self._packed()
+            model = tape.stack if tape else self._packed()
             if not model.forward(rows, y_rows, h0, c0, hn, cn, counts, tape):
                 model.forward(rows.copy(), y_rows, h0, c0, hn, cn, counts, tape)
         backward = tape and self._backward(tape, x, y, batch)
