@@ -50,7 +50,9 @@ PY_LAYERS: dict[str, set[str]] = {
     "threads": {"_core", "machine"},
     "streams": {"_core", "arrays"},
     "training": {"_core", "arrays"},
-    "layers": {"_core", "arrays", "streams", "threads", "training", "weights", *READERS},
+    "packing": {"_core"},
+    "layers": {"_core", "arrays", "packing", "streams", "threads", "training", "weights", *READERS},
+    "train": {"arrays"},
     "plans": {"_core", "layers", "threads"},
     "config": {"_core", "layers", "machine", "threads"},
     "loading": {"layers", "weights", *READERS},
@@ -61,9 +63,11 @@ PY_LAYERS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": {
         "_core", "arrays", "config", "layers", "loading", "plans", "readers", "streams", "threads",
-        "weights",
+        "train", "weights",
     },
 }  # fmt: skip
+
+EXTRAS = {"torch": "torch", "train": "rich"}  # what else a module may import, if it is there
 
 INSTRUCTION_SETS = re.compile(r"avx|sse\d|neon|vnni|amx|sve|[xyz]mm\d", re.IGNORECASE)
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -259,7 +263,7 @@ def test_imports(path: Path) -> None:
             allowed = PY_LAYERS[own] | {own}
             assert target in allowed, f"{name(path)} must not import fastrnn.{target}"
         elif target not in sys.stdlib_module_names:
-            needed = {"numpy", "torch"} if own == "torch" else {"numpy"}
+            needed = {"numpy", EXTRAS.get(own, "numpy")}
             assert target in needed, f"{name(path)} must not import {target}"
 
 
