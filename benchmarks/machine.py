@@ -16,7 +16,7 @@ import numpy as np
 
 from fastrnn import _core
 from fastrnn.bench import Case, fma_peak, rate_together
-from fastrnn.layers import default_isa
+from fastrnn.checks import default_isa
 from fastrnn.machine import cache_sizes, cpu_count
 
 READ_SECONDS = 0.06

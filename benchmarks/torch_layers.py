@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils import rnn as packing
 
 from fastrnn.bench import Case, Workload
-from fastrnn.layers import default_isa
+from fastrnn.checks import default_isa
 
 
 def make_layer(workload: Workload, layers: Any = torch.nn) -> torch.nn.RNNBase:

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core, reference
-from .layers import GRU, LSTM, RNN, default_isa
+from .checks import default_isa
+from .layers import GRU, LSTM, RNN
 from .threads import get_num_threads
 from .weights import GATES, parameter_shapes
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from .layers import default_isa
+from .checks import default_isa
 from .machine import cache_sizes, cpu_count
 from .threads import get_num_threads
 

@@ -3,40 +3,23 @@
 
 from __future__ import annotations
 
-import copy
-import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from .arrays import FLOAT32, Array, float_array
-from .packing import Packing
+from .checks import check_lengths, check_size, checked_flag, drawn_seed
 from .streams import Stream
 from .training import Backward, Recorded
-from .weights import check_state_dict, parameter_shapes
+from .weighted import Weighted
+from .weights import parameter_shapes
 
 
-def default_isa() -> str:
-    """The instruction set named by FASTRNN_ISA, else the best one this machine can run."""
-    name = os.environ.get("FASTRNN_ISA")
-    return check_isa(name, "FASTRNN_ISA") if name else _core.isas()[0]
-
-
-def check_isa(name: str, argument: str) -> str:
-    usable = _core.isas()
-    if name not in usable:
-        raise ValueError(
-            f"{argument}: expected one of {usable}, which this machine can run, got {name!r}"
-        )
-    return name
-
-
-class _Layer:
+class _Layer(Weighted):
     """What the three layers share: arguments, weights and the call."""
 
     _name: ClassVar[str]
@@ -55,30 +38,24 @@ class _Layer:
         isa: str | None,
         seed: int | np.random.Generator | None,
     ) -> None:
-        _check_size("input_size", input_size)
-        _check_size("hidden_size", hidden_size)
-        _check_size("num_layers", num_layers)
+        check_size("input_size", input_size)
+        check_size("hidden_size", hidden_size)
+        check_size("num_layers", num_layers)
         _check_projection(proj_size, hidden_size)
         _check_dropout(dropout, num_layers)
         self.input_size = int(input_size)
         self.hidden_size = int(hidden_size)
         self.num_layers = int(num_layers)
-        self.bias = _checked_flag("bias", bias)
-        self.batch_first = _checked_flag("batch_first", batch_first)
+        self.bias = checked_flag("bias", bias)
+        self.batch_first = checked_flag("batch_first", batch_first)
         self.dropout = float(dropout)
-        self.bidirectional = _checked_flag("bidirectional", bidirectional)
+        self.bidirectional = checked_flag("bidirectional", bidirectional)
         self.proj_size = int(proj_size)
-        self._isa = default_isa() if isa is None else check_isa(isa, "isa")
+        super().__init__(isa)
         self._output_size = self.proj_size or self.hidden_size
         self._width = self._output_size * (2 if self.bidirectional else 1)
         self._state_rows = self.num_layers * (2 if self.bidirectional else 1)
         self._weights = self._initial_weights(np.random.default_rng(seed))
-        self._packing = Packing()
-
-    @property
-    def isa(self) -> str:
-        """The instruction set whose kernels run this layer."""
-        return self._isa
 
     # --- Weights ---
 
@@ -105,47 +82,9 @@ class _Layer:
             for name, shape in self._shapes().items()
         }
 
-    def state_dict(self) -> dict[str, Array]:
-        """Copies of the weights by PyTorch's names (`weight_ih_l0`, ...), float32."""
-        with self._packing.lock:
-            return {name: array.copy() for name, array in self._weights.items()}
-
-    def load_state_dict(self, arrays: Mapping[str, ArrayLike], prefix: str = "") -> None:
-        """Take the weights named `prefix` + `weight_ih_l0` etc., as PyTorch names them.
-
-        float16 and float64 are converted. ValueError names what is missing, unexpected under the
-        prefix, or misshapen, TypeError what is not floating point; the layer is then unchanged.
-        """
-        taken = check_state_dict(arrays, prefix, self._shapes())
-        weights = {name: np.array(a, np.float32, order="C") for name, a in taken.items()}
-        with self._packing.lock:
-            self._weights = weights
-            self._packing.changed()
-
-    @contextmanager
-    def editing(self) -> Iterator[dict[str, Array]]:
-        """Write into the weights in place: `with layer.editing() as weights: ...`.
-
-        The arrays are the layer's own, by the names of state_dict. Calls of other threads see all
-        of the changes or none; streams keep the weights that they were made with.
-
-        >>> layer = RNN(3, 5)
-        >>> with layer.editing() as weights:
-        ...     weights["bias_ih_l0"] += 1.0
-        """
-        with self._packing.lock:
-            given = dict(self._weights)
-            try:
-                yield given
-                for name, array in self._weights.items():
-                    if given[name] is not array:  # assigned, not written into
-                        array[...] = given[name]
-            finally:
-                self._packing.changed()
-
     def _packed(self, training: bool = False) -> _core.Stack:
         """The weights as the kernels want them, packed at the first use."""
-        return self._packing.stack(training, self._new_stack, self._fill)
+        return self._packing.get(self._new_stack, self._fill, training)
 
     def _new_stack(self, training: bool) -> _core.Stack:
         return _core.Stack(
@@ -174,20 +113,16 @@ class _Layer:
                     weights.get("weight_hr" + place),
                 )
 
-    def __copy__(self) -> Self:
-        return copy.deepcopy(self)  # two layers never share weights, which may be edited
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if self.isa not in _core.isas():  # pickled on a machine with other instruction sets
-            self._isa = default_isa()
+    def _options(self) -> dict[str, object]:
+        """The arguments of the constructor that are not its defaults, without isa and seed."""
+        options: dict[str, object] = {n: getattr(self, n) for n in ("input_size", "hidden_size")}
+        changed = {n: getattr(self, n, default) for n, default in _DEFAULTS.items()}
+        return options | {n: value for n, value in changed.items() if value != _DEFAULTS[n]}
 
     def __repr__(self) -> str:
         words = [f"{self.input_size}, {self.hidden_size}"]
-        for name, default in _DEFAULTS.items():
-            value = getattr(self, name, default)
-            if value != default:
-                words.append(f"{name}={value!r}")
+        for name, value in list(self._options().items())[2:]:
+            words.append(f"{name}={value!r}")
         return f"{self._name}({', '.join(words)})"
 
     # --- Running ---
@@ -241,14 +176,8 @@ class _Layer:
         >>> grads.x.shape, grads.state.shape, grads.weights["weight_hh_l0"].shape
         ((7, 2, 3), (1, 2, 5), (15, 5))
         """
-        if seed is None:
-            seed = int.from_bytes(os.urandom(8), "little")
-        elif isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-            raise TypeError(f"seed: expected an int, got {type(seed).__name__}")
-        elif not 0 <= seed < 2**64:
-            raise ValueError(f"seed: expected 0 to 2**64 - 1, got {seed}")
         dropout = self.dropout if self.num_layers > 1 else 0.0
-        tape = _core.Tape(self._packed(training=True), dropout, int(seed))
+        tape = _core.Tape(self._packed(training=True), dropout, drawn_seed(seed))
         return self._run(x, state, lengths, tape)
 
     def _run(
@@ -264,9 +193,9 @@ class _Layer:
         y_rows = y if rows is x else self._time_major(y, width)
         h0, c0 = (None, None) if state is None else self._checked_state(state, batch, x.ndim == 3)
         hn, cn = self._empty_state(batch)
-        counts = None if lengths is None else _check_lengths(lengths, batch, steps)
+        counts = None if lengths is None else check_lengths(lengths, batch, steps)
         if batch > 0:
-            model = tape.stack if tape else self._packed()
+            model = tape.stack if tape else self._packing.current or self._packed()
             if not model.forward(rows, y_rows, h0, c0, hn, cn, counts, tape):
                 model.forward(rows.copy(), y_rows, h0, c0, hn, cn, counts, tape)
         backward = tape and self._backward(tape, x, y, batch)
@@ -300,11 +229,29 @@ class _Layer:
             raise ValueError("x: expected at least one step, got a sequence of length 0")
         return rows
 
+    def lengths_after(self, lengths: NDArray[np.intp] | None, x: Array) -> NDArray[np.intp] | None:
+        """The steps of each row of y, given those of x: the same."""
+        return lengths
+
+    def _takes(self, axes: tuple[int | None, int], ndim: int) -> bool:
+        """Whether the axes of batch (None: there is none) and steps are those of this layer's x."""
+        return axes == ((None, 0) if ndim == 2 else (0, 1) if self.batch_first else (1, 0))
+
+    def _axes_after(self, axes: tuple[int | None, int], ndim: int) -> tuple[int | None, int]:
+        """The same axes in y."""
+        return axes
+
+    def _ndim_after(self, ndim: int) -> int:
+        return ndim
+
+    def _why_not_causal(self) -> str:
+        return "it has two directions" if self.bidirectional else ""
+
     def stream(self, batch_size: int = 1) -> Stream:
         """Return `batch_size` streams that run step by step from zero states."""
         if self.bidirectional:
             raise ValueError("stream: expected a layer of one direction, got bidirectional=True")
-        _check_size("batch_size", batch_size)
+        check_size("batch_size", batch_size)
         h, c = self._empty_state(int(batch_size))
         stream = Stream(self._packed(), h, c, self.input_size)
         stream.reset()
@@ -412,7 +359,7 @@ class GRU(_Layer):
         isa: str | None = None,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        self.reset_after = _checked_flag("reset_after", reset_after)
+        self.reset_after = checked_flag("reset_after", reset_after)
         super().__init__(
             input_size,
             hidden_size,
@@ -489,22 +436,6 @@ _DEFAULTS = {
 }
 
 
-# --- Checks of arguments ---
-
-
-def _check_size(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
-    if not 1 <= value < 2**24:
-        raise ValueError(f"{name}: expected 1 to {2**24 - 1}, got {value}")
-
-
-def _checked_flag(name: str, value: bool) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
-    return bool(value)
-
-
 def _check_projection(proj_size: int, hidden_size: int) -> None:
     if isinstance(proj_size, bool) or not isinstance(proj_size, int | np.integer):
         raise TypeError(f"proj_size: expected an int, got {type(proj_size).__name__}")
@@ -525,17 +456,3 @@ def _check_dropout(dropout: float, num_layers: int) -> None:
             UserWarning,
             stacklevel=4,
         )
-
-
-def _check_lengths(lengths: Sequence[int] | ArrayLike, batch: int, steps: int) -> NDArray[np.uintp]:
-    array = np.asarray(lengths)
-    if array.shape != (batch,):
-        raise ValueError(f"lengths: expected shape ({batch},), got {array.shape}")
-    if batch == 0:
-        return np.empty(0, np.uintp)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"lengths: expected integers, got {array.dtype}")
-    if array.min() < 1 or array.max() > steps:
-        outside = array[(array < 1) | (array > steps)][0]
-        raise ValueError(f"lengths: expected 1 to {steps} steps, got {outside}")
-    return array.astype(np.uintp)

@@ -7,69 +7,69 @@ import os
 import sys
 from collections.abc import Callable
 from threading import RLock
-from typing import Any
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
-from . import _core
+T = TypeVar("T")
 
 # Two, because the way back of the last step still holds one when the next step packs.
 _MOST_SPARES = 2
 _NOBODY_ELSE = 2  # what getrefcount says of an element of a list: the list's, its argument's
 
 
-class Packing:
+class Packing(Generic[T]):
     """The packed weights of one layer; any number of threads may ask for them.
 
-    Passes, streams and ways back hold the stack that they run, so one is filled again only when
-    nothing outside of here refers to it. `lock` is held by whoever writes the layer's weights.
+    Passes, streams and ways back hold what they run, so it is filled again only when nothing
+    outside of here refers to it. `lock` is held by whoever writes the layer's weights. `current` is
+    packed for inference at least, or None.
     """
 
     def __init__(self) -> None:
         self.lock = RLock()
-        self._current: _core.Stack | None = None
-        self._spares: list[_core.Stack] = []
-        self._training = False  # was asked for: then evaluation in between needs no second stack
+        self.current: T | None = None
+        self._spares: list[T] = []
+        self._training = False  # once asked for, so that evaluation in between packs no second one
         _all.add(self)
 
-    def stack(
-        self,
-        training: bool,
-        make: Callable[[bool], _core.Stack],
-        fill: Callable[[_core.Stack], None],
-    ) -> _core.Stack:
-        """The weights as they are, packed where they are not yet."""
-        found = self._current
-        if found is not None and (found.training or not training):
-            return found
+    def get(
+        self, make: Callable[[bool], T], fill: Callable[[T], None], training: bool = False
+    ) -> T:
+        """The weights as they are, packed where they are not yet: made for training, or not."""
+        # The flag first: what is current after it was set is made for training.
+        if self._training or not training:
+            found = self.current
+            if found is not None:
+                return found
         with self.lock:
-            found = self._current
-            if found is None or (training and not found.training):
-                self._training |= training
+            if training and not self._training:
+                self.current, self._spares = None, []
+                self._training = True
+            found = self.current
+            if found is None:
                 found = self._unshared_spare() or make(self._training)
                 fill(found)
-                self._current = found
+                self.current = found
         return found
 
     def changed(self) -> None:
         """Say that the weights are others, with the lock held."""
-        if self._current is not None:
-            kept = [*self._spares, self._current]
-            self._current = None
-            self._spares = [s for s in kept if s.training == self._training][-_MOST_SPARES:]
+        if self.current is not None:
+            self._spares = [*self._spares, self.current][-_MOST_SPARES:]
+            self.current = None
 
-    def _unshared_spare(self) -> _core.Stack | None:
+    def _unshared_spare(self) -> T | None:
         spares = self._spares
         for index in range(len(spares)):
             if sys.getrefcount(spares[index]) == _NOBODY_ELSE:
-                found = spares.pop(index)
-                return found if found.training == self._training else None
+                return spares.pop(index)
         return None
 
     def __reduce__(self) -> Any:
         return Packing, ()  # a copy of a layer packs for itself
 
 
-_all: WeakSet[Packing] = WeakSet()
+_all: WeakSet[Packing[Any]] = WeakSet()
 
 
 def _renew_locks() -> None:

@@ -51,7 +51,7 @@ class Stream(_core.Stepper):
 
     def reset(self, rows: ArrayLike | None = None) -> None:
         """Set the state to zero, of all streams or of these rows of the batch (numpy indices)."""
-        chosen = slice(None) if rows is None else _row_indices(rows, self._h.shape[1])
+        chosen = slice(None) if rows is None else row_indices(rows, self._h.shape[1])
         self._h[:, chosen] = 0.0
         if self._c is not None:
             self._c[:, chosen] = 0.0
@@ -76,7 +76,7 @@ def _fitting(value: Any, shape: tuple[int, ...], name: str) -> Array:
     return array
 
 
-def _row_indices(rows: ArrayLike, batch: int) -> NDArray[Any]:
+def row_indices(rows: ArrayLike, batch: int) -> NDArray[Any]:
     """Rows as numpy indexes them: integers, or a bool for each."""
     array = np.asarray(rows)
     if array.dtype == bool and array.shape == (batch,):

@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from .. import _core
-from ..layers import default_isa
+from ..checks import default_isa
 from ..weights import parameter_names
 from .spec import Spec, by_place, weight_shapes
 

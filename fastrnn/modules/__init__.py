@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""Layers around the recurrence, and `Sequential`, with the words and weights of torch.nn."""
+
+from __future__ import annotations
+
+from .activations import Dropout, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from .base import Layer
+from .dense import Conv1d, Linear
+from .embedding import Embedding
+from .norm import LayerNorm
+from .sequential import Sequential
+from .shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
+from .streams import SequentialStream
+from .time import AddInput, Flip, Last, Mask, Pool, ZeroPad1d
+
+__all__ = [
+    "AddInput",
+    "Conv1d",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "Flip",
+    "Last",
+    "Layer",
+    "LayerNorm",
+    "Linear",
+    "LogSoftmax",
+    "Mask",
+    "Permute",
+    "Pool",
+    "ReLU",
+    "Sequential",
+    "SequentialStream",
+    "Sigmoid",
+    "Softmax",
+    "Squeeze",
+    "Tanh",
+    "Transpose",
+    "Unsqueeze",
+    "ZeroPad1d",
+]
