@@ -28,10 +28,12 @@ check:             ## all that must pass before a commit: formats, types, every 
 	$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q
 
-test: $(addprefix $(OUT)/test_,forward backward bits plans pool errors activations) ## the C tests
+test: $(addprefix $(OUT)/test_,forward backward bits plans pool errors activations dense rows) ## the C tests
 	$(OUT)/test_errors 1 $(ISA)
 	$(OUT)/test_pool $(STRIDE)
 	$(OUT)/test_activations $(SAMPLE) $(ISA)
+	$(OUT)/test_dense $(STRIDE) $(ISA)
+	$(OUT)/test_rows 1 $(ISA)
 	$(OUT)/test_bits $(STRIDE) $(ISA)
 	$(OUT)/test_plans $(STRIDE) $(ISA)
 	$(OUT)/test_forward $(STRIDE) $(ISA)

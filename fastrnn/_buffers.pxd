@@ -74,6 +74,14 @@ cdef inline bint gradients_fit(const Py_buffer *views, const frnn_call *call, Py
             and has_shape(&views[5], states, batch, hidden))
 
 
+cdef inline bint in_floats(const Py_buffer *x) noexcept:
+    """Whether all strides of x are whole floats, and its first one is aligned."""
+    for i in range(x.ndim):
+        if x.strides[i] % 4:
+            return False
+    return <size_t> x.buf % 4 == 0
+
+
 cdef inline bint rows_in_place(const Py_buffer *x) noexcept:
     """Whether the rows of x, its last axis, are aligned floats side by side."""
     cdef int last = x.ndim - 1

@@ -3,6 +3,7 @@
 
 ctypedef void frnn_activation(const frnn_isa *isa, float *y, const float *x,
                               size_t count) noexcept nogil
+ctypedef frnn_status frnn_row_function(const frnn_isa *isa, const frnn_rows *rows) noexcept nogil
 
 from libc.stdint cimport uint64_t
 
@@ -95,6 +96,7 @@ cdef extern from "fastrnn.h" nogil:
     const char *frnn_isa_name(const frnn_isa *isa)
     void frnn_sigmoid(const frnn_isa *isa, float *y, const float *x, size_t count) noexcept
     void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count) noexcept
+    void frnn_relu(const frnn_isa *isa, float *y, const float *x, size_t count) noexcept
     double frnn_probe_fma(const frnn_isa *isa, size_t rounds, float *result)
     void frnn_probe_read(const frnn_isa *isa, const float *values, size_t count, float *result)
     frnn_status frnn_stack_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes)
@@ -113,6 +115,70 @@ cdef extern from "fastrnn.h" nogil:
                                    const frnn_plan *plan, size_t *bytes)
     frnn_status frnn_backward(const frnn_stack *stack, const frnn_call *call,
                               const frnn_gradients *gradients, void *workspace, size_t bytes)
+    ctypedef struct frnn_dense:
+        pass
+    frnn_status frnn_dense_size(int inputs, int outputs, const frnn_isa *isa, size_t *bytes)
+    frnn_status frnn_dense_init(frnn_dense **dense, int inputs, int outputs, const frnn_isa *isa,
+                                void *memory, size_t bytes)
+    frnn_status frnn_dense_set_weights(frnn_dense *dense, const float *weight, const float *bias)
+    frnn_status frnn_dense_run(const frnn_dense *dense, size_t rows, const float *x,
+                               Py_ssize_t x_row, float *y, Py_ssize_t y_row,
+                               const frnn_executor *executor, int width)
+    ctypedef struct frnn_conv1d_config:
+        int in_channels
+        int out_channels
+        int kernel_size
+        int stride
+        int padding_left
+        int padding_right
+        int dilation
+        int groups
+    ctypedef struct frnn_conv1d:
+        pass
+    ctypedef struct frnn_conv1d_call:
+        size_t steps
+        size_t batch
+        const float *x
+        Py_ssize_t x_step
+        Py_ssize_t x_row
+        Py_ssize_t x_channel
+        float *y
+        Py_ssize_t y_step
+        Py_ssize_t y_row
+        Py_ssize_t y_channel
+        const frnn_executor *executor
+        int width
+    frnn_status frnn_conv1d_size(const frnn_conv1d_config *config, const frnn_isa *isa,
+                                 size_t *bytes)
+    frnn_status frnn_conv1d_init(frnn_conv1d **conv, const frnn_conv1d_config *config,
+                                 const frnn_isa *isa, void *memory, size_t bytes)
+    frnn_status frnn_conv1d_set_weights(frnn_conv1d *conv, const float *weight, const float *bias)
+    size_t frnn_conv1d_steps(const frnn_conv1d *conv, size_t steps)
+    frnn_status frnn_conv1d_workspace_size(const frnn_conv1d *conv, int width, size_t *bytes)
+    frnn_status frnn_conv1d_run(const frnn_conv1d *conv, const frnn_conv1d_call *call,
+                                void *workspace, size_t bytes)
+    ctypedef struct frnn_rows:
+        size_t rows
+        size_t size
+        const float *x
+        Py_ssize_t x_row
+        float *y
+        Py_ssize_t y_row
+    frnn_status frnn_softmax(const frnn_isa *isa, const frnn_rows *rows) noexcept
+    frnn_status frnn_log_softmax(const frnn_isa *isa, const frnn_rows *rows) noexcept
+    frnn_status frnn_layer_norm(const frnn_isa *isa, const frnn_rows *rows, const float *weight,
+                                const float *bias, float eps)
+    ctypedef struct frnn_sequences:
+        size_t steps
+        size_t batch
+        size_t size
+        const float *x
+        Py_ssize_t x_step
+        Py_ssize_t x_row
+        const size_t *lengths
+        float *y
+        Py_ssize_t y_row
+    frnn_status frnn_pool_mean(const frnn_isa *isa, const frnn_sequences *sequences)
 
 cdef extern from "../src_c/platform/memory.h" nogil:
     void *frnn_memory_allocate(size_t bytes)

@@ -11,7 +11,8 @@ from cpython.buffer cimport (
 from libc.string cimport memset
 
 from ._buffers cimport (
-    fits, gradients_fit, inputs_fit, overlap, point, point_gradients, point_inputs, rows_in_place,
+    fits, gradients_fit, in_floats, inputs_fit, overlap, point, point_gradients, point_inputs,
+    rows_in_place,
 )
 
 from contextvars import ContextVar
@@ -70,6 +71,11 @@ def sigmoid(str isa, const float[::1] x, float[::1] y) -> None:
 def tanh(str isa, const float[::1] x, float[::1] y) -> None:
     """y = tanh(x) as the kernels of an instruction set compute it."""
     apply(frnn_tanh, isa, x, y)
+
+
+def relu(str isa, const float[::1] x, float[::1] y) -> None:
+    """y = max(x, 0) as the kernels compute it."""
+    apply(frnn_relu, isa, x, y)
 
 
 def probe_fma(str isa, size_t rounds) -> float:
@@ -270,3 +276,4 @@ cdef class Stepper:
         return y
 
 include "_tape.pxi"
+include "_layers.pxi"

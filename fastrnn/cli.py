@@ -80,8 +80,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Runs the recurrent layer stored in MODEL (.pt, .safetensors, .npz, TorchScript) over "
-        "INPUT.npy, [steps, batch, features] or [steps, features], and writes float32."
+        "Runs the recurrent layer stored in MODEL (.pt, .pt2, .safetensors, .npz, .onnx, .keras) "
+        "over INPUT.npy, [steps, batch, features] or [steps, features], and writes float32."
     )
     add = parser.add_argument
     add("model", metavar="MODEL")

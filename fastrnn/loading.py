@@ -33,8 +33,9 @@ def load(
     """Make a layer of the one recurrent stack in a file, or of the one under `prefix`.
 
     path: a str or os.PathLike; a file of torch.save (a state dict or a checkpoint that holds one),
-        a TorchScript archive, or a .safetensors or .npz file with PyTorch's names of weights.
-        Nothing in it is executed.
+        a TorchScript or torch.export archive, a .safetensors, .npz or .onnx file with PyTorch's
+        names of weights, a .keras or .weights.h5 file of Keras 3, whose activations are taken to be
+        the usual ones, or the JSON of GuitarML or NAM. Nothing in it is executed.
     prefix: the path of the recurrent module in the state dict, as "decoder.rnn"; "" is the top
         level. Needed only if there are several; what lies outside of it does not matter.
     key: the dotted path of the state dict inside a checkpoint that holds several, as "model".
@@ -42,10 +43,11 @@ def load(
     isa: the instruction set to run on, one of fastrnn.isas(); None is the best one here.
     options: what the weights do not tell. LSTM: batch_first, dropout. GRU: these and reset_after.
         RNN: these and nonlinearity. A TorchScript file tells most of them itself; where neither
-        says anything, the default of the layer's constructor holds. Only an RNN of a TorchScript
-        file whose code does not tell the nonlinearity must be given it. Cell, sizes, layers,
-        directions, biases and projection come from the weights: input_size, hidden_size,
-        num_layers, bias, bidirectional and, for an LSTM, proj_size may be given and must agree.
+        says anything, the default of the layer's constructor holds. Only an RNN of a TorchScript,
+        torch.export or Keras file that does not tell the nonlinearity must be given it. Cell,
+        sizes, layers, directions, biases and projection come from the weights: input_size,
+        hidden_size, num_layers, bias, bidirectional and, for an LSTM, proj_size may be given and
+        must agree.
 
     Raises FormatError, a ValueError, if the file is damaged or of an unsupported kind, if it has
     no such stack or several to choose from, or if the stack is broken; ValueError if an option
@@ -121,11 +123,13 @@ def file_options(file: ModelFile, stack: Stack) -> dict[str, object]:
 
 
 def require_nonlinearity(file: ModelFile, stack: Stack, known: dict[str, object]) -> None:
-    """Refuse to guess what a TorchScript file, which could have told it, leaves open."""
-    if file.format == "torchscript" and stack.cell == "RNN" and "nonlinearity" not in known:
+    """Refuse to guess what the writer knew, but is not in what is read of the file."""
+    known_once = file.format in ("torchscript", "torch export", "keras", "keras weights")
+    if known_once and stack.cell == "RNN" and "nonlinearity" not in known:
         raise FormatError(
-            f"{file.path}: the code of the RNN {stack.prefix.removesuffix('.')!r} does not tell "
-            "its nonlinearity, expected nonlinearity='tanh' or nonlinearity='relu' as an argument"
+            f"{file.path}: the file does not tell the nonlinearity of the RNN "
+            f"{stack.prefix.removesuffix('.')!r}, expected nonlinearity='tanh' or "
+            "nonlinearity='relu' as an argument"
         )
 
 

@@ -18,9 +18,12 @@ _TENSORS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """Gradients with the shapes of what they are of: x, the state (h or (h, c)), the weights."""
+    """Gradients with the shapes of what they are of: x, the state (h or (h, c)), the weights.
 
-    x: Array
+    Those of x are None where x holds integers.
+    """
+
+    x: Any
     state: Any
     weights: dict[str, Array]
 
@@ -58,6 +61,9 @@ class Backward:
     dy: an array of y's shape, or None for zeros; dstate: h, for an LSTM (h, c), of the state's
     shapes, any of them None for zeros. Beyond a row's length dy does not matter and grads.x is 0.
     May be called more than once; x, and lengths, must then still hold what the pass read.
+    add_to: gradients of an earlier pass of the layer, to whose weights these are added in place, as
+    when a sequence is taken in pieces (truncated backpropagation through time, Werbos 1990) or a
+    batch in parts; grads.weights are then its arrays.
 
     ValueError for shapes that do not fit, TypeError for a dtype that is not floating point.
     """
@@ -66,7 +72,9 @@ class Backward:
         self._tape = tape
         self._recorded = recorded
 
-    def __call__(self, dy: ArrayLike | None, dstate: Any = None) -> Gradients:
+    def __call__(
+        self, dy: ArrayLike | None, dstate: Any = None, *, add_to: Gradients | None = None
+    ) -> Gradients:
         recorded = self._recorded
         dy_rows = None if dy is None else self._checked_dy(dy)
         given = self._checked_state(dstate)
@@ -75,18 +83,20 @@ class Backward:
             np.empty((recorded.state_rows, recorded.batch, size), FLOAT32)
             for size in recorded.sizes
         ]
-        weights = {name: np.empty(shape, FLOAT32) for name, shape in recorded.weight_shapes.items()}
-        if self._tape is None:
-            for array in weights.values():
-                array[...] = 0.0
+        if add_to is None:
+            make = np.zeros if self._tape is None else np.empty
+            shapes = recorded.weight_shapes
+            weights = {name: make(shape, FLOAT32) for name, shape in shapes.items()}
         else:
+            weights = self._checked_weights(add_to)
+        if self._tape is not None:
             h, c = (*given, None)[:2]
             dh0, dc0 = (*state, None)[:2]
-            lists = self._by_part(weights)
+            lists, adding = self._by_part(weights), add_to is not None
             rows = recorded.time_major(dx)
-            if not self._tape.backward(dy_rows, h, c, rows, dh0, dc0, lists, False):
+            if not self._tape.backward(dy_rows, h, c, rows, dh0, dc0, lists, adding):
                 assert dy_rows is not None
-                self._tape.backward(dy_rows.copy(), h, c, rows, dh0, dc0, lists, False)
+                self._tape.backward(dy_rows.copy(), h, c, rows, dh0, dc0, lists, adding)
         shaped = [a.reshape(recorded.state_shape(a.shape[2])) for a in state]
         return Gradients(dx, shaped[0] if len(shaped) == 1 else tuple(shaped), weights)
 
@@ -95,6 +105,17 @@ class Backward:
             name.removeprefix("weight_ih") for name in weights if name.startswith("weight_ih")
         ]
         return [[weights.get(name + place) for name in _TENSORS] for place in places]
+
+    def _checked_weights(self, gradients: Gradients) -> dict[str, Array]:
+        weights, shapes = gradients.weights, self._recorded.weight_shapes
+        for name, shape in shapes.items():
+            array = weights.get(name)
+            if not isinstance(array, np.ndarray) or array.dtype != FLOAT32 or array.shape != shape:
+                found = array.shape if isinstance(array, np.ndarray) else type(array).__name__
+                raise ValueError(f"add_to.weights[{name!r}]: expected float32 {shape}, got {found}")
+            if not array.flags.c_contiguous or not array.flags.writeable:
+                raise ValueError(f"add_to.weights[{name!r}]: expected writable, contiguous memory")
+        return weights
 
     def _checked_dy(self, dy: ArrayLike) -> Array:
         array = float_array(dy, "dy")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs the description of a model in float64 numpy: what importers are checked against.
+"""Runs the description of a model in float64 numpy and in fastrnn: what importers must agree with.
 
 The options of each kind are torch.nn's; those that torch.nn lacks mean:
 
@@ -21,8 +21,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from limits import IMPORTED, error
 
 from fastrnn import reference
+from fastrnn.modules.build import from_description
 from fastrnn.readers.description import Description, Layer
 
 
@@ -40,9 +42,39 @@ def run(
 ):
     """The output of the model: layers one after another, each on the y of the one before.
 
-    `states` are initial states, as reference.forward takes them, by the name of the layer.
+    `states` are initial states, as reference.forward takes them, by the name of the layer. What
+    fastrnn.Sequential makes of the description must give the same, zeros beyond the lengths.
     """
-    value = Value(np.asarray(x), None if lengths is None else np.asarray(list(lengths)))
+    lengths = None if lengths is None else np.asarray(list(lengths))
+    value = run_in_numpy(description, x, lengths, states)
+    y, _ = from_description(description)(x, states, lengths=lengths)
+    if value.lengths is None:
+        assert error(y, value.x) <= IMPORTED
+    else:
+        batch_first = next((o for layer in description.layers if (o := axes(layer)) is not None), 1)
+        steps = value.x.shape[1 if batch_first else 0]
+        within = np.arange(steps) < value.lengths[:, None]
+        within = within if batch_first else within.T
+        assert error(y[within], value.x[within]) <= IMPORTED
+        assert not y[~within].any()
+    return value.x
+
+
+def axes(layer: Layer) -> bool | None:
+    """Whether the batch comes first in a layer that has steps."""
+    if layer.kind == "Mask":
+        return True
+    steps = layer.kind in ("LSTM", "GRU", "RNN", "Flip")
+    return bool(layer.options.get("batch_first", False)) if steps else None
+
+
+def run_in_numpy(
+    description: Description,
+    x: np.ndarray,
+    lengths: np.ndarray | None,
+    states: dict[str, object] | None,
+) -> Value:
+    value = Value(np.asarray(x), lengths)
     first = value.x
     for layer in description.layers:
         if layer.kind == "AddInput":
@@ -51,7 +83,7 @@ def run(
             value.x = recurrent(layer, value, state=states[layer.name], **layer.options)
         else:
             value.x = KINDS[layer.kind](layer, value, **layer.options)
-    return value.x
+    return value
 
 
 def valid(layer: Layer, value: Value) -> np.ndarray:

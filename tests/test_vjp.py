@@ -196,6 +196,35 @@ def test_truncated_backpropagation_joins(isa: str) -> None:
         assert relative_error(early.weights[name] + late.weights[name], array) <= GRADIENT
 
 
+def test_gradients_add_up(isa: str) -> None:
+    """add_to: the same arrays, with what the pieces of a sequence give together."""
+    layer = fastrnn.GRU(**SMALL, isa=isa, seed=0)
+    x, dy = draw((8, 3, 5)), draw((8, 3, 11), 1)
+    wanted = layer.vjp(x)[2](dy)
+    _, state, first = layer.vjp(x[:5])
+    late = layer.vjp(x[5:], state)[2](dy[5:])
+    early = first(dy[:5], late.state, add_to=late)
+    assert early.weights is late.weights
+    for name, array in wanted.weights.items():
+        assert relative_error(early.weights[name], array) <= GRADIENT
+    before = {name: array.tobytes() for name, array in early.weights.items()}
+    layer.vjp(x[:, :0])[2](dy[:, :0], add_to=early)
+    assert before == {name: array.tobytes() for name, array in early.weights.items()}
+
+
+def test_gradients_of_another_layer_are_not_added_to(isa: str) -> None:
+    layer, other = fastrnn.GRU(**SMALL, isa=isa), fastrnn.GRU(5, 12, 2, isa=isa)
+    x = draw((4, 3, 5))
+    wrong = other.vjp(x)[2](None)
+    _, _, backward = layer.vjp(x)
+    with pytest.raises(ValueError, match=r"add_to.weights\['weight_ih_l0'\]: expected float32"):
+        backward(None, add_to=wrong)
+    grads = backward(None)
+    grads.weights["bias_hh_l1"].flags.writeable = False
+    with pytest.raises(ValueError, match=r"bias_hh_l1.*writable"):
+        backward(None, add_to=grads)
+
+
 def test_shapes(isa: str) -> None:
     layer = fastrnn.LSTM(5, 11, 2, batch_first=True, proj_size=3, bidirectional=True, isa=isa)
     for shape in ((4, 7, 5), (7, 5), (0, 7, 5)):

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
 from ..arrays import FLOAT32, Array
-from . import engine
 from .base import Axes, Back, Flow, Layer, check_int, checked_dim
 
 
@@ -22,7 +21,8 @@ class ReLU(Layer):
     """
 
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
-        return np.maximum(x, np.float32(0))
+        y: Array = np.maximum(x, np.float32(0))
+        return y
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
         return self._forward(x, flow), lambda dy: (np.where(x <= 0, np.float32(0), dy), {})
@@ -31,7 +31,7 @@ class ReLU(Layer):
 class _Curve(Layer):
     """An activation that the core computes element by element."""
 
-    _run_core: ClassVar[Callable[[str, Array, Array], None]]
+    _kernel: ClassVar[Any]  # of the core: (isa, x, y)
 
     def __init__(self, *, isa: str | None = None) -> None:
         super().__init__(isa)
@@ -39,7 +39,7 @@ class _Curve(Layer):
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
         y = np.empty(x.shape, FLOAT32)
         if y.size:
-            type(self)._run_core(self.isa, np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
+            self._kernel(self.isa, np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
         return y
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
@@ -58,7 +58,7 @@ class Tanh(_Curve):
     [0.0, 0.7620000243186951]
     """
 
-    _run_core = staticmethod(engine.tanh)
+    _kernel = staticmethod(_core.tanh)
 
     def _slope(self, y: Array) -> Array:
         return 1 - y * y
@@ -71,7 +71,7 @@ class Sigmoid(_Curve):
     [0.5]
     """
 
-    _run_core = staticmethod(engine.sigmoid)
+    _kernel = staticmethod(_core.sigmoid)
 
     def _slope(self, y: Array) -> Array:
         return y * (1 - y)
@@ -80,7 +80,7 @@ class Sigmoid(_Curve):
 class _OverAxis(Layer):
     """An activation over one axis. Over the axis of steps, only those within the length count."""
 
-    _run_core: ClassVar[Callable[[str, Array, Array], None]]
+    _kernel: ClassVar[Any]  # of the core: (isa, x, y)
 
     def __init__(self, dim: int, *, isa: str | None = None) -> None:
         super().__init__(isa)
@@ -105,7 +105,7 @@ class _OverAxis(Layer):
         y = np.empty(moved.shape, FLOAT32)
         if y.size:
             rows = (-1, moved.shape[-1])
-            type(self)._run_core(self.isa, moved.reshape(rows), y.reshape(rows))
+            self._kernel(self.isa, moved.reshape(rows), y.reshape(rows))
         return y.swapaxes(dim, -1)
 
 
@@ -119,7 +119,7 @@ class Softmax(_OverAxis):
     [[0.5, 0.5]]
     """
 
-    _run_core = staticmethod(engine.softmax)
+    _kernel = staticmethod(_core.softmax)
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
         y = flow.zeroed(self._forward(x, flow))
@@ -133,7 +133,7 @@ class LogSoftmax(_OverAxis):
     [[-0.6930000185966492, -0.6930000185966492]]
     """
 
-    _run_core = staticmethod(engine.log_softmax)
+    _kernel = staticmethod(_core.log_softmax)
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
         y = self._forward(x, flow)

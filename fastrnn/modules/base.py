@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -250,10 +250,3 @@ def _refuse_state(state: Any, name: str) -> None:
         raise ValueError(
             f"{name}: expected None for a layer without state, got {type(state).__name__}"
         )
-
-
-def walk(layers: Sequence[Any]) -> Iterator[Any]:
-    """The layers, and those inside of them."""
-    for layer in layers:
-        yield layer
-        yield from walk(getattr(layer, "layers", ()))

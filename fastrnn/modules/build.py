@@ -22,14 +22,15 @@ from .shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
 from .time import AddInput, Flip, Last, Mask, Pool, ZeroPad1d
 
 _STACKS: tuple[type[Any], ...] = (LSTM, GRU, RNN)
-_WITH_KERNELS: tuple[type[Any], ...] = (
+# The kinds whose arithmetic is the core's: they take isa.
+WITH_KERNELS: tuple[type[Any], ...] = (
     *_STACKS, Linear, Conv1d, LayerNorm, Tanh, Sigmoid, Softmax, LogSoftmax, Pool,
 )  # fmt: skip
 _OTHERS: tuple[type[Any], ...] = (
     Embedding, Dropout, ReLU, Last, Flip, Mask, ZeroPad1d, AddInput,
     Flatten, Transpose, Permute, Squeeze, Unsqueeze,
 )  # fmt: skip
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*_WITH_KERNELS, *_OTHERS)}
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*WITH_KERNELS, *_OTHERS)}
 
 _FIRST_STATES = ("h_0", "c_0")
 _ADVICE = "fastrnn.read_state_dict has its weights, fastrnn.load(path, prefix=) one recurrent layer"
@@ -68,7 +69,7 @@ def _made(described: Described, isa: str | None) -> Any:
     if kind is None:
         raise ValueError(f"expected one of the kinds {sorted(KINDS)}")
     options = _constructor_options(described)
-    if kind in _WITH_KERNELS:
+    if kind in WITH_KERNELS:
         options["isa"] = isa
     make: Callable[..., Any] = kind
     layer = make(**options)

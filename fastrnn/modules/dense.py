@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
 from ..arrays import FLOAT32, Array
 from ..checks import check_size, checked_flag
-from . import engine
 from .base import Axes, Back, Flow, Layer, Lengths, as_rows, check_int
 
 
@@ -62,13 +62,14 @@ class Linear(Layer):
             "bias": self.bias,
         }
 
-    def _packed(self) -> engine.Dense:
-        return self._packing.current or self._packing.get(self._make, self._fill)  # type: ignore[no-any-return]
+    def _packed(self) -> _core.Dense:
+        packed: _core.Dense = self._packing.current or self._packing.get(self._make, self._fill)
+        return packed
 
-    def _make(self, training: bool) -> engine.Dense:
-        return engine.Dense(self.in_features, self.out_features, self.isa)
+    def _make(self, training: bool) -> _core.Dense:
+        return _core.Dense(self.in_features, self.out_features, self.isa)
 
-    def _fill(self, packed: engine.Dense) -> None:
+    def _fill(self, packed: _core.Dense) -> None:
         packed.set_weights(self._weights["weight"], self._weights.get("bias"))
 
     def _takes(self, axes: Axes, ndim: int) -> bool:
@@ -162,14 +163,15 @@ class Conv1d(Layer):
         both = 0 if isinstance(self.padding, str) else self.padding
         return both, both
 
-    def _packed(self) -> engine.Conv1d:
-        return self._packing.current or self._packing.get(self._make, self._fill)  # type: ignore[no-any-return]
+    def _packed(self) -> _core.Conv1d:
+        packed: _core.Conv1d = self._packing.current or self._packing.get(self._make, self._fill)
+        return packed
 
-    def _make(self, training: bool) -> engine.Conv1d:
+    def _make(self, training: bool) -> _core.Conv1d:
         sizes = (self.kernel_size, self.stride, *self._sides, self.dilation, self.groups)
-        return engine.Conv1d(self.in_channels, self.out_channels, *sizes, self.isa)
+        return _core.Conv1d(self.in_channels, self.out_channels, *sizes, self.isa)
 
-    def _fill(self, packed: engine.Conv1d) -> None:
+    def _fill(self, packed: _core.Conv1d) -> None:
         packed.set_weights(self._weights["weight"], self._weights.get("bias"))
 
     def _takes(self, axes: Axes, ndim: int) -> bool:

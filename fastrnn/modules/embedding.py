@@ -83,7 +83,9 @@ class Embedding(Layer):
             raise ValueError(
                 f"x: expected indices from 0 to {self.num_embeddings - 1}, got {outside}"
             )
-        return self._weights["weight"][x]
+        table: Any = self._weights["weight"]
+        y: Array = table[x]
+        return y
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
         def back(dy: Array) -> tuple[None, dict[str, Array]]:

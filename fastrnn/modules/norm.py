@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
 from ..arrays import FLOAT32, Array
 from ..checks import check_size, checked_flag
-from . import engine
 from .base import Axes, Back, Flow, Layer
 
 
 class LayerNorm(Layer):
     """(x - mean) / sqrt(variance + eps) * weight + bias over the last axes, as torch.nn.LayerNorm.
 
-    x: (..., *normalized_shape) of floats; y: the same, float32. normalized_shape: an int or a tuple.
+    x: (..., *normalized_shape) of floats; y: the same, float32. normalized_shape: int or tuple.
     Weights: `weight` and, with bias, `bias`, both of normalized_shape; none of them without
     elementwise_affine. isa: instruction set, one of `fastrnn.isas()`.
 
@@ -81,10 +81,10 @@ class LayerNorm(Layer):
 
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
         rows, y = self._rows(x), np.empty(x.shape, FLOAT32)
-        weight, bias = (self._weights.get(name) for name in ("weight", "bias"))
-        flat = (None if a is None else a.reshape(-1) for a in (weight, bias))
+        flat = {name: array.reshape(-1) for name, array in self._weights.items()}
+        weight, bias = flat.get("weight"), flat.get("bias")
         if y.size:
-            engine.layer_norm(self.isa, rows, y.reshape(rows.shape), *flat, self.eps)
+            _core.layer_norm(self.isa, rows, y.reshape(rows.shape), weight, bias, self.eps)
         return y
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:

@@ -38,7 +38,8 @@ class LayerStream:
         if x.shape[:1] != (self._batch,):
             raise ValueError(f"x: expected {self._batch} rows, got shape {x.shape}")
         # One step of a sequence: layers see the axes they see in the whole one.
-        return self._layer._forward(x[None], Flow(None, (1, 0), first[None]))[0]
+        y: Array = self._layer._forward(x[None], Flow(None, (1, 0), first[None]))[0]
+        return y
 
     @property
     def state(self) -> None:

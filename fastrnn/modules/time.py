@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import _core
 from ..arrays import FLOAT32, Array, float_array
 from ..checks import check_size, checked_flag
-from . import engine
 from .base import Axes, Back, Flow, Layer, Lengths, check_int
 
 
@@ -137,7 +137,7 @@ class Pool(_Ending):
         if y.size and self.mode == "mean":
             counts = None if flow.lengths is None else flow.lengths.astype(np.uintp)
             rows = rows if rows.strides[2] == rows.itemsize else np.ascontiguousarray(rows)
-            engine.pool_mean(self.isa, rows, counts, y)
+            _core.pool_mean(self.isa, rows, counts, y)
         elif y.size:
             y[...] = np.where(self._inside(rows, flow), rows, np.float32(-np.inf)).max(0)
             y[self._counts(rows, flow) == 0] = 0
@@ -230,12 +230,14 @@ class Mask(Layer):
             raise ValueError(
                 f"x: expected (batch, steps, features) or (batch, steps), got shape {x.shape}"
             )
-        kept: NDArray[np.bool_] = x != self.value
+        kept: Any = x != self.value
         kept = kept if x.ndim == 2 else kept.any(-1)
-        return kept if lengths is None else kept & (np.arange(x.shape[1]) < lengths[:, None])
+        if lengths is not None:
+            kept = kept & (np.arange(x.shape[1]) < lengths[:, None])
+        return np.asarray(kept, np.bool_)
 
     def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths:
-        return self._kept(x, lengths).sum(1)
+        return np.asarray(self._kept(x, lengths).sum(1), np.intp)
 
     def _order(self, kept: NDArray[np.bool_], ndim: int) -> NDArray[np.intp]:
         """For each step of y its step of x: first those kept."""

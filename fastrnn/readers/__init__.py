@@ -4,13 +4,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from .description import Description, UnsupportedModel
 from .elements import Array, Entry, Unreadable
 from .errors import FormatError
 from .source import Source, open_source
 
-__all__ = ["FormatError", "ModelFile", "read_file", "read_state_dict"]
+__all__ = [
+    "Description",
+    "FormatError",
+    "ModelFile",
+    "UnsupportedModel",
+    "describe_file",
+    "read_file",
+    "read_state_dict",
+]
 
 Recurrent = dict[str, dict[str, object]]
 
@@ -38,21 +49,54 @@ def read_file(
     sub-module in a flat file. `check_crc=False` reads ZIP archives whose checksums are wrong.
     Whatever is wrong with the file raises FormatError; only opening and reading it raise OSError.
     """
+    name = _checked(path, key)
+    with _errors_of(name), open_source(name) as source:
+        kind, entries, recurrent = _read(source, os.path.dirname(name), key, check_crc)
+        arrays, unreadable = _divide(entries)
+    return ModelFile(name, kind, arrays, recurrent, unreadable)
+
+
+def describe_file(
+    path: str | os.PathLike[str], *, key: str | None = None, check_crc: bool = True
+) -> Description:
+    """Describe the whole model in a file as a chain of layers; nothing in it is executed.
+
+    `path` is a file of torch.export (.pt2), TorchScript (scripted, traced or frozen), ONNX, Keras 3
+    (.keras), GuitarML or NAM. `key` names one of several models in a file of torch.export, or one
+    of several outputs of an ONNX model. `check_crc=False` also reads ZIP archives whose checksums
+    are wrong.
+
+    Raises UnsupportedModel, a FormatError, which lists everything that is in the way if the model
+    is no chain of known layers; FormatError if the file is damaged, of another kind, or holds only
+    weights; OSError if the file cannot be opened; TypeError for arguments of wrong types.
+    """
+    from .whole import describe_source
+
+    name = _checked(path, key)
+    with _errors_of(name), open_source(name) as source:
+        return describe_source(source, os.path.dirname(name), key, check_crc)
+
+
+def _checked(path: object, key: object) -> str:
+    """The path as a str; TypeError for arguments of wrong types."""
     name = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(name, str):
         raise TypeError(f"path: expected str or os.PathLike of str, got {type(name).__name__}")
     if not (key is None or isinstance(key, str)):
         raise TypeError(f"key: expected str or None, got {type(key).__name__}")
+    return name
+
+
+@contextmanager
+def _errors_of(name: str) -> Iterator[None]:
+    """Let every FormatError begin with the name of the file."""
     try:
-        with open_source(name) as source:
-            kind, entries, recurrent = _read(source, key, check_crc)
-            arrays, unreadable = _divide(entries)
+        yield
     except FormatError as error:
         error.args = (f"{name}: {error}",)
         raise
     except MemoryError:
         raise FormatError(f"{name}: not enough memory to read this file") from None
-    return ModelFile(name, kind, arrays, recurrent, unreadable)
 
 
 def read_state_dict(
@@ -61,7 +105,10 @@ def read_state_dict(
     """Read the arrays of a model file by name; nothing in the file is executed.
 
     `path`, a str or os.PathLike, is a file of torch.save (a state dict or a checkpoint that holds
-    one, of any version of PyTorch), a TorchScript archive, or a .safetensors or .npz file.
+    one, of any version of PyTorch), a TorchScript archive, a torch.export archive (.pt2), or a
+    .safetensors, .npz or .onnx file (its initializers, also those in files beside it), a .keras
+    or .weights.h5 file of Keras 3, whose arrays come in PyTorch's names and layout, or the JSON
+    of a GuitarML or NAM model.
     `key` is the dotted path of the state dict inside a checkpoint that holds several
     ("model", "nets.0"), or of a sub-module in a flat file, whose name is then left out.
     `check_crc=False` also reads ZIP archives whose checksums are wrong or were not written.
@@ -102,12 +149,26 @@ def _divide(entries: dict[str, Entry]) -> tuple[dict[str, Array], dict[str, str]
 
 
 def _read(
-    source: Source, key: str | None, check_crc: bool
+    source: Source, folder: str, key: str | None, check_crc: bool
 ) -> tuple[str, dict[str, Entry], Recurrent]:
     # Not before a file is read: these are most of what `import fastrnn` would cost.
     from .npz import read_npz
+    from .pt2_models import read_pt2
     from .safetensors import read_safetensors
-    from .sniff import NPZ, TORCH_LEGACY, TORCH_ZIP, TORCHSCRIPT, ZIP, sniff_archive, sniff_head
+    from .sniff import (
+        JSON,
+        KERAS,
+        KERAS_WEIGHTS,
+        NPZ,
+        ONNX,
+        TORCH_EXPORT,
+        TORCH_LEGACY,
+        TORCH_ZIP,
+        TORCHSCRIPT,
+        ZIP,
+        sniff_archive,
+        sniff_head,
+    )
     from .state_dict import below, select, wrapper_path
     from .torch_legacy import read_torch_legacy
     from .torch_zip import read_torch_zip
@@ -127,8 +188,25 @@ def _read(
     else:
         if kind == TORCHSCRIPT:
             entries, recurrent = read_torchscript(archive, source)
+        elif kind == TORCH_EXPORT:
+            entries, recurrent = read_pt2(archive, source)
         elif kind == NPZ:
             entries = dict(read_npz(archive, source))
+        elif kind == ONNX:
+            from .onnx import read_onnx
+
+            entries = read_onnx(source, folder)
+        elif kind in (KERAS, KERAS_WEIGHTS):
+            from .keras import read_keras_archive, read_keras_weights
+
+            if kind == KERAS:
+                entries, recurrent = read_keras_archive(archive, source)
+            else:
+                entries, recurrent = read_keras_weights(source)
+        elif kind == JSON:
+            from .audio_json import read_audio_json
+
+            entries, recurrent = read_audio_json(source)
         else:
             entries = read_safetensors(source)
         if key:

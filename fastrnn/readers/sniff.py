@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Recognising the kind of a model file from its first bytes or, in a ZIP file, its members.
 
-To support a further kind, give it a reader in fastrnn.readers and change its entry here from a
-refusal to its name.
+To support a further kind, give it a reader in fastrnn.readers (and in fastrnn.readers.whole, if it
+holds whole models) and change its entry here from a refusal to its name.
 """
 
 from __future__ import annotations
@@ -16,8 +16,13 @@ from .source import Source
 TORCH_ZIP = "torch zip"
 TORCH_LEGACY = "torch legacy"
 TORCHSCRIPT = "torchscript"
+TORCH_EXPORT = "torch export"
 SAFETENSORS = "safetensors"
 NPZ = "npz"
+ONNX = "onnx"
+KERAS = "keras"
+KERAS_WEIGHTS = "keras weights"
+JSON = "json"
 ZIP = "zip"
 
 _HEAD_SIZE = 512
@@ -37,7 +42,7 @@ _EXPORT = "save the weights with torch.save(model.state_dict(), path) or as safe
 _HEADS: list[tuple[Callable[[bytes], bool], str | _Refusal]] = [
     (lambda h: h.startswith(b"PK\3\4"), ZIP),
     (lambda h: h.startswith(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"), TORCH_LEGACY),
-    (lambda h: h.startswith(b"\x89HDF\r\n\x1a\n"), _Refusal("an HDF5 (Keras) file")),
+    (lambda h: h.startswith(b"\x89HDF\r\n\x1a\n"), KERAS_WEIGHTS),
     (lambda h: h[257:262] == b"ustar", _Refusal("a tar archive (PyTorch 0.1 or .nemo)", _EXPORT)),
     (lambda h: h[8:9] == b"{" and h[4:8] == bytes(4), SAFETENSORS),
     (lambda h: h.startswith(b"GGUF"), _Refusal("a GGUF file")),
@@ -49,9 +54,9 @@ _HEADS: list[tuple[Callable[[bytes], bool], str | _Refusal]] = [
     (lambda h: h.startswith(b"version https://git-lfs"),
      _Refusal("a Git LFS pointer, not the model itself", "fetch it with git lfs pull")),
     (lambda h: h.lstrip()[:1] == b"<", _Refusal("an HTML or XML text, perhaps a failed download")),
-    (lambda h: h.lstrip()[:1] == b"{", _Refusal("a JSON text")),
-    (lambda h: h[:1] == b"\x08" and 0 < h[1] < 64 and h[2:3] in (b"\x12", b"\x3a", b"\x42"),
-     _Refusal("an ONNX model")),
+    (lambda h: h.lstrip()[:1] == b"{", JSON),
+    # ir_version, then another field of an ONNX model; the reader checks all of them
+    (lambda h: h[0] == 0x08 and 3 <= h[1] < 64 and h[2] in b"\x12\x1a\x22\x28\x32\x3a\x42", ONNX),
 ]  # fmt: skip
 
 _Names = list[str]
@@ -64,13 +69,10 @@ def _has_below(names: _Names, tail: str) -> bool:
 
 _ARCHIVES: list[tuple[Callable[[_Names], bool], str | _Refusal]] = [
     (lambda n: _has_below(n, "constants.pkl") and _has_below(n, "data.pkl"), TORCHSCRIPT),
-    (lambda n: _has_below(n, "archive_format") or _has_below(n, "models/model.json"),
-     _Refusal("a torch.export archive (.pt2)", _EXPORT)),
-    (lambda n: "serialized_exported_program.json" in n,
-     _Refusal("a torch.export archive (.pt2)", _EXPORT)),
+    (lambda n: _has_below(n, "archive_format") or _has_below(n, "models/model.json"), TORCH_EXPORT),
+    (lambda n: "serialized_exported_program.json" in n, TORCH_EXPORT),
     (lambda n: _has_below(n, "data.pkl"), TORCH_ZIP),
-    (lambda n: "config.json" in n and any(x.startswith("model.weights.") for x in n),
-     _Refusal("a Keras 3 file (.keras)")),
+    (lambda n: "config.json" in n and any(x.startswith("model.weights.") for x in n), KERAS),
     (lambda n: bool(n) and all(name.endswith(".npy") for name in n), NPZ),
 ]  # fmt: skip
 

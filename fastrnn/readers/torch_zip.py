@@ -44,6 +44,14 @@ class TorchArchive:
         """The bytes of a small member."""
         return self._archive.read(self._root + name, limit)
 
+    def array(self, name: str) -> Bytes:
+        """The bytes of a large member."""
+        return self._archive.read_array(self._root + name)
+
+    def size(self, name: str) -> int:
+        """The length of a member."""
+        return self._archive.size(self._root + name)
+
     def loader(self, folder: str) -> TensorLoader:
         """A maker of arrays from the storages in `folder`."""
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from .elements import Entry, Unreadable
 from .errors import FormatError, quote
 from .pickle_vm import Node
+from .recurrent_names import PART_NAMES, flat_names
 from .script_code import Constants, RecurrentCall, ScriptClass, read_classes
 from .source import Source
 from .state_dict import check_name
@@ -48,7 +49,6 @@ _MODES = {
 }
 _CELL_CLASSES = {"LSTMCell": "LSTM", "GRUCell": "GRU", "RNNCell": "RNN"}
 _FLAT_WEIGHTS = re.compile(r"self_(\w+?)__flat_weights\d*")
-_PART_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 def read_torchscript(
@@ -56,10 +56,7 @@ def read_torchscript(
 ) -> tuple[dict[str, Entry], dict[str, Constants]]:
     """The state dict and, by module path, what the code says of recurrent layers."""
     members = TorchArchive(archive, source)
-    root = members.pickle("data.pkl").value
-    if not isinstance(root, Node) or not root.name.startswith(_CLASS_PREFIX):
-        raise FormatError("data.pkl does not hold a TorchScript module")
-    modules = list(_modules(root))
+    modules = list(walk_modules(check_root(members.pickle("data.pkl").value)))
     loader = members.loader("data")
     arrays: dict[str, Entry] = {}
     for path, class_name, attributes in modules:
@@ -79,7 +76,14 @@ def read_torchscript(
     return arrays, recurrent
 
 
-def _modules(root: Node) -> Iterator[tuple[str, str, dict[str, object]]]:
+def check_root(root: object) -> Node:
+    """The object of an archive, which must be a module."""
+    if not isinstance(root, Node) or not root.name.startswith(_CLASS_PREFIX):
+        raise FormatError("data.pkl does not hold a TorchScript module")
+    return root
+
+
+def walk_modules(root: Node) -> Iterator[tuple[str, str, dict[str, object]]]:
     """Every module with its dotted path, class name and attributes; parents first."""
     pending: list[tuple[str, int, Node]] = [("", 0, root)]
     visited = 0
@@ -114,9 +118,8 @@ def _attributes(node: Node, path: str) -> dict[str, object]:
     return state
 
 
-def _read_code(members: TorchArchive) -> dict[str, ScriptClass]:
-    """All classes of the archive by qualified name."""
-    classes: dict[str, ScriptClass] = {}
+def read_texts(members: TorchArchive) -> Iterator[tuple[str, str]]:
+    """Qualified module name and text of every code file."""
     for name in members.names:
         if not (name.startswith("code/") and name.endswith(".py")):
             continue
@@ -124,10 +127,16 @@ def _read_code(members: TorchArchive) -> dict[str, ScriptClass]:
             text = members.read(name, _LARGEST_CODE).decode("utf-8")
         except UnicodeDecodeError:
             raise FormatError(f"{quote(name)} is not UTF-8 text") from None
-        module = name[len("code/") : -len(".py")].replace("/", ".")
-        for short, content in read_classes(text).items():
-            classes[f"{module}.{short}"] = content
-    return classes
+        yield name[len("code/") : -len(".py")].replace("/", "."), text
+
+
+def _read_code(members: TorchArchive) -> dict[str, ScriptClass]:
+    """All classes of the archive by qualified name."""
+    return {
+        f"{module}.{short}": content
+        for module, text in read_texts(members)
+        for short, content in read_classes(text).items()
+    }
 
 
 def _describe(
@@ -233,23 +242,10 @@ def _frozen_path(call: RecurrentCall, taken: Recurrent) -> str:
 def _flat_names(call: RecurrentCall, path: str) -> list[str]:
     """PyTorch's names of the weights of a call, in the order in which the call lists them."""
     if call.is_cell:
-        return list(_PART_NAMES[: len(call.constants)])
+        return list(PART_NAMES[: len(call.constants)])
     layers, bias = call.options.get("num_layers"), call.options.get("bias")
     two_way = call.options.get("bidirectional")
     if type(layers) is not int or not isinstance(bias, bool) or not isinstance(two_way, bool):
         raise FormatError(f"frozen layer {quote(path)}: the options of its call are not literals")
-    groups = layers * (2 if two_way else 1)
-    each = len(call.constants) // groups if 0 < groups <= len(call.constants) else 0
-    parts = {
-        (2, False): _PART_NAMES[:2],
-        (3, False): _PART_NAMES[:2] + _PART_NAMES[4:],
-        (4, True): _PART_NAMES[:4],
-        (5, True): _PART_NAMES,
-    }.get((each, bias), ())
-    if not parts or each * groups != len(call.constants):
-        raise FormatError(
-            f"frozen layer {quote(path)}: {len(call.constants)} weights do not fit "
-            f"{layers} layers, bias={bias}, bidirectional={two_way}"
-        )
-    suffixes = ("", "_reverse") if two_way else ("",)
-    return [f"{part}_l{k}{s}" for k in range(layers) for s in suffixes for part in parts]
+    what = f"frozen layer {quote(path)}"
+    return flat_names(len(call.constants), layers, bias, two_way, what)

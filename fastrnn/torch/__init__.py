@@ -16,6 +16,7 @@ and otherwise runs them as they are, between the graphs it compiles.
 from __future__ import annotations
 
 from .cells import GRUCell, LSTMCell, RNNCell
+from .convert import from_module
 from .layers import GRU, LSTM, RNN
 from .swap import Accelerated, Report, accelerate
 
@@ -29,4 +30,5 @@ __all__ = [
     "RNNCell",
     "Report",
     "accelerate",
+    "from_module",
 ]

@@ -138,9 +138,43 @@ typedef struct {
     float *weight, *bias; /* gradients; NULL: not wanted */
 } matrix;
 
-static void add_matrix(const back_worker *self, const back_chunk *k, const stack_stage *s,
-                       const float *left, const matrix *m)
+/* This worker's share [begin, end) of the work on all matrices of a chunk, and what went before. */
+typedef struct {
+    size_t begin, end, before;
+} work_share;
+
+/* Work on one panel of a matrix: vectors of sums. */
+static size_t panel_work(const back_worker *self, int gates, int width)
 {
+    return (size_t)gates * (size_t)stack_panels(self->block.stack, width);
+}
+
+static work_share share_of_work(const back_worker *self, int layer)
+{
+    const frnn_stack *stack = self->block.stack;
+    size_t total = 0;
+    for (int i = 0; i < stack->stages; i++) {
+        const stack_stage *s = &stack_layer_at(stack, layer, 0)->stage[i];
+        const frnn_stage *kernel = s->kernel;
+        total += (size_t)(stack->directions * s->panels) *
+                 (panel_work(self, kernel->x_gates, s->inputs) +
+                  panel_work(self, kernel->h_gates, s->depth));
+    }
+    const size_t width = (size_t)self->width, me = (size_t)self->index;
+    return (work_share){total * me / width, total * (me + 1) / width, 0};
+}
+
+/* The first of a matrix's panels that does not lie before a place in the work. */
+static int panel_at(const work_share *share, size_t place, size_t each, int panels)
+{
+    const size_t panel = place > share->before ? (place - share->before + each - 1) / each : 0;
+    return panel < (size_t)panels ? (int)panel : panels;
+}
+
+static void add_matrix(const back_worker *self, const back_chunk *k, const stack_stage *s,
+                       const float *left, const matrix *m, work_share *share)
+{
+    const size_t each = panel_work(self, m->gates, m->width);
     const frnn_isa *isa = self->block.stack->isa;
     frnn_outer job = {
         .rows = k->rows,
@@ -153,11 +187,12 @@ static void add_matrix(const back_worker *self, const back_chunk *k, const stack
         .gate = m->gate,
         .units = s->units,
         .width = m->width,
-        .first_panel = panel_share(s->panels, 4, self->index, self->width),
-        .end_panel = panel_share(s->panels, 4, self->index + 1, self->width),
+        .first_panel = panel_at(share, share->begin, each, s->panels),
+        .end_panel = panel_at(share, share->end, each, s->panels),
         .sums = m->weight,
         .add = !k->last || self->gradients->accumulate,
     };
+    share->before += each * (size_t)s->panels;
     if (m->weight)
         isa->outer(&job);
     job.sums = m->bias;
@@ -170,6 +205,7 @@ void frnn_back_weights(const back_worker *self, const back_chunk *k)
     const frnn_stack *m = self->block.stack;
     if (!self->gradients->weights)
         return;
+    work_share share = share_of_work(self, k->layer);
     for (int direction = 0; direction < m->directions; direction++) {
         const frnn_weight_gradients *into =
             &self->gradients->weights[back_part(self, k, direction)];
@@ -184,8 +220,8 @@ void frnn_back_weights(const back_worker *self, const back_chunk *k)
                                projection ? into->weight_hr : into->weight_hh,
                                projection ? NULL : into->bias_hh};
             if (!projection)
-                add_matrix(self, k, s, d->panels[i], &ih);
-            add_matrix(self, k, s, d->panels[i], &hh);
+                add_matrix(self, k, s, d->panels[i], &ih, &share);
+            add_matrix(self, k, s, d->panels[i], &hh, &share);
         }
     }
 }

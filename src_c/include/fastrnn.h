@@ -60,9 +60,11 @@ const frnn_isa *frnn_isa_at(int index);
 /* By name ("avx512", "avx2", "scalar"); NULL when unknown or when this machine cannot run it. */
 const frnn_isa *frnn_isa_find(const char *name);
 const char *frnn_isa_name(const frnn_isa *isa);
-/* y[i] = sigmoid(x[i]) or tanh(x[i]) for i < count, as the kernels compute them. y may be x. */
+/* y[i] = sigmoid(x[i]), tanh(x[i]) or max(x[i], 0) for i < count, as the kernels compute them. y may
+ * be x. */
 void frnn_sigmoid(const frnn_isa *isa, float *y, const float *x, size_t count);
 void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count);
+void frnn_relu(const frnn_isa *isa, float *y, const float *x, size_t count);
 /* For benchmarks. Runs `rounds` rounds of independent FMAs and returns the floating-point
  * operations done; reads count floats once. *result only keeps the work from being optimized
  * away. */
@@ -201,6 +203,96 @@ frnn_status frnn_backward_size(const frnn_stack *stack, size_t steps, size_t bat
  * read it. */
 frnn_status frnn_backward(const frnn_stack *stack, const frnn_call *call,
                           const frnn_gradients *gradients, void *workspace, size_t bytes);
+
+/* ---- Other layers --------------------------------------------------------------------------- */
+
+/* The layers around a stack. Bits of a result depend on its own inputs and the instruction set, not
+ * on the batch, strides or threads. Strides count floats. y overlaps nothing, unless said. */
+
+/* y = W x + b with packed weights, inside memory of the caller; immutable once they are set. */
+typedef struct frnn_dense frnn_dense;
+
+frnn_status frnn_dense_size(int inputs, int outputs, const frnn_isa *isa, size_t *bytes);
+/* Lays a layer of zeros out in memory (any alignment), which must live as long as it. */
+frnn_status frnn_dense_init(frnn_dense **dense, int inputs, int outputs, const frnn_isa *isa,
+                            void *memory, size_t bytes);
+/* Packs weight [outputs][inputs] and bias [outputs], or NULL for zeros. */
+frnn_status frnn_dense_set_weights(frnn_dense *dense, const float *weight, const float *bias);
+/* Rows x [rows][inputs] to y [rows][outputs], each row contiguous. executor: NULL for the calling
+ * thread alone; width: threads that it may use. Takes 4 KiB of the stack. */
+frnn_status frnn_dense_run(const frnn_dense *dense, size_t rows, const float *x, ptrdiff_t x_row,
+                           float *y, ptrdiff_t y_row, const frnn_executor *executor, int width);
+
+/* A convolution over time, as torch.nn.Conv1d; zeros before and after x. */
+typedef struct {
+    int in_channels, out_channels, kernel_size;
+    int stride;
+    int padding_left, padding_right; /* steps of zeros */
+    int dilation;
+    int groups; /* divides both channels */
+} frnn_conv1d_config;
+
+typedef struct frnn_conv1d frnn_conv1d;
+
+frnn_status frnn_conv1d_size(const frnn_conv1d_config *config, const frnn_isa *isa, size_t *bytes);
+frnn_status frnn_conv1d_init(frnn_conv1d **conv, const frnn_conv1d_config *config,
+                             const frnn_isa *isa, void *memory, size_t bytes);
+/* Packs weight [out_channels][in_channels / groups][kernel_size] and bias [out_channels] or NULL. */
+frnn_status frnn_conv1d_set_weights(frnn_conv1d *conv, const float *weight, const float *bias);
+
+/* Any strides: [steps][batch][channels] and PyTorch's [batch][channels][steps] are both read in
+ * place. */
+typedef struct {
+    size_t steps, batch; /* of x */
+    const float *x;      /* [steps][batch][in_channels] */
+    ptrdiff_t x_step, x_row, x_channel;
+    float *y;            /* [frnn_conv1d_steps][batch][out_channels] */
+    ptrdiff_t y_step, y_row, y_channel;
+    const frnn_executor *executor; /* NULL: the calling thread does it all */
+    int width;                     /* threads that it may use */
+} frnn_conv1d_call;
+
+/* Steps of y for so many steps of x; 0 where x and padding are shorter than the kernel. */
+size_t frnn_conv1d_steps(const frnn_conv1d *conv, size_t steps);
+frnn_status frnn_conv1d_workspace_size(const frnn_conv1d *conv, int width, size_t *bytes);
+frnn_status frnn_conv1d_run(const frnn_conv1d *conv, const frnn_conv1d_call *call, void *workspace,
+                            size_t bytes);
+
+/* Rows x [rows][size] to y [rows][size], each row contiguous. y may be x where the strides agree. */
+typedef struct {
+    size_t rows, size;
+    const float *x;
+    ptrdiff_t x_row;
+    float *y;
+    ptrdiff_t y_row;
+} frnn_rows;
+
+frnn_status frnn_softmax(const frnn_isa *isa, const frnn_rows *rows);
+frnn_status frnn_log_softmax(const frnn_isa *isa, const frnn_rows *rows);
+/* weight and bias [size], or NULL for ones and zeros; eps >= 0. */
+frnn_status frnn_layer_norm(const frnn_isa *isa, const frnn_rows *rows, const float *weight,
+                            const float *bias, float eps);
+/* Row i of y is row indices[i] of table [entries][size]; x is not used. An index out of range is
+ * FRNN_BAD_ARGUMENT. */
+frnn_status frnn_embedding(const float *table, size_t entries, const int64_t *indices,
+                           const frnn_rows *rows);
+
+/* Sequences x [steps][batch][size] to y [batch][size], each row contiguous. A row of length 0
+ * becomes zeros. */
+typedef struct {
+    size_t steps, batch, size;
+    const float *x;
+    ptrdiff_t x_step, x_row;
+    const size_t *lengths; /* [batch], each <= steps; NULL: all are steps */
+    float *y;
+    ptrdiff_t y_row;
+} frnn_sequences;
+
+frnn_status frnn_pool_mean(const frnn_isa *isa, const frnn_sequences *sequences);
+frnn_status frnn_pool_max(const frnn_sequences *sequences); /* a NaN is the largest */
+/* The last valid step of each row; of the last `reversed` features, those of a reverse direction,
+ * step 0: then y is a layer's final state. */
+frnn_status frnn_last(const frnn_sequences *sequences, size_t reversed);
 
 #ifdef __cplusplus
 }

@@ -92,7 +92,9 @@ ALWAYS_INLINE vec vec_tanh_gradient(vec dy, vec y)
     return vec_fnma(vec_mul(dy, y), y, dy);
 }
 
-/* The two functions over arrays, for tests and for layers that are nothing else. */
+ALWAYS_INLINE vec vec_relu(vec x) { return vec_max(vec_zero(), x); }
+
+/* The functions over arrays, for tests and for layers that are nothing else. */
 #define MAP(name, function)                                                           \
     static void name(float *y, const float *x, size_t count)                          \
     {                                                                                 \
@@ -103,6 +105,7 @@ ALWAYS_INLINE vec vec_tanh_gradient(vec dy, vec y)
     }
 MAP(sigmoid_map, vec_sigmoid)
 MAP(tanh_map, vec_tanh)
+MAP(relu_map, vec_relu)
 #undef MAP
 
 #endif

@@ -15,6 +15,7 @@
 #include "multiply.h"
 #include "outer.h"
 #include "probe.h"
+#include "rows.h"
 #include "stage.h"
 
 static unsigned denormals_off(void) { return vec_denormals_off(); }
@@ -26,9 +27,10 @@ static void pause_thread(void) { vec_pause(); }
     {                                                                                              \
         .name = isa_name, .lanes = LANES, .pack = pack, .pack_bias = pack_bias,                    \
         .pack_transposed = pack_transposed, .pack_rows = pack_rows,                                \
-        .multiply = multiply, .multiply_add = multiply_add,                                        \
+        .multiply = multiply, .multiply_add = multiply_add, .multiply_bias = multiply_bias,        \
         .outer = outer, .sum_columns = sum_columns,                                                \
-        .sigmoid = sigmoid_map, .tanh = tanh_map,                                                  \
+        .sigmoid = sigmoid_map, .tanh = tanh_map, .relu = relu_map,                                \
+        .softmax = softmax, .log_softmax = log_softmax, .layer_norm = layer_norm, .mean = mean,    \
         .probe_fma = probe_fma, .probe_read = probe_read,                                          \
         .denormals_off = denormals_off, .denormals_restore = denormals_restore,                    \
         .pause = pause_thread,                                                                     \

@@ -6,6 +6,6 @@
 enum { RNN_SLOTS = 1 };
 
 ALWAYS_INLINE vec rnn_tanh(const float *pre) { return vec_tanh(vec_load(pre)); }
-ALWAYS_INLINE vec rnn_relu(const float *pre) { return vec_max(vec_zero(), vec_load(pre)); }
+ALWAYS_INLINE vec rnn_relu(const float *pre) { return vec_relu(vec_load(pre)); }
 
 #endif

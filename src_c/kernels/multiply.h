@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* A product of one gate whose sums go straight to rows: gradients of inputs and states. */
+/* A product of one gate whose sums go straight to rows: dense layers, gradients of inputs and
+ * states. */
 #ifndef FRNN_KERNELS_MULTIPLY_H
 #define FRNN_KERNELS_MULTIPLY_H
 
 enum {
-    MULTIPLY_RUN = LANES > 8 ? 64 : 128, /* a tile's weights stay in L1; lstm_35_20_650_650 */
+    MULTIPLY_RUN = LANES > 8 ? 128 : 256, /* a tile's weights stay in L1; lstm_35_20_650_650 */
     MOST_SIDE = 4,                        /* panels in a tile */
     /* Sums in flight that hide the latency of a multiply-add. */
     LEAST_SUMS = ACCUMULATORS * 2 / 3
 };
+
+/* What a sum starts from: nothing, what y holds, or the bias. */
+enum { FROM_ZERO, FROM_Y, FROM_BIAS };
 
 /* Rows of a full tile with so many panels. */
 ALWAYS_INLINE int multiply_rows(const int panels)
@@ -16,7 +20,7 @@ ALWAYS_INLINE int multiply_rows(const int panels)
     return ACCUMULATORS / panels < MAX_TILE_ROWS ? ACCUMULATORS / panels : MAX_TILE_ROWS;
 }
 
-ALWAYS_INLINE void multiply_tile(const frnn_pass *a, tile_place at, int add, const int rows,
+ALWAYS_INLINE void multiply_tile(const frnn_pass *a, tile_place at, int from, const int rows,
                                  const int panels)
 {
     const size_t panel_floats = (size_t)a->depth * LANES;
@@ -30,25 +34,26 @@ ALWAYS_INLINE void multiply_tile(const frnn_pass *a, tile_place at, int add, con
         UNROLL for (int p = 0; p < panels; p++) {
             const int unit = (at.panel + p) * LANES, left = a->units - unit;
             float *y = a->y[at.row + r] + unit;
+            const float *term = from == FROM_BIAS ? a->bias + unit : y;
             const vec sum = acc[r * panels + p];
             if (left >= LANES)
-                vec_store(y, add ? vec_add(vec_load(y), sum) : sum);
+                vec_store(y, from ? vec_add(vec_load(term), sum) : sum);
             else
-                vec_store_part(y, add ? vec_add(vec_load_part(y, left), sum) : sum, left);
+                vec_store_part(y, from ? vec_add(vec_load_part(term, left), sum) : sum, left);
         }
 }
 
 /* One run of the depth for a group of panels and all rows. */
-ALWAYS_INLINE void multiply_strip(const frnn_pass *a, tile_place at, int add, const int panels)
+ALWAYS_INLINE void multiply_strip(const frnn_pass *a, tile_place at, int from, const int panels)
 {
     const int most = multiply_rows(panels);
     for (at.row = 0; a->rows - at.row >= most; at.row += most)
-        multiply_tile(a, at, add, most, panels);
+        multiply_tile(a, at, from, most, panels);
     switch (a->rows - at.row) {
 #define THIN(r)                                      \
     case r:                                          \
         if (r < most)                                \
-            multiply_tile(a, at, add, r, panels);    \
+            multiply_tile(a, at, from, r, panels);    \
         break;
         THIN(1) THIN(2) THIN(3) THIN(4) THIN(5) THIN(6) THIN(7)
 #undef THIN
@@ -78,7 +83,7 @@ static int multiply_side(int rows, int panels)
     return best;
 }
 
-static void multiply_rows_by(const frnn_pass *a, int add_first)
+static void multiply_rows_by(const frnn_pass *a, int start)
 {
     const int side = multiply_side(a->rows, a->end_panel - a->first_panel);
     for (int panel = a->first_panel, group; panel < a->end_panel; panel += group) {
@@ -87,18 +92,19 @@ static void multiply_rows_by(const frnn_pass *a, int add_first)
             const tile_place at = {0, panel, k, k_end = a->depth - k > MULTIPLY_RUN * 3 / 2
                                                             ? k + MULTIPLY_RUN
                                                             : a->depth};
-            const int add = add_first || k > 0;
+            const int from = k > 0 ? FROM_Y : start;
             switch (group) {
-            case 1: multiply_strip(a, at, add, 1); break;
-            case 2: multiply_strip(a, at, add, 2); break;
-            case 3: multiply_strip(a, at, add, 3); break;
-            default: multiply_strip(a, at, add, MOST_SIDE); break;
+            case 1: multiply_strip(a, at, from, 1); break;
+            case 2: multiply_strip(a, at, from, 2); break;
+            case 3: multiply_strip(a, at, from, 3); break;
+            default: multiply_strip(a, at, from, MOST_SIDE); break;
             }
         }
     }
 }
 
-static void multiply(const frnn_pass *a) { multiply_rows_by(a, 0); }
-static void multiply_add(const frnn_pass *a) { multiply_rows_by(a, 1); }
+static void multiply(const frnn_pass *a) { multiply_rows_by(a, FROM_ZERO); }
+static void multiply_add(const frnn_pass *a) { multiply_rows_by(a, FROM_Y); }
+static void multiply_bias(const frnn_pass *a) { multiply_rows_by(a, FROM_BIAS); }
 
 #endif

@@ -8,9 +8,9 @@ enum {
     OUTER_SIDE = 3,
     OUTER_COLUMNS = ACCUMULATORS / OUTER_SIDE,
     /* What a run takes of a panel of left and of SIDE panels of right stays in L1. */
-    OUTER_RUN = LANES > 8 ? 64 : 128,
+    OUTER_RUN = LANES > 8 ? 128 : 256,
     /* Panels of right that stay in L2 while all panels of left pass by, counted in runs. */
-    OUTER_BLOCK_RUNS = LANES > 8 ? 64 : 128
+    OUTER_BLOCK_RUNS = LANES > 8 ? 32 : 64
 };
 
 /* Columns [column, ..) of left's panel, vectors [k, ..) of right, rows [row, row_end). */
@@ -36,6 +36,20 @@ ALWAYS_INLINE void outer_store(float *sum, vec value, int left, int add)
         vec_store_part(sum, add ? vec_add(vec_load_part(sum, left), value) : value, left);
 }
 
+/* Asks for the sums of a tile, which lie a page apart: they come while the tile is computed. */
+ALWAYS_INLINE void outer_prefetch(const frnn_outer *a, const outer_place *at, const int columns,
+                                  const int side)
+{
+    const int end = at->k + side * LANES;
+    UNROLL for (int c = 0; c < columns; c++) {
+        const float *const sum = outer_row(a, at->panel, at->column + c);
+        if (sum) {
+            vec_prefetch(sum + at->k);
+            vec_prefetch(sum + (end < a->width ? end : a->width) - 1);
+        }
+    }
+}
+
 ALWAYS_INLINE void outer_tile(const frnn_outer *a, const outer_place *at, const int columns,
                               const int side)
 {
@@ -45,6 +59,8 @@ ALWAYS_INLINE void outer_tile(const frnn_outer *a, const outer_place *at, const 
     const float *right = a->right + (size_t)(at->k / LANES) * panel_floats + at->row * LANES;
     vec acc[OUTER_COLUMNS * OUTER_SIDE];
     UNROLL for (int i = 0; i < columns * side; i++) acc[i] = vec_zero();
+    if (a->add || at->row > 0)
+        outer_prefetch(a, at, columns, side);
     for (size_t row = at->row; row < at->row_end; row++, left += left_row, right += LANES) {
         vec y[OUTER_SIDE];
         UNROLL for (int s = 0; s < side; s++) y[s] = vec_load(right + (size_t)s * panel_floats);

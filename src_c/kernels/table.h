@@ -121,13 +121,22 @@ struct frnn_isa {
     /* Fills panels [width / lanes, rounded up][panel_rows][lanes] with `count` rows of width. */
     void (*pack_rows)(float *panels, size_t panel_rows, const float *const *rows, size_t count,
                       int width);
-    /* y = or += weights * in, of one gate; pre and bias are not used. */
+    /* y = or += weights * in, or = bias + weights * in, of one gate; pre is not used. */
     void (*multiply)(const frnn_pass *pass);
     void (*multiply_add)(const frnn_pass *pass);
+    void (*multiply_bias)(const frnn_pass *pass);
     void (*outer)(const frnn_outer *job);       /* weight gradients */
     void (*sum_columns)(const frnn_outer *job); /* bias gradients: as if right were 1 */
     void (*sigmoid)(float *y, const float *x, size_t count);
     void (*tanh)(float *y, const float *x, size_t count);
+    void (*relu)(float *y, const float *x, size_t count);
+    /* Of one row; y may be x. weight and bias [size], or NULL for ones and zeros. */
+    void (*softmax)(float *y, const float *x, size_t size);
+    void (*log_softmax)(float *y, const float *x, size_t size);
+    void (*layer_norm)(float *y, const float *x, const float *weight, const float *bias,
+                       size_t size, float eps);
+    /* y = the mean over steps >= 1 of rows of x, which are x_step apart. */
+    void (*mean)(float *y, const float *x, ptrdiff_t x_step, size_t steps, size_t size);
     double (*probe_fma)(size_t rounds, float *result);
     void (*probe_read)(const float *values, size_t count, float *result);
     unsigned (*denormals_off)(void);

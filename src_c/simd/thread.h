@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* This thread inside a pass, for every vec_*.h of a machine: floating-point mode, waiting. */
+/* This thread inside a pass, for every vec_*.h: floating-point mode, waiting, asking ahead. */
 #ifndef FRNN_SIMD_THREAD_H
 #define FRNN_SIMD_THREAD_H
 
@@ -18,6 +18,13 @@ ALWAYS_INLINE void vec_pause(void) { __builtin_ia32_pause(); }
 ALWAYS_INLINE unsigned vec_denormals_off(void) { return 0; }
 ALWAYS_INLINE void vec_denormals_restore(unsigned saved) { (void)saved; }
 ALWAYS_INLINE void vec_pause(void) {}
+#endif
+
+/* Asks for what will be changed soon to be brought into the cache. */
+#if defined(__GNUC__)
+ALWAYS_INLINE void vec_prefetch(const float *p) { __builtin_prefetch(p, 1); }
+#else
+ALWAYS_INLINE void vec_prefetch(const float *p) { (void)p; }
 #endif
 
 #endif

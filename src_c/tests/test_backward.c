@@ -18,8 +18,8 @@
 #include "oracle_backward.h"
 
 /* Largest |found - wanted| over the largest |wanted| of a tensor, or over SMALL, below which terms
- * of the size of 1 have cancelled. */
-static const double LIMIT = 2e-5, SMALL = 0.1;
+ * of the size of 1 have cancelled, as in the weights of a single unit. */
+static const double LIMIT = 2e-5, SMALL = 0.05;
 
 enum { TENSORS = ORACLE_TENSORS, MOST_PARTS = NETWORK_MOST_PARTS };
 
@@ -35,6 +35,7 @@ typedef struct {
 typedef struct {
     const frnn_isa *isa;
     unsigned stride, number; /* of the case */
+    unsigned kinked;         /* cases where a ReLU is too near to its kink to compare */
     uint64_t seed;
     double worst;
     network net;
@@ -290,8 +291,10 @@ static void run(bench *b, const setting *s)
     double kink = 0.0;
     t.wanted.kink = &kink;
     oracle_backward(&s->config, b->net.weights, &t.call, &t.g, t.masks, &t.wanted);
-    if (kink > 1e-6) /* else rounding decides */
+    if (kink > 1e-6)
         compare_all(b, &t);
+    else /* rounding decides on which side */
+        b->kinked++;
     check_fences(b);
     free(t.wanted.dx), free(t.wanted.dh0), free(t.wanted.dc0), free(t.wanted.weights);
     free(t.masks);
@@ -444,11 +447,13 @@ int main(int argc, char **argv)
         for (int variant = 0; variant < 4; variant++) check_oracle(kind, variant);
     for (int i = 0; check_isa_at(&options, i); i++) {
         b.isa = check_isa_at(&options, i), b.stride = options.stride;
-        b.number = 0, b.seed = 1, b.worst = 0.0;
+        b.number = 0, b.kinked = 0, b.seed = 1, b.worst = 0.0;
         run_small(&b);
         run_large(&b);
-        printf("%s: %u cases, largest error %.2g\n", frnn_isa_name(b.isa),
-               (b.number + b.stride - 1) / b.stride, b.worst);
+        const unsigned cases = (b.number + b.stride - 1) / b.stride;
+        printf("%s: %u cases, largest error %.2g; %u not compared\n", frnn_isa_name(b.isa), cases,
+               b.worst, b.kinked);
+        CHECK(b.kinked <= cases / 20);
     }
     return check_summary("test_backward");
 }

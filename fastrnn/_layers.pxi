@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: MIT
+"""Part of _core.pyx: the layers around a stack."""
+
+
+cdef class Pair:
+    """The buffers of one call: x to read and y to write, float32, until it is closed."""
+    cdef Py_buffer x, y
+    cdef int held
+
+    cdef int open(self, object x, object y, int ndim, bint whole_rows) except -1:
+        """Takes both; whole_rows: their last axis must be contiguous."""
+        self.take(x, &self.x, "x", PyBUF_STRIDES | PyBUF_FORMAT, ndim, whole_rows)
+        self.take(y, &self.y, "y", PyBUF_STRIDES | PyBUF_FORMAT | PyBUF_WRITABLE, ndim, whole_rows)
+        return 0
+
+    cdef int take(self, object array, Py_buffer *view, str name, int flags, int ndim,
+                  bint whole_rows) except -1:
+        PyObject_GetBuffer(array, view, flags)
+        self.held += 1
+        if view.format[0] != c"f" or view.format[1] != 0 or view.ndim != ndim:
+            raise ValueError(f"{name}: expected float32 with {ndim} axes")
+        if not in_floats(view) or (whole_rows and not rows_in_place(view)):
+            raise ValueError(f"{name}: expected aligned float32"
+                             + (" with a contiguous last axis" if whole_rows else ""))
+        return 0
+
+    cdef int has(self, Py_ssize_t x_size, Py_ssize_t y_size) except -1:
+        """x [rows][x_size], y [rows][y_size]?"""
+        if self.x.shape[1] != x_size or self.y.shape[1] != y_size or (
+                self.x.shape[0] != self.y.shape[0]):
+            raise ValueError(
+                f"expected x of shape (N, {x_size}) and y of shape (N, {y_size}), got "
+                f"({self.x.shape[0]}, {self.x.shape[1]}) and "
+                f"({self.y.shape[0]}, {self.y.shape[1]})")
+        return 0
+
+    cdef void point(self, frnn_rows *rows) noexcept:
+        rows.rows, rows.size = <size_t> self.x.shape[0], <size_t> self.x.shape[1]
+        rows.x, rows.x_row = <const float *> self.x.buf, self.x.strides[0] // 4
+        rows.y, rows.y_row = <float *> self.y.buf, self.y.strides[0] // 4
+
+    cdef void close(self) noexcept:
+        if self.held > 0:
+            PyBuffer_Release(&self.x)
+        if self.held > 1:
+            PyBuffer_Release(&self.y)
+        self.held = 0
+
+
+cdef class Dense:
+    """Packed weights of y = W x + b; any number of threads may run it."""
+    cdef frnn_dense *dense
+    cdef void *memory
+    cdef readonly size_t nbytes
+    cdef readonly str isa
+    cdef readonly int inputs, outputs
+
+    def __cinit__(self, int inputs, int outputs, str isa):
+        cdef const frnn_isa *table = find_isa(isa)
+        check(frnn_dense_size(inputs, outputs, table, &self.nbytes))
+        self.memory = frnn_memory_allocate(self.nbytes)
+        if self.memory is NULL:
+            raise MemoryError(f"no memory for a layer of {self.nbytes} bytes")
+        check(frnn_dense_init(&self.dense, inputs, outputs, table, self.memory, self.nbytes))
+        self.isa, self.inputs, self.outputs = isa, inputs, outputs
+
+    def __dealloc__(self):
+        frnn_memory_free(self.memory)
+
+    def set_weights(self, const float[:, ::1] weight not None, const float[::1] bias) -> None:
+        """Packs weight (outputs, inputs) and bias (outputs,), or None for zeros."""
+        if weight.shape[0] != self.outputs or weight.shape[1] != self.inputs or (
+                bias is not None and bias.shape[0] != self.outputs):
+            raise ValueError(f"weight: expected ({self.outputs}, {self.inputs}) and as many biases")
+        cdef const float *added = NULL
+        if bias is not None:
+            added = &bias[0]
+        with nogil:
+            status = frnn_dense_set_weights(self.dense, &weight[0, 0], added)
+        check(status)
+
+    def run(self, x, y) -> None:
+        """y (N, outputs) = W x + b of x (N, inputs): float32 with contiguous rows."""
+        cdef Pair pair = Pair()
+        cdef frnn_rows rows
+        cdef int width = threads()
+        cdef const frnn_executor *executor = frnn_pool_executor()
+        try:
+            pair.open(x, y, 2, True)
+            pair.has(self.inputs, self.outputs)
+            pair.point(&rows)
+            with nogil:
+                status = frnn_dense_run(self.dense, rows.rows, rows.x, rows.x_row, rows.y,
+                                        rows.y_row, executor, width)
+            check(status)
+        finally:
+            pair.close()
+
+
+cdef class Conv1d:
+    """Packed weights of a convolution over time; any number of threads may run it."""
+    cdef frnn_conv1d *conv
+    cdef frnn_conv1d_config config
+    cdef void *memory
+    cdef readonly size_t nbytes
+    cdef readonly str isa
+    cdef Workspace spare  # of the last call, for the next one
+
+    def __cinit__(self, int in_channels, int out_channels, int kernel_size, int stride,
+                  int padding_left, int padding_right, int dilation, int groups, str isa):
+        cdef const frnn_isa *table = find_isa(isa)
+        self.config = frnn_conv1d_config(in_channels, out_channels, kernel_size, stride,
+                                         padding_left, padding_right, dilation, groups)
+        check(frnn_conv1d_size(&self.config, table, &self.nbytes))
+        self.memory = frnn_memory_allocate(self.nbytes)
+        if self.memory is NULL:
+            raise MemoryError(f"no memory for a layer of {self.nbytes} bytes")
+        check(frnn_conv1d_init(&self.conv, &self.config, table, self.memory, self.nbytes))
+        self.isa = isa
+
+    def __dealloc__(self):
+        frnn_memory_free(self.memory)
+
+    def set_weights(self, const float[:, :, ::1] weight not None, const float[::1] bias) -> None:
+        """Packs weight (out_channels, in_channels / groups, kernel_size) and bias, or None."""
+        cdef int channels = self.config.in_channels // self.config.groups
+        if weight.shape[0] != self.config.out_channels or weight.shape[1] != channels or (
+                weight.shape[2] != self.config.kernel_size
+                or (bias is not None and bias.shape[0] != self.config.out_channels)):
+            raise ValueError(
+                f"weight: expected ({self.config.out_channels}, {channels}, "
+                f"{self.config.kernel_size}) and a bias for each of the first")
+        cdef const float *added = NULL
+        if bias is not None:
+            added = &bias[0]
+        with nogil:
+            status = frnn_conv1d_set_weights(self.conv, &weight[0, 0, 0], added)
+        check(status)
+
+    def steps(self, size_t steps) -> int:
+        """Steps of y for so many of x; 0 where x is shorter than the kernel."""
+        return frnn_conv1d_steps(self.conv, steps)
+
+    def run(self, x, y) -> None:
+        """y (B, out_channels, steps(T)) of x (B, in_channels, T): float32 of any strides."""
+        cdef Pair pair = Pair()
+        cdef Workspace workspace = self.spare or Workspace()
+        cdef frnn_conv1d_call call
+        cdef size_t needed = 0
+        self.spare = None
+        try:
+            pair.open(x, y, 3, False)
+            self.fill(&call, &pair.x, &pair.y)
+            check(frnn_conv1d_workspace_size(self.conv, call.width, &needed))
+            workspace.reserve(needed)
+            with nogil:
+                status = frnn_conv1d_run(self.conv, &call, workspace.memory, workspace.bytes)
+            check(status)
+        finally:
+            pair.close()
+            self.spare = workspace
+
+    cdef int fill(self, frnn_conv1d_call *call, const Py_buffer *x, const Py_buffer *y) except -1:
+        cdef Py_ssize_t steps = <Py_ssize_t> frnn_conv1d_steps(self.conv, <size_t> x.shape[2])
+        if (x.shape[1] != self.config.in_channels or y.shape[0] != x.shape[0]
+                or y.shape[1] != self.config.out_channels or y.shape[2] != steps):
+            raise ValueError(
+                f"expected x (B, {self.config.in_channels}, T) and y (B, "
+                f"{self.config.out_channels}, {steps}), got ({x.shape[0]}, {x.shape[1]}, "
+                f"{x.shape[2]}) and ({y.shape[0]}, {y.shape[1]}, {y.shape[2]})")
+        call.batch, call.steps = <size_t> x.shape[0], <size_t> x.shape[2]
+        call.x, call.y = <const float *> x.buf, <float *> y.buf
+        call.x_row, call.x_channel = x.strides[0] // 4, x.strides[1] // 4
+        call.y_row, call.y_channel = y.strides[0] // 4, y.strides[1] // 4
+        call.x_step, call.y_step = x.strides[2] // 4, y.strides[2] // 4
+        call.executor, call.width = frnn_pool_executor(), threads()
+        return 0
+
+
+cdef int each_row(frnn_row_function *function, str isa, object x, object y) except -1:
+    cdef const frnn_isa *table = find_isa(isa)
+    cdef Pair pair = Pair()
+    cdef frnn_rows rows
+    try:
+        pair.open(x, y, 2, True)
+        pair.has(pair.x.shape[1], pair.x.shape[1])
+        pair.point(&rows)
+        with nogil:
+            status = function(table, &rows)
+        return check(status)
+    finally:
+        pair.close()
+
+
+def softmax(str isa, x, y) -> None:
+    """Softmax of the rows of x (N, size), which y may be."""
+    each_row(frnn_softmax, isa, x, y)
+
+
+def log_softmax(str isa, x, y) -> None:
+    """Logarithm of the softmax of the rows of x (N, size), which y may be."""
+    each_row(frnn_log_softmax, isa, x, y)
+
+
+def layer_norm(str isa, x, y, const float[::1] weight, const float[::1] bias, float eps) -> None:
+    """The rows of x (N, size) with mean 0 and variance 1, times weight, plus bias; y may be x."""
+    cdef const frnn_isa *table = find_isa(isa)
+    cdef Pair pair = Pair()
+    cdef frnn_rows rows
+    cdef const float *factor = NULL
+    cdef const float *term = NULL
+    try:
+        pair.open(x, y, 2, True)
+        pair.has(pair.x.shape[1], pair.x.shape[1])
+        pair.point(&rows)
+        if (weight is not None and weight.shape[0] != pair.x.shape[1]) or (
+                bias is not None and bias.shape[0] != pair.x.shape[1]):
+            raise ValueError(f"weight, bias: expected {pair.x.shape[1]} values each")
+        if weight is not None and rows.size:
+            factor = &weight[0]
+        if bias is not None and rows.size:
+            term = &bias[0]
+        with nogil:
+            status = frnn_layer_norm(table, &rows, factor, term, eps)
+        check(status)
+    finally:
+        pair.close()
+
+
+def pool_mean(str isa, const float[:, :, :] x not None, const size_t[::1] lengths,
+              float[:, ::1] y not None) -> None:
+    """y (B, size): the mean over the first lengths[b] steps, or all, of x (T, B, size)."""
+    cdef const frnn_isa *table = find_isa(isa)
+    cdef frnn_sequences s
+    if y.shape[0] != x.shape[1] or y.shape[1] != x.shape[2] or (
+            lengths is not None and lengths.shape[0] != x.shape[1]):
+        raise ValueError(f"y, lengths: expected a batch of {x.shape[1]} and {x.shape[2]} features")
+    if x.shape[2] > 1 and x.strides[2] != 4:
+        raise ValueError("x: expected a contiguous last axis")
+    s.steps, s.batch, s.size = <size_t> x.shape[0], <size_t> x.shape[1], <size_t> x.shape[2]
+    s.x, s.x_step, s.x_row = &x[0, 0, 0], x.strides[0] // 4, x.strides[1] // 4
+    s.y, s.y_row = &y[0, 0], y.shape[1]
+    s.lengths = NULL
+    if lengths is not None and s.batch:
+        s.lengths = &lengths[0]
+    with nogil:
+        status = frnn_pool_mean(table, &s)
+    check(status)

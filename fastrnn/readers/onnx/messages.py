@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: MIT
+"""The messages of an ONNX file that are read: model, graph, node, attribute, declared values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import FormatError, quote
+from ..source import Budget
+from .wire import Field, Kind, View, decode, fields, fixed, text, varints
+
+_MODEL = {
+    1: Field("ir_version", Kind.INT),
+    7: Field("graph", Kind.MESSAGE),
+    8: Field("opset_import", Kind.MESSAGES),
+    25: Field("functions", Kind.MESSAGES),
+}
+_OPSET = {1: Field("domain", Kind.TEXT), 2: Field("version", Kind.INT)}
+_GRAPH = {
+    1: Field("node", Kind.MESSAGES),
+    5: Field("initializer", Kind.MESSAGES),
+    11: Field("input", Kind.MESSAGES),
+    12: Field("output", Kind.MESSAGES),
+    15: Field("sparse_initializer", Kind.MESSAGES),
+}
+_NODE = {
+    1: Field("input", Kind.TEXTS),
+    2: Field("output", Kind.TEXTS),
+    3: Field("name", Kind.TEXT),
+    4: Field("op_type", Kind.TEXT),
+    5: Field("attribute", Kind.MESSAGES),
+    7: Field("domain", Kind.TEXT),
+    9: Field("metadata", Kind.MESSAGES),
+}
+_PAIR = {1: Field("key", Kind.TEXT), 2: Field("value", Kind.TEXT)}
+_ATTRIBUTE = {
+    1: Field("name", Kind.TEXT),
+    2: Field("f", Kind.FLOAT),
+    3: Field("i", Kind.INT),
+    4: Field("s", Kind.BYTES),
+    5: Field("t", Kind.MESSAGE),
+    6: Field("g", Kind.MESSAGE),
+    7: Field("floats", Kind.FIXED32S),
+    8: Field("ints", Kind.VARINTS),
+    9: Field("strings", Kind.BLOBS),
+    11: Field("graphs", Kind.MESSAGES),
+    20: Field("type", Kind.INT),
+}
+TENSOR = {
+    1: Field("dims", Kind.VARINTS),
+    2: Field("data_type", Kind.INT),
+    3: Field("segment", Kind.MESSAGE),
+    4: Field("float_data", Kind.FIXED32S),
+    5: Field("int32_data", Kind.VARINTS),
+    6: Field("string_data", Kind.BLOBS),
+    7: Field("int64_data", Kind.VARINTS),
+    8: Field("name", Kind.TEXT),
+    9: Field("raw_data", Kind.BYTES),
+    10: Field("double_data", Kind.FIXED64S),
+    11: Field("uint64_data", Kind.VARINTS),
+    13: Field("external_data", Kind.MESSAGES),
+    14: Field("data_location", Kind.INT),
+}
+_VALUE = {1: Field("name", Kind.TEXT), 2: Field("type", Kind.MESSAGE)}
+_TYPE = {1: Field("tensor", Kind.MESSAGE)}
+_TENSOR_TYPE = {1: Field("elem_type", Kind.INT), 2: Field("shape", Kind.MESSAGE)}
+_SHAPE = {1: Field("dim", Kind.MESSAGES)}
+_DIMENSION = {1: Field("value", Kind.INT), 2: Field("symbol", Kind.TEXT)}
+
+Record = dict[str, Any]  # a decoded tensor, its elements still raw
+
+_OLDEST_OPSET = 7
+_MOST_VALUES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation of the graph."""
+
+    name: str
+    op_type: str
+    domain: str
+    inputs: list[str]  # "" is an optional input that is not there
+    outputs: list[str]
+    attributes: dict[str, Record]
+    scopes: list[str]  # the modules around it, if torch's exporter tells them
+
+    @property
+    def what(self) -> str:
+        """How errors call it."""
+        name = self.name or next(filter(None, self.outputs), "")
+        return f"node {quote(name)} ({quote(self.op_type)[1:-1]})"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A graph's input or output; sizes are None where they are not fixed."""
+
+    name: str
+    elem_type: int = 0
+    shape: tuple[int | str | None, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The main graph of a model."""
+
+    nodes: list[Node]
+    initializers: dict[str, Record]
+    sparse: list[str]
+    inputs: list[Declared]
+    outputs: list[Declared]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model file."""
+
+    opset: int
+    graph: Graph
+    functions: int = 0
+    opsets: dict[str, int] = field(default_factory=dict)
+
+
+def read_model(data: View, budget: Budget) -> Model:
+    """Decode a model down to its nodes; elements of tensors stay raw."""
+    found = decode(data, _MODEL, "the model", budget)
+    if "graph" not in found:
+        raise FormatError("an ONNX file without a graph")
+    opsets: dict[str, int] = {}
+    for item in found.get("opset_import", []):
+        entry = decode(item, _OPSET, "opset_import", budget)
+        opsets[entry.get("domain", "")] = entry.get("version", 0)
+    version = opsets.get("", opsets.get("ai.onnx", 0))
+    if version < _OLDEST_OPSET:
+        raise FormatError(
+            f"ONNX operator set {version}, from {_OLDEST_OPSET} on are read" if opsets else
+            "an ONNX file that names no operator set (opset_import)"
+        )  # fmt: skip
+    graph = _graph(found["graph"], budget)
+    return Model(version, graph, len(found.get("functions", [])), opsets)
+
+
+def _graph(data: View, budget: Budget) -> Graph:
+    found = decode(data, _GRAPH, "the graph", budget)
+    initializers: dict[str, Record] = {}
+    for item in found.get("initializer", []):
+        record = decode(item, TENSOR, "an initializer", budget)
+        name = record.get("name", "")
+        if not name or name in initializers:
+            raise FormatError(f"two initializers are named {quote(name)}" if name else
+                              "an initializer has no name")  # fmt: skip
+        initializers[name] = record
+    return Graph(
+        [_node(item, budget) for item in found.get("node", [])],
+        initializers,
+        [_sparse_name(item, budget) for item in found.get("sparse_initializer", [])],
+        [_declared(item, "a graph input", budget) for item in found.get("input", [])],
+        [_declared(item, "a graph output", budget) for item in found.get("output", [])],
+    )
+
+
+def _sparse_name(data: View, budget: Budget) -> str:
+    values = decode(data, {1: Field("values", Kind.MESSAGE)}, "a sparse initializer", budget)
+    record = decode(values.get("values", b""), TENSOR, "a sparse initializer", budget)
+    return str(record.get("name", ""))
+
+
+def _node(data: View, budget: Budget) -> Node:
+    found = decode(data, _NODE, "a node", budget)
+    op_type = found.get("op_type", "")
+    what = f"node {quote(found.get('name', ''))} ({quote(op_type)[1:-1]})"
+    attributes: dict[str, Record] = {}
+    for item in found.get("attribute", []):
+        record = decode(item, _ATTRIBUTE, f"{what}: an attribute", budget)
+        name = record.get("name", "")
+        if not name or name in attributes:
+            raise FormatError(f"{what}: attribute {quote(name)} has no name or stands twice")
+        attributes[name] = record
+    return Node(
+        found.get("name", ""),
+        op_type,
+        found.get("domain", ""),
+        found.get("input", []),
+        found.get("output", []),
+        attributes,
+        _scopes(found.get("metadata", []), what, budget),
+    )
+
+
+def _scopes(pairs: list[View], what: str, budget: Budget) -> list[str]:
+    """The module path of each scope, as torch's exporter writes it: "['', 'rnn', 'lstm']"."""
+    for item in pairs:
+        pair = decode(item, _PAIR, f"{what}: metadata", budget)
+        if pair.get("key") == "pkg.torch.onnx.name_scopes":
+            listed = str(pair.get("value", ""))[:1000].strip("[]").split(",")
+            return [scope.strip(" '\"") for scope in listed]
+    return []
+
+
+def _declared(data: View, what: str, budget: Budget) -> Declared:
+    found = decode(data, _VALUE, what, budget)
+    name = found.get("name", "")
+    what = f"{what} {quote(name)}"
+    kind = decode(found.get("type", b""), _TYPE, what, budget)
+    if "tensor" not in kind:
+        return Declared(name)
+    tensor = decode(kind["tensor"], _TENSOR_TYPE, what, budget)
+    shape: list[int | str | None] | None = None
+    if "shape" in tensor:
+        dims = decode(tensor["shape"], _SHAPE, what, budget).get("dim", [])
+        shape = []
+        for item in dims:
+            dim = decode(item, _DIMENSION, what, budget)
+            size = dim.get("value", 0)
+            shape.append(size if size > 0 else dim.get("symbol") or None)
+    return Declared(name, tensor.get("elem_type", 0), None if shape is None else tuple(shape))
+
+
+# --- Attributes ---
+
+
+def int_attribute(node: Node, name: str, default: int) -> int:
+    """An attribute that holds one whole number."""
+    value = _attribute(node, name, "i", 2, default)
+    assert isinstance(value, int)
+    return value
+
+
+def float_attribute(node: Node, name: str, default: float) -> float:
+    """An attribute that holds one number."""
+    value = _attribute(node, name, "f", 1, default)
+    assert isinstance(value, float)
+    return value
+
+
+def text_attribute(node: Node, name: str, default: str) -> str:
+    """An attribute that holds a text."""
+    value = _attribute(node, name, "s", 3, None)
+    return default if value is None else text(value, f"{node.what}: attribute {name}")
+
+
+def ints_attribute(node: Node, name: str) -> list[int] | None:
+    """An attribute that holds a list of whole numbers."""
+    value = _attribute(node, name, "ints", 7, None, empty=b"")
+    if value is None:
+        return None
+    numbers = varints(value, f"{node.what}: attribute {name}")
+    if numbers.size > _MOST_VALUES:
+        raise FormatError(f"{node.what}: attribute {name} has {numbers.size} values")
+    return [int(number) for number in numbers]
+
+
+def floats_attribute(node: Node, name: str) -> list[float] | None:
+    """An attribute that holds a list of numbers."""
+    value = _attribute(node, name, "floats", 6, None, empty=b"")
+    if value is None:
+        return None
+    return [float(number) for number in fixed(value, "<f4", f"{node.what}: attribute {name}")]
+
+
+def texts_attribute(node: Node, name: str) -> list[str] | None:
+    """An attribute that holds a list of texts."""
+    value = _attribute(node, name, "strings", 8, None, empty=())
+    return None if value is None else [text(item, f"{node.what}: {name}") for item in value]
+
+
+def tensor_attribute(node: Node, name: str) -> View | None:
+    """An attribute that holds a tensor, not yet decoded."""
+    value = _attribute(node, name, "t", 4, None)
+    return None if value is None else memoryview(value)
+
+
+def has_graph(node: Node) -> bool:
+    """Whether the node runs a graph of its own."""
+    return any("g" in record or "graphs" in record for record in node.attributes.values())
+
+
+def _attribute(
+    node: Node, name: str, slot: str, kind: int, default: Any, empty: object = None
+) -> Any:
+    """The value in the slot of its type; protobuf leaves out zeros and empty lists."""
+    record = node.attributes.get(name)
+    if record is None:
+        return default
+    if record.get("type", 0) not in (0, kind) or (slot not in record and "type" not in record):
+        raise FormatError(f"{node.what}: attribute {quote(name)} is not of its type")
+    zero: object = {"i": 0, "f": 0.0, "s": memoryview(b"")}.get(slot, empty)
+    return record.get(slot, zero)
+
+
+# --- Recognition ---
+
+# Field number of the top level -> wire type, as onnx.proto has them.
+_TOP_LEVEL = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
+
+
+def check_top_level(data: memoryview) -> None:
+    """Protobuf has no mark of its own: require exactly the fields of an ONNX model."""
+    seen = set()
+    for number, wire_type, _ in _top_level(data):
+        if _TOP_LEVEL.get(number) != wire_type:
+            raise FormatError(f"a protobuf file that is not an ONNX model (field {number})")
+        seen.add(number)
+    if not {1, 7, 8} <= seen:
+        raise FormatError("a protobuf file that is not an ONNX model, or one that was cut off")
+
+
+def _top_level(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
+    return fields(data, "the top level of the ONNX file")

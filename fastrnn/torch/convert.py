@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""`from_module`: from a live module of torch to a `fastrnn.Sequential`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..modules import Sequential
+from ..modules.build import KINDS, WITH_KERNELS, from_description
+from ..readers import describe_file
+from ..readers.description import Obstacle, unsupported
+from .layers import GRU, LSTM, RNN
+
+_ADVICE = (
+    "expected a torch.nn.Sequential of layers that fastrnn has, or one of these; of another module "
+    "give an example of its input, from_module(module, example), for torch.export to take its graph"
+)
+
+_SIZES = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+_STACK = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional")
+
+# The modules that are taken, and which of their attributes are arguments of the layer's.
+_ATTRIBUTES: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Linear: ("in_features", "out_features"),
+    nn.Conv1d: _SIZES,
+    nn.Embedding: ("num_embeddings", "embedding_dim", "padding_idx"),
+    nn.LayerNorm: ("normalized_shape", "eps", "elementwise_affine"),
+    nn.ReLU: (),
+    nn.Tanh: (),
+    nn.Sigmoid: (),
+    nn.Softmax: ("dim",),
+    nn.LogSoftmax: ("dim",),
+    nn.Dropout: ("p",),
+    nn.ZeroPad1d: ("padding",),
+    nn.Flatten: ("start_dim", "end_dim"),
+    nn.LSTM: (*_STACK, "proj_size"),
+    nn.GRU: _STACK,
+    nn.RNN: (*_STACK, "nonlinearity"),
+}
+# fastrnn's own modules, which `accelerate` leaves in a model.
+_SAME: dict[type[nn.Module], type[nn.Module]] = {LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN}
+
+
+def from_module(module: nn.Module, example: Any = None, *, isa: str | None = None) -> Sequential:
+    """Make a `fastrnn.Sequential` of a module, with its weights.
+
+    Without an example: of a torch.nn.Sequential, or of one layer, which is called "0". Taken are
+    Linear, Conv1d, Embedding, LayerNorm, the activations and Dropout, ZeroPad1d, Flatten, Identity,
+    LSTM, GRU and RNN, fastrnn.torch's own among them, and Sequential of these; names stay as they
+    are. Weights are copied, as float32. A recurrent layer can only be the last one: what torch
+    hands on of it is a pair.
+
+    example: an input, or a tuple of the arguments of the forward. With it the module may be any
+    whose forward is a chain of such layers: torch.export runs it in eval mode and the layers come
+    from its graph. isa: the instruction set, one of `fastrnn.isas()`.
+
+    UnsupportedModel, a ValueError, lists everything that is in the way; what a class with a forward
+    of its own does cannot be known from its children. TypeError if module is none.
+
+    >>> import torch
+    >>> module = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.GRU(8, 2))
+    >>> from_module(module)
+    Sequential(
+      (0): Linear(in_features=4, out_features=8, bias=True)
+      (1): Tanh()
+      (2): GRU(8, 2)
+    )
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
+    if example is not None:
+        return _exported(module, example if isinstance(example, tuple) else (example,), isa)
+    whole = module if type(module) is nn.Sequential else nn.Sequential(module)
+    obstacles = list(_obstacles("", whole, last=True))
+    if obstacles:
+        raise unsupported(obstacles, _ADVICE)
+    model: Sequential = _converted(whole, isa)
+    return model
+
+
+def _exported(module: nn.Module, arguments: tuple[Any, ...], isa: str | None) -> Sequential:
+    """Make a model of the graph that torch.export finds."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        with warnings.catch_warnings():  # what torch says of its own recurrent layers
+            warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
+            program = torch.export.export(module, arguments)
+    finally:
+        for part in training:
+            part.training = True
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.pt2")
+        torch.export.save(program, path)
+        return from_description(describe_file(path), isa)
+
+
+def _obstacles(path: str, module: nn.Module, last: bool) -> Iterator[Obstacle]:
+    """The modules that cannot be converted; `last`: nothing follows this one."""
+    why = list(_reasons(module))
+    kind = _SAME.get(type(module), type(module))
+    if kind in (nn.LSTM, nn.GRU, nn.RNN) and not last:
+        why.append("torch hands its (y, state) to the next module, which is not y")
+    if why:
+        yield Obstacle(path or "the module", type(module).__name__, "; ".join(why))
+    elif kind is nn.Sequential:
+        children = list(_children(module))
+        for i, (name, child) in enumerate(children):
+            inner = f"{path}.{name}" if path else name
+            yield from _obstacles(inner, child, last and i == len(children) - 1)
+
+
+def _children(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """All children, those that stand in it twice, too."""
+    yield from module._modules.items()
+
+
+def _reasons(module: nn.Module) -> Iterator[str]:
+    kind = _SAME.get(type(module), type(module))
+    if kind not in _ATTRIBUTES and kind not in (nn.Sequential, nn.Identity):
+        yield "it is not a layer that fastrnn has"
+        return
+    if "forward" in module.__dict__:
+        yield "its forward is replaced"
+    if module._forward_hooks or module._forward_pre_hooks:
+        yield "it has hooks"
+    if kind in (nn.Softmax, nn.LogSoftmax) and module.dim is None:
+        yield "it has dim=None"
+    if kind is nn.Conv1d and module.padding_mode != "zeros":
+        yield f"it has padding_mode={module.padding_mode!r}, not 'zeros'"
+    if kind is nn.Embedding and module.max_norm is not None:
+        yield "it has max_norm, which changes weights as it runs"
+    for name, tensor in module.named_parameters(recurse=False):
+        if tensor.is_meta or not tensor.is_floating_point():
+            yield f"{name} is {tensor.dtype} on {tensor.device}"
+
+
+def _converted(module: nn.Module, isa: str | None) -> Any:
+    kind = _SAME.get(type(module), type(module))
+    if kind is nn.Sequential:
+        children: Mapping[str, Any] = {n: _converted(m, isa) for n, m in _children(module)}
+        return Sequential(children)
+    if kind is nn.Identity:
+        return KINDS["Dropout"](p=0.0)
+    options = {name: getattr(module, name) for name in _ATTRIBUTES[kind]}
+    if kind in (nn.Linear, nn.Conv1d, nn.LayerNorm):
+        options["bias"] = module.bias is not None or not options.get("elementwise_affine", True)
+    if "num_layers" in options and module.num_layers > 1:
+        options["dropout"] = float(module.dropout)
+    make: Callable[..., Any] = KINDS[kind.__name__]
+    if make in WITH_KERNELS:
+        options["isa"] = isa
+    weights = {
+        name: tensor.detach().to("cpu", torch.float32).numpy()
+        for name, tensor in module.state_dict(keep_vars=True).items()
+    }
+    layer = make(**options)
+    layer.load_state_dict(weights)
+    return layer

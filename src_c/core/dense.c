@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* Dense layers: packed weights, and rows in blocks through the tiles. */
+#include "dense.h"
+
+#include <string.h>
+
+enum {
+    BLOCK_ROWS = 256, /* rows that share one read of the weights; their pointers are on the stack */
+    PANEL_GRAIN = 4   /* panels of a tile */
+};
+
+/* Multiply-adds of vectors, about a cycle each, that a worker must get to be worth its start, and
+ * above which sleeping ones are woken. */
+static const double WORKER_COST = 8000, WAKE_COST = 300000;
+
+static const signed char ONE_GATE[1] = {0};
+
+static frnn_status check_sizes(int inputs, int outputs, const frnn_isa *isa)
+{
+    if (!isa)
+        return FRNN_BAD_ARGUMENT;
+    if (inputs < 1 || outputs < 1)
+        return FRNN_BAD_CONFIG;
+    return inputs > MOST_LAYER_SIZE || outputs > MOST_LAYER_SIZE ? FRNN_TOO_LARGE : FRNN_OK;
+}
+
+void frnn_dense_lay_out(frnn_dense *dense, int inputs, int outputs, const frnn_isa *isa,
+                        arena *memory)
+{
+    const int panels = (outputs + isa->lanes - 1) / isa->lanes;
+    const size_t padded = (size_t)panels * (size_t)isa->lanes;
+    *dense = (frnn_dense){
+        .isa = isa,
+        .inputs = inputs,
+        .outputs = outputs,
+        .panels = panels,
+        .weights = arena_take(memory, checked_product(padded, (size_t)inputs), sizeof(float)),
+        .bias = arena_take(memory, padded, sizeof(float)),
+    };
+}
+
+static frnn_dense *lay_out(int inputs, int outputs, const frnn_isa *isa, arena *memory)
+{
+    frnn_dense counted;
+    frnn_dense *const placed = arena_take(memory, 1, sizeof counted);
+    frnn_dense_lay_out(placed ? placed : &counted, inputs, outputs, isa, memory);
+    return placed;
+}
+
+frnn_status frnn_dense_size(int inputs, int outputs, const frnn_isa *isa, size_t *bytes)
+{
+    const frnn_status status = bytes ? check_sizes(inputs, outputs, isa) : FRNN_BAD_ARGUMENT;
+    if (status != FRNN_OK)
+        return status;
+    arena count = {NULL, 0, 0};
+    lay_out(inputs, outputs, isa, &count);
+    if (count.overflow)
+        return FRNN_TOO_LARGE;
+    *bytes = arena_footprint(&count);
+    return FRNN_OK;
+}
+
+frnn_status frnn_dense_init(frnn_dense **dense, int inputs, int outputs, const frnn_isa *isa,
+                            void *memory, size_t bytes)
+{
+    size_t needed = 0;
+    const frnn_status status = frnn_dense_size(inputs, outputs, isa, &needed);
+    if (status != FRNN_OK)
+        return status;
+    if (!dense || !memory)
+        return FRNN_BAD_ARGUMENT;
+    if (bytes < needed)
+        return FRNN_SMALL_MEMORY;
+    memset(memory, 0, needed);
+    arena placed = arena_over(memory);
+    *dense = lay_out(inputs, outputs, isa, &placed);
+    return FRNN_OK;
+}
+
+void frnn_dense_pack_panel(const frnn_dense *dense, int panel, const float *weight)
+{
+    const int lanes = dense->isa->lanes, left = dense->outputs - panel * lanes;
+    const frnn_matrix matrix = {weight, left < lanes ? left : lanes, dense->inputs};
+    dense->isa->pack(dense->weights + (size_t)panel * (size_t)lanes * (size_t)dense->inputs,
+                     matrix, ONE_GATE, 1);
+}
+
+void frnn_dense_set_bias(const frnn_dense *dense, const float *bias)
+{
+    const frnn_stage *linear = &dense->isa->stages[FRNN_F32][FRNN_STAGE_LINEAR];
+    dense->isa->pack_bias(dense->bias, linear, dense->outputs, bias, NULL);
+}
+
+frnn_status frnn_dense_set_weights(frnn_dense *dense, const float *weight, const float *bias)
+{
+    if (!dense || !weight)
+        return FRNN_BAD_ARGUMENT;
+    const frnn_matrix matrix = {weight, dense->outputs, dense->inputs};
+    dense->isa->pack(dense->weights, matrix, ONE_GATE, 1);
+    frnn_dense_set_bias(dense, bias);
+    return FRNN_OK;
+}
+
+void frnn_dense_product(const frnn_dense *dense, int rows, int first_panel, int end_panel,
+                        const float *const *in, float *const *y)
+{
+    const frnn_pass pass = {
+        .rows = rows,
+        .depth = dense->inputs,
+        .units = dense->outputs,
+        .first_panel = first_panel,
+        .end_panel = end_panel,
+        .weights = dense->weights,
+        .bias = dense->bias,
+        .in = in,
+        .y = y,
+    };
+    dense->isa->multiply_bias(&pass);
+}
+
+/* ---- Running --------------------------------------------------------------------------------- */
+
+void frnn_run_shares(const frnn_executor *executor, int most, double cost, int *width,
+                     frnn_task *task, void *argument)
+{
+    *width = cost / WORKER_COST < most ? (int)(cost / WORKER_COST) : most;
+    if (*width > 1 && executor &&
+        executor->run(executor->context, *width, cost > WAKE_COST, task, argument))
+        return;
+    *width = 1;
+    task(argument, 0);
+}
+
+typedef struct {
+    const frnn_dense *dense;
+    size_t rows;
+    const float *x;
+    ptrdiff_t x_row;
+    float *y;
+    ptrdiff_t y_row;
+    int width;
+} job;
+
+/* Workers have panels of their own, and so weights, where there are enough for all; else rows. */
+static void run_worker(void *argument, int worker)
+{
+    const job *j = argument;
+    const size_t panels = (size_t)j->dense->panels;
+    const int by_panels = panels >= (size_t)j->width * PANEL_GRAIN;
+    const int of_rows = by_panels ? 1 : j->width, row_worker = by_panels ? 0 : worker;
+    const int of_panels = by_panels ? j->width : 1, panel_worker = by_panels ? worker : 0;
+    const size_t end = share_begin(j->rows, 1, row_worker + 1, of_rows);
+    const int first_panel = (int)share_begin(panels, PANEL_GRAIN, panel_worker, of_panels);
+    const int end_panel = (int)share_begin(panels, PANEL_GRAIN, panel_worker + 1, of_panels);
+    const unsigned saved = j->dense->isa->denormals_off();
+    for (size_t row = share_begin(j->rows, 1, row_worker, of_rows); row < end;) {
+        const float *in[BLOCK_ROWS];
+        float *out[BLOCK_ROWS];
+        int rows = 0;
+        for (; rows < BLOCK_ROWS && row < end; rows++, row++) {
+            in[rows] = j->x + (ptrdiff_t)row * j->x_row;
+            out[rows] = j->y + (ptrdiff_t)row * j->y_row;
+        }
+        frnn_dense_product(j->dense, rows, first_panel, end_panel, in, out);
+    }
+    j->dense->isa->denormals_restore(saved);
+}
+
+frnn_status frnn_dense_run(const frnn_dense *dense, size_t rows, const float *x, ptrdiff_t x_row,
+                           float *y, ptrdiff_t y_row, const frnn_executor *executor, int width)
+{
+    if (!dense || (rows > 0 && (!x || !y)) || (executor && !executor->run))
+        return FRNN_BAD_ARGUMENT;
+    job j = {.dense = dense, .rows = rows, .x = x, .x_row = x_row, .y = y, .y_row = y_row};
+    const double cost = (double)rows * dense->panels * dense->inputs;
+    if (rows > 0)
+        frnn_run_shares(executor, width, cost, &j.width, run_worker, &j);
+    return FRNN_OK;
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/* Functions of rows and of sequences against double, in guarded memory: test_rows [stride [isa]]. */
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "fence.h"
+
+enum { ROWS = 3, GAP = 2, MOST = 4099 };
+static const double ULP = (double)FLT_EPSILON; /* of 1 */
+
+static fence x_block, y_block, weight_block, bias_block;
+
+typedef enum { SOFTMAX, LOG_SOFTMAX, LAYER_NORM, KINDS } row_kind;
+static const char *const names[KINDS] = {"softmax", "log softmax", "layer norm"};
+static const float EPS = 1e-5f;
+
+static float *take(fence *f, size_t floats, size_t kind)
+{
+    return fence_take(f, floats * sizeof(float), 0, (int)(kind % 2));
+}
+
+static frnn_status run(const frnn_isa *isa, row_kind kind, const frnn_rows *rows,
+                       const float *weight, const float *bias)
+{
+    switch (kind) {
+    case SOFTMAX: return frnn_softmax(isa, rows);
+    case LOG_SOFTMAX: return frnn_log_softmax(isa, rows);
+    default: return frnn_layer_norm(isa, rows, weight, bias, EPS);
+    }
+}
+
+/* A difference from the largest value has an error of half an ulp, and so its exp a relative one;
+ * sums and the last product add a few ulp of the result. */
+static void check_softmax_row(row_kind kind, const float *x, const float *y, size_t size)
+{
+    double top = (double)x[0], sum = 0.0;
+    for (size_t i = 0; i < size; i++) top = fmax(top, (double)x[i]);
+    for (size_t i = 0; i < size; i++) sum += exp((double)x[i] - top);
+    for (size_t i = 0; i < size; i++) {
+        const double below = top - (double)x[i], found = (double)y[i];
+        if (kind == LOG_SOFTMAX) {
+            const double wanted = -below - log(sum);
+            CHECK(fabs(found - wanted) <= (2.0 - wanted) * ULP);
+        } else {
+            const double wanted = exp(-below) / sum;
+            CHECK(fabs(found - wanted) <= wanted * (3.0 + below) * ULP + (double)FLT_MIN);
+        }
+    }
+}
+
+static void check_norm_row(const float *x, const float *y, const float *weight, const float *bias,
+                           size_t size)
+{
+    double mean = 0.0, variance = 0.0, most = 0.0;
+    for (size_t i = 0; i < size; i++) {
+        mean += (double)x[i] / (double)size;
+        most = fmax(most, fabs((double)x[i]));
+    }
+    for (size_t i = 0; i < size; i++) variance += pow((double)x[i] - mean, 2.0) / (double)size;
+    const double scale = 1.0 / sqrt(variance + (double)EPS);
+    for (size_t i = 0; i < size; i++) {
+        const double w = weight ? (double)weight[i] : 1.0, b = bias ? (double)bias[i] : 0.0;
+        const double z = ((double)x[i] - mean) * scale * w;
+        CHECK(fabs((double)y[i] - z - b) <=
+              (most * scale * fabs(w) + 4.0 * fabs(z) + fabs(z + b)) * ULP);
+    }
+}
+
+static int same(const float *a, const float *b, size_t count)
+{
+    return memcmp(a, b, count * sizeof *a) == 0;
+}
+
+/* Rows with gaps, then in place and one by one: the same bits. */
+static void check_rows(const frnn_isa *isa, row_kind kind, size_t size, uint64_t *seed)
+{
+    const size_t stride = size + GAP, floats = ROWS * stride;
+    float *const x = take(&x_block, floats, size), *const y = take(&y_block, floats, size);
+    float *const weight = size % 3 ? take(&weight_block, size, size) : NULL;
+    float *const bias = size % 5 ? take(&bias_block, size, size) : NULL;
+    const float scales[ROWS] = {1.0f, 30.0f, 1e-3f};
+    snprintf(check_case, sizeof check_case, "%s %s of %zu", frnn_isa_name(isa), names[kind], size);
+    for (size_t row = 0; row < ROWS; row++) random_fill(seed, x + row * stride, size, scales[row]);
+    for (size_t i = 0; i < size && size % 7 == 0; i++) x[i] += 100.0f; /* a mean to take off */
+    if (weight)
+        random_fill(seed, weight, size, 2.0f);
+    if (bias)
+        random_fill(seed, bias, size, 2.0f);
+    frnn_rows rows = {ROWS, size, x, (ptrdiff_t)stride, y, (ptrdiff_t)stride};
+    CHECK(run(isa, kind, &rows, weight, bias) == FRNN_OK);
+    CHECK(fence_is_whole(&x_block) && fence_is_whole(&y_block));
+    for (size_t row = 0; row < ROWS; row++) {
+        if (kind == LAYER_NORM)
+            check_norm_row(x + row * stride, y + row * stride, weight, bias, size);
+        else
+            check_softmax_row(kind, x + row * stride, y + row * stride, size);
+        CHECK(isnan(y[row * stride + size]) && isnan(y[row * stride + size + 1]));
+    }
+    rows.rows = 1, rows.y = x + stride, rows.x = x + stride;
+    CHECK(run(isa, kind, &rows, weight, bias) == FRNN_OK);
+    CHECK(same(x + stride, y + stride, size));
+    x[size / 2] = NAN, x[2 * stride] = INFINITY;
+    rows = (frnn_rows){1, size, x, 0, y, 0};
+    CHECK(run(isa, kind, &rows, weight, bias) == FRNN_OK);
+    for (size_t i = 0; i < size; i++) CHECK(isnan(y[i]));
+    rows.x = x + 2 * stride;
+    CHECK(run(isa, kind, &rows, weight, bias) == FRNN_OK && isnan(y[0]));
+}
+
+/* Masked values are -infinity, and large ones must not overflow. */
+static void check_extremes(const frnn_isa *isa)
+{
+    enum { SIZE = 19 };
+    float x[SIZE], y[SIZE];
+    for (int i = 0; i < SIZE; i++) x[i] = i % 2 ? -INFINITY : 3e38f;
+    const frnn_rows rows = {1, SIZE, x, 0, y, 0};
+    snprintf(check_case, sizeof check_case, "%s extremes", frnn_isa_name(isa));
+    CHECK(frnn_softmax(isa, &rows) == FRNN_OK);
+    for (int i = 0; i < SIZE; i++) CHECK(i % 2 ? y[i] == 0.0f : fabsf(y[i] - 0.1f) < 1e-7f);
+    CHECK(frnn_log_softmax(isa, &rows) == FRNN_OK);
+    for (int i = 0; i < SIZE; i++)
+        CHECK(i % 2 ? isinf(y[i]) && y[i] < 0.0f : fabsf(y[i] + 2.30258509f) < 5e-7f);
+    for (int i = 0; i < SIZE; i++) x[i] = 7.5f;
+    CHECK(frnn_layer_norm(isa, &rows, NULL, NULL, 1e-5f) == FRNN_OK);
+    for (int i = 0; i < SIZE; i++) CHECK(y[i] == 0.0f);
+    CHECK(frnn_layer_norm(isa, &rows, NULL, NULL, 0.0f) == FRNN_OK); /* 0 / 0, as PyTorch */
+    for (int i = 0; i < SIZE; i++) CHECK(isnan(y[i]));
+    const float values[] = {-1.5f, 0.0f, -0.0f, 2.5f, INFINITY, -INFINITY, NAN};
+    for (size_t count = 0; count <= SIZE; count++) {
+        for (size_t i = 0; i < count; i++) x[i] = values[i % 7];
+        memset(y, 0xff, sizeof y);
+        frnn_relu(isa, y, x, count);
+        for (size_t i = 0; i < count; i++)
+            CHECK(isnan(x[i]) ? isnan(y[i]) : y[i] == fmaxf(x[i], 0.0f));
+        CHECK(count == SIZE || isnan(y[count]));
+    }
+}
+
+/* ---- Over time ------------------------------------------------------------------------------- */
+
+static void check_sequences(const frnn_isa *isa, size_t steps, size_t size, uint64_t *seed)
+{
+    const size_t lengths[ROWS] = {steps, 0, steps / 2 + (steps > 0)};
+    const size_t row = size + 1, step = ROWS * row, reversed = size / 2;
+    float *const x = take(&x_block, steps * step, size), *y;
+    frnn_sequences s = {steps, ROWS, size, x, (ptrdiff_t)step, (ptrdiff_t)row, lengths, NULL,
+                        (ptrdiff_t)row};
+    snprintf(check_case, sizeof check_case, "%s %zu steps of %zu", frnn_isa_name(isa), steps, size);
+    for (size_t b = 0; b < ROWS; b++) /* beyond a row's length there is poison */
+        for (size_t t = 0; t < lengths[b]; t++)
+            random_fill(seed, x + t * step + b * row, size, 3.0f);
+    for (int function = 0; function < 3; function++) {
+        s.y = y = take(&y_block, ROWS * row, size);
+        CHECK((function == 0 ? frnn_pool_mean(isa, &s) : function == 1 ? frnn_pool_max(&s)
+                                                       : frnn_last(&s, reversed)) == FRNN_OK);
+        CHECK(fence_is_whole(&y_block));
+        for (size_t b = 0; b < ROWS; b++, y += row) {
+            CHECK(isnan(y[size]));
+            for (size_t i = 0; i < size; i++) {
+                double sum = 0.0, total = 0.0, most = lengths[b] ? -9.0 : 0.0, last = 0.0;
+                for (size_t t = 0; t < lengths[b]; t++) {
+                    const double value = (double)x[t * step + b * row + i];
+                    sum += value, total += fabs(value), most = fmax(most, value);
+                    last = i >= size - reversed && t > 0 ? last : value;
+                }
+                const double mean = lengths[b] ? sum / (double)lengths[b] : 0.0;
+                const double found = (double)y[i];
+                if (function == 0)
+                    CHECK(fabs(found - mean) <= ULP * (total / fmax(1.0, (double)lengths[b]) * 4.0));
+                else
+                    CHECK(found == (function == 1 ? most : last));
+            }
+        }
+    }
+    if (steps > 0) { /* without lengths, and a NaN that is the largest */
+        for (size_t i = 0; i < size; i++) x[(steps - 1) / 2 * step + i] = NAN;
+        s.lengths = NULL, s.batch = 1, s.y = take(&y_block, row, size);
+        CHECK(frnn_pool_max(&s) == FRNN_OK);
+        for (size_t i = 0; i < size; i++) CHECK(isnan(s.y[i]));
+        CHECK(frnn_pool_mean(isa, &s) == FRNN_OK);
+        for (size_t i = 0; i < size; i++) CHECK(isnan(s.y[i]));
+    }
+}
+
+static void check_embedding(void)
+{
+    const float table[4][3] = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}, {10, 11, 12}};
+    const int64_t indices[] = {3, 0, 3}, bad[][3] = {{0, 4, 1}, {0, 1, -1}, {INT64_MIN, 0, 0}};
+    float *const y = take(&y_block, 11, 0);
+    const frnn_rows rows = {3, 3, NULL, 0, y, 4};
+    snprintf(check_case, sizeof check_case, "embedding");
+    for (int i = 0; i < 3; i++)
+        CHECK(frnn_embedding(table[0], 4, bad[i], &rows) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_embedding(NULL, 4, indices, &rows) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_embedding(table[0], 4, NULL, &rows) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_embedding(table[0], 4, indices, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(fence_is_unwritten(&y_block));
+    CHECK(frnn_embedding(table[0], 4, indices, &rows) == FRNN_OK && fence_is_whole(&y_block));
+    for (int i = 0; i < 3; i++) CHECK(same(y + 4 * i, table[indices[i]], 3));
+    CHECK(isnan(y[3]) && isnan(y[7]));
+}
+
+/* ---- Errors ---------------------------------------------------------------------------------- */
+
+static void check_errors(const frnn_isa *isa)
+{
+    float x[4] = {0.0f}, y[4];
+    const size_t too_long[2] = {1, 3};
+    snprintf(check_case, sizeof check_case, "%s errors", frnn_isa_name(isa));
+    for (int kind = 0; kind < KINDS; kind++) {
+        const frnn_rows no_x = {2, 2, NULL, 2, y, 2}, no_y = {2, 2, x, 2, NULL, 2};
+        const frnn_rows none = {0, 2, NULL, 0, NULL, 0}, empty = {2, 0, NULL, 0, NULL, 0};
+        CHECK(run(isa, (row_kind)kind, NULL, NULL, NULL) == FRNN_BAD_ARGUMENT);
+        CHECK(run(NULL, (row_kind)kind, &none, NULL, NULL) == FRNN_BAD_ARGUMENT);
+        CHECK(run(isa, (row_kind)kind, &no_x, NULL, NULL) == FRNN_BAD_ARGUMENT);
+        CHECK(run(isa, (row_kind)kind, &no_y, NULL, NULL) == FRNN_BAD_ARGUMENT);
+        CHECK(run(isa, (row_kind)kind, &none, NULL, NULL) == FRNN_OK);
+        CHECK(run(isa, (row_kind)kind, &empty, NULL, NULL) == FRNN_OK);
+    }
+    const frnn_rows rows = {2, 2, x, 2, y, 2};
+    CHECK(frnn_layer_norm(isa, &rows, NULL, NULL, -1.0f) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_layer_norm(isa, &rows, NULL, NULL, NAN) == FRNN_BAD_ARGUMENT);
+    const frnn_sequences good = {2, 2, 1, x, 2, 1, NULL, y, 1};
+    frnn_sequences bad[3] = {good, good, good};
+    bad[0].x = NULL, bad[1].y = NULL, bad[2].lengths = too_long;
+    for (int i = 0; i < 3; i++) {
+        CHECK(frnn_pool_mean(isa, &bad[i]) == FRNN_BAD_ARGUMENT);
+        CHECK(frnn_pool_max(&bad[i]) == FRNN_BAD_ARGUMENT);
+        CHECK(frnn_last(&bad[i], 0) == FRNN_BAD_ARGUMENT);
+    }
+    CHECK(frnn_pool_mean(NULL, &good) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_pool_mean(isa, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_last(&good, 2) == FRNN_BAD_ARGUMENT && frnn_last(&good, 1) == FRNN_OK);
+}
+
+int main(int argc, char **argv)
+{
+    const check_options options = check_parse(argc, argv);
+    fence_report_traps(check_case);
+    check_embedding();
+    for (int i = 0; check_isa_at(&options, i); i++) {
+        const frnn_isa *isa = check_isa_at(&options, i);
+        uint64_t seed = 1;
+        check_errors(isa);
+        check_extremes(isa);
+        for (int kind = 0; kind < KINDS; kind++)
+            for (size_t size = 1; size <= MOST; size += size < 70 ? options.stride : 1007)
+                check_rows(isa, (row_kind)kind, size, &seed);
+        for (size_t size = 1; size <= 140; size += 3 * options.stride)
+            for (size_t steps = 0; steps <= 100; steps = steps * 2 + 1 + size % 2)
+                check_sequences(isa, steps, size, &seed);
+    }
+    return check_summary("test_rows");
+}

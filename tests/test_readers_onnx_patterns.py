@@ -1,0 +1,569 @@
+# SPDX-License-Identifier: MIT
+"""Graphs of other writers: the many ways to reshape, join, select and normalise, and refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from onnx import TensorProto, helper  # noqa: E402
+from onnx_files import agrees, draw, ints, kinds, model, save, tensor, value, weights  # noqa: E402
+
+from fastrnn.readers import FormatError  # noqa: E402
+from fastrnn.readers.description import UnsupportedModel  # noqa: E402
+from fastrnn.readers.onnx import describe  # noqa: E402
+
+STEPS, BATCH, INPUTS, HIDDEN = 6, 3, 5, 4
+END = (1 << 63) - 1
+
+
+def op(kind, inputs, outputs, name="", **attributes):
+    return helper.make_node(kind, inputs.split(), outputs.split(), name, **attributes)
+
+
+def cell(kind="LSTM", data="x", outputs="Y Y_h", count=1, prefix="", **attributes):
+    names = [data, *(f"{prefix}{letter}" for letter in "WRB")]
+    direction = {1: "forward", 2: "bidirectional"}[count]
+    attributes = {"direction": direction, "hidden_size": HIDDEN} | attributes
+    return helper.make_node(kind, names, outputs.split(), f"{prefix}{kind}", **attributes)
+
+
+def cell_weights(kind="LSTM", inputs=INPUTS, count=1, prefix="", seed=0):
+    arrays = weights(kind, inputs, HIDDEN, count, seed=seed)
+    return [tensor(array, prefix + name) for name, array in arrays.items()]
+
+
+def dense_weights(inputs, outputs=2, prefix=""):
+    return [
+        tensor(draw([inputs, outputs], 5), f"{prefix}M"),
+        tensor(draw([outputs], 6), f"{prefix}b"),
+    ]
+
+
+def build(nodes, arrays, shape=(None, None, INPUTS), opset=17, outputs=("out",)):
+    return model(nodes, [value("x", shape)], list(outputs), arrays, opset)
+
+
+def check(tmp_path, nodes, arrays, shape=(STEPS, BATCH, INPUTS), *, free=True, opset=17):
+    """Compare with ONNX Runtime, with free and with fixed sizes; the kinds of layers."""
+    found = None
+    declared = [(*[None] * (len(shape) - 1), shape[-1]), shape] if free else [shape]
+    for sizes in declared:
+        path = save(tmp_path, build(nodes, arrays, sizes, opset))
+        names = kinds(agrees(path, {"x": draw(shape)}))
+        assert found in (None, names)
+        found = names
+    return found
+
+
+def refuses(tmp_path, nodes, arrays, why, shape=(None, None, INPUTS), outputs=("out",), opset=17):
+    path = save(tmp_path, build(nodes, arrays, shape, opset, outputs))
+    with pytest.raises(UnsupportedModel, match=why):
+        describe(path)
+
+
+# --- Y to a sequence of features ---
+
+
+MERGES = {
+    "transpose reshape": [
+        op("Transpose", "Y", "a", perm=[0, 2, 1, 3]),
+        op("Reshape", "a shape_00m", "out"),
+    ],
+    "batch first": [
+        op("Transpose", "Y", "a", perm=[2, 0, 1, 3]),
+        op("Reshape", "a shape_00m", "out"),
+    ],
+    "split": [
+        op("Split", "Y", "p q", axis=1),
+        op("Squeeze", "p one", "s"),
+        op("Squeeze", "q one", "t"),
+        op("Concat", "s t", "out", axis=2),
+    ],
+    "gather": [
+        op("Gather", "Y zero", "s", axis=1),
+        op("Gather", "Y unit", "t", axis=1),
+        op("Concat", "s t", "out", axis=-1),
+    ],
+    "slice": [
+        op("Slice", "Y zero_ one one", "p"),
+        op("Slice", "Y one two one", "q"),
+        op("Concat", "p q", "a", axis=-1),
+        op("Squeeze", "a one", "out"),
+    ],
+    "shape of y": [
+        op("Transpose", "Y", "a", perm=[0, 2, 1, 3]),
+        op("Shape", "a", "s"),
+        op("Slice", "s zero_ two zero_", "lead"),
+        op("Concat", "lead minus", "t", axis=0),
+        op("Reshape", "a t", "out"),
+    ],
+}
+NUMBERS = [
+    ints("shape_00m", 0, 0, -1),
+    ints("one", 1),
+    ints("two", 2),
+    ints("minus", -1),
+    ints("zero_", 0),
+    ints("three", 3),
+    ints("end", END),
+    tensor(np.array(0, np.int64), "zero"),
+    tensor(np.array(1, np.int64), "unit"),
+    tensor(np.array(-1, np.int64), "last"),
+]
+
+
+@pytest.mark.parametrize("way", MERGES)
+def test_directions_side_by_side(tmp_path, way):
+    found = check(tmp_path, [cell(count=2), *MERGES[way]], [*cell_weights(count=2), *NUMBERS])
+    assert found == (["LSTM", "Transpose"] if way == "batch first" else ["LSTM"])
+
+
+SINGLE = {
+    "squeeze": [op("Squeeze", "Y one", "out")],
+    "squeeze all": [op("Squeeze", "Y", "out")],
+    "reshape": [op("Reshape", "Y shape", "out")],
+    "slice gather": [op("Gather", "Y zero", "out", axis=1)],
+    "transpose reshape": MERGES["transpose reshape"],
+}
+
+
+@pytest.mark.parametrize("way", SINGLE)
+def test_one_direction(tmp_path, way):
+    arrays = [*cell_weights(), *NUMBERS, ints("shape", STEPS, BATCH, HIDDEN)]
+    found = check(tmp_path, [cell(), *SINGLE[way]], arrays, free=way != "reshape")
+    assert found == ["LSTM"]
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_stack_of_two(tmp_path, kind):
+    nodes = [
+        cell(kind, count=2, prefix="a"),
+        op("Transpose", "Y", "t", perm=[0, 2, 1, 3]),
+        op("Reshape", "t shape_00m", "z"),
+        cell(kind, "z", "Y2 Y_h2", count=2, prefix="b"),
+        op("Transpose", "Y2", "t2", perm=[0, 2, 1, 3]),
+        op("Reshape", "t2 shape_00m", "out"),
+    ]
+    arrays = [
+        *cell_weights(kind, count=2, prefix="a"),
+        *cell_weights(kind, 2 * HIDDEN, 2, "b", 7),
+        *NUMBERS,
+    ]
+    assert check(tmp_path, nodes, arrays) == [kind]
+    (layer,) = describe(tmp_path / "m.onnx").layers
+    assert layer.options["num_layers"] == 2
+
+
+def test_forward_and_backward_node(tmp_path):
+    """Two nodes on the same data are one bidirectional layer."""
+    arrays = [*cell_weights(prefix="a"), *cell_weights(prefix="b", seed=3), *NUMBERS]
+    nodes = [
+        cell(prefix="a", outputs="Y Y_h"),
+        cell(prefix="b", outputs="Z Z_h", direction="reverse"),
+        op("Squeeze", "Y one", "s"),
+        op("Squeeze", "Z one", "t"),
+        op("Concat", "s t", "out", axis=2),
+    ]
+    assert check(tmp_path, nodes, arrays) == ["LSTM"]
+    states = [
+        *nodes[:2],
+        op("Squeeze", "Y_h zero_", "s"),
+        op("Squeeze", "Z_h zero_", "t"),
+        op("Concat", "s t", "out", axis=-1),
+    ]
+    assert check(tmp_path, states, arrays) == ["LSTM", "Last"]
+    swapped = [*nodes[:4], op("Concat", "t s", "out", axis=2)]
+    refuses(tmp_path, swapped, arrays, "joins two branches")
+
+
+def test_reversed_by_slices(tmp_path):
+    arrays = [
+        *cell_weights(prefix="a"),
+        *cell_weights(prefix="b", seed=3),
+        *NUMBERS,
+        ints("start", -(1 << 63)),
+    ]
+    nodes = [
+        op("Slice", "x minus start zero_ minus", "r"),
+        cell(prefix="a", outputs="Y"),
+        cell(prefix="b", data="r", outputs="Z"),
+        op("Squeeze", "Y one", "s"),
+        op("Squeeze", "Z one", "t"),
+        op("Slice", "t minus start zero_ minus", "u"),
+        op("Concat", "s u", "out", axis=2),
+    ]
+    assert check(tmp_path, nodes, arrays) == ["LSTM"]
+
+
+# --- Taking a part ---
+
+
+PARTS = {
+    "gather": ([op("Gather", "y last", "out", axis=0)], "Last"),
+    "slice": ([op("Slice", "y minus end zero_", "a"), op("Squeeze", "a zero_", "out")], "Last"),
+    "slice kept": ([op("Slice", "y minus end zero_", "out")], "Last Unsqueeze"),
+    "state": ([op("Squeeze", "Y_h zero_", "out")], "Last"),
+    "state row": ([op("Gather", "Y_h last", "out", axis=0)], "Last"),
+    "mean": ([op("ReduceMean", "y", "out", axes=[0], keepdims=0)], "Pool"),
+    "max": ([op("ReduceMax", "y", "out", axes=[0], keepdims=0)], "Pool"),
+    "mean kept": ([op("ReduceMean", "y", "out", axes=[0], keepdims=1)], "Pool Unsqueeze"),
+    "global mean": (
+        [
+            op("Transpose", "y", "a", perm=[1, 2, 0]),
+            op("GlobalAveragePool", "a", "p"),
+            op("Squeeze", "p two", "out"),
+        ],
+        "Pool",
+    ),
+    "global max": (
+        [
+            op("Transpose", "y", "a", perm=[1, 2, 0]),
+            op("GlobalMaxPool", "a", "p"),
+            op("Flatten", "p", "out"),
+        ],
+        "Pool",
+    ),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_of_time(tmp_path, part):
+    nodes, wanted = PARTS[part]
+    before = [cell("GRU"), op("Squeeze", "Y one", "y")]
+    found = check(tmp_path, [*before, *nodes], [*cell_weights("GRU"), *NUMBERS])
+    assert found == ["GRU", *wanted.split()]
+
+
+REFUSED_PARTS = {
+    "first step": ([op("Gather", "y zero", "out", axis=0)], "not the last"),
+    "two steps": ([op("Slice", "y zero_ two zero_", "out")], "part of an axis"),
+    "half": ([op("Slice", "y zero_ two two", "out")], "part of an axis"),
+    "one row": ([op("Gather", "y zero", "out", axis=1)], "not known to be time"),
+    "every second": ([op("Slice", "y zero_ end zero_ two", "out")], "every 2th"),
+    "sum": ([op("ReduceSum", "y zero_", "out", keepdims=0)], "not supported"),
+    "features": ([op("ReduceMax", "y", "out", axes=[2], keepdims=0)], "not time"),
+    "both axes": ([op("ReduceMean", "y", "out", axes=[0, 1], keepdims=0)], "several axes"),
+}
+
+
+@pytest.mark.parametrize("part", REFUSED_PARTS)
+def test_refused_parts(tmp_path, part):
+    nodes, why = REFUSED_PARTS[part]
+    before = [cell("GRU"), op("Squeeze", "Y one", "y")]
+    refuses(tmp_path, [*before, *nodes], [*cell_weights("GRU"), *NUMBERS], why)
+
+
+def test_states_side_by_side(tmp_path):
+    """h of both directions by transposing, by rows, and by flattening."""
+    arrays = [*cell_weights(count=2), *NUMBERS, ints("flat", BATCH, -1)]
+    ways = [
+        [op("Transpose", "Y_h", "a", perm=[1, 0, 2]), op("Flatten", "a", "out")],
+        [op("Transpose", "Y_h", "a", perm=[1, 0, 2]), op("Reshape", "a flat", "out")],
+        [
+            op("Gather", "Y_h zero", "s", axis=0),
+            op("Gather", "Y_h unit", "t", axis=0),
+            op("Concat", "s t", "out", axis=1),
+        ],
+        [
+            op("Split", "Y_h", "s t", axis=0),
+            op("Concat", "s t", "a", axis=2),
+            op("Squeeze", "a zero_", "out"),
+        ],
+    ]
+    for at, nodes in enumerate(ways):
+        found = check(tmp_path, [cell(count=2), *nodes], arrays, free=at != 1)
+        assert found == ["LSTM", "Last"]
+    swapped = [*ways[2][:2], op("Concat", "t s", "out", axis=1)]
+    refuses(tmp_path, [cell(count=2), *swapped, op("Relu", "out", "z")], arrays, "all directions",
+            outputs=("z",))  # fmt: skip
+    refuses(tmp_path, [cell(count=2), op("Gather", "Y_h zero", "s", axis=0),
+                       op("Relu", "s", "out")], arrays, "all directions")  # fmt: skip
+
+
+# --- Layers without memory ---
+
+
+DENSE = {
+    "matmul add": [op("MatMul", "x M", "a"), op("Add", "a b", "out")],
+    "add matmul": [op("MatMul", "x M", "a"), op("Add", "b a", "out")],
+    "matmul": [op("MatMul", "x M", "out")],
+    "gemm": [
+        op("Reshape", "x rows", "r"),
+        op("Gemm", "r M b", "a"),
+        op("Reshape", "a back", "out"),
+    ],
+    "gemm scaled": [
+        op("Reshape", "x rows", "r"),
+        op("Gemm", "r N b", "a", transB=1, alpha=0.5, beta=2.0),
+        op("Reshape", "a back", "out"),
+    ],
+    "gemm number": [
+        op("Reshape", "x rows", "r"),
+        op("Gemm", "r M half", "a"),
+        op("Reshape", "a back", "out"),
+    ],
+}
+
+
+@pytest.mark.parametrize("way", DENSE)
+def test_linear(tmp_path, way):
+    arrays = [
+        *dense_weights(INPUTS),
+        tensor(draw([2, INPUTS], 8), "N"),
+        tensor(np.array(0.5, np.float32), "half"),
+        ints("rows", -1, INPUTS),
+        ints("back", STEPS, BATCH, 2),
+    ]
+    assert check(tmp_path, DENSE[way], arrays, free=not way.startswith("gemm")) == ["Linear"]
+
+
+NORMS = {
+    "node": [op("LayerNormalization", "x g b", "out", epsilon=1e-3)],
+    "node without bias": [op("LayerNormalization", "x g", "out", axis=2)],
+    "written out": [
+        op("ReduceMean", "x", "m", axes=[-1]),
+        op("Sub", "x m", "d"),
+        op("Pow", "d two", "q"),
+        op("ReduceMean", "q", "v", axes=[-1]),
+        op("Add", "v eps", "e"),
+        op("Sqrt", "e", "s"),
+        op("Div", "d s", "n"),
+        op("Mul", "n g", "w"),
+        op("Add", "w b", "out"),
+    ],
+    "written out otherwise": [
+        op("ReduceMean", "x", "m", axes=[2]),
+        op("Sub", "x m", "d"),
+        op("Mul", "d d", "q"),
+        op("ReduceMean", "q", "v", axes=[2]),
+        op("Add", "eps v", "e"),
+        op("Sqrt", "e", "s"),
+        op("Reciprocal", "s", "i"),
+        op("Mul", "i d", "n"),
+        op("Mul", "g n", "out"),
+    ],
+    "without weight": [
+        op("ReduceMean", "x", "m", axes=[-1]),
+        op("Sub", "x m", "d"),
+        op("Pow", "d two", "q"),
+        op("ReduceMean", "q", "v", axes=[-1]),
+        op("Add", "v eps", "e"),
+        op("Pow", "e half", "s"),
+        op("Div", "d s", "out"),
+    ],
+}
+
+
+@pytest.mark.parametrize("way", NORMS)
+def test_layer_norm(tmp_path, way):
+    arrays = [
+        tensor(draw([INPUTS], 4), "g"),
+        tensor(draw([INPUTS], 5), "b"),
+        tensor(np.array(2, np.float32), "two"),
+        tensor(np.array(0.5, np.float32), "half"),
+        tensor(np.array(1e-3, np.float32), "eps"),
+    ]
+    assert check(tmp_path, NORMS[way], arrays) == ["LayerNorm"]
+    layer = describe(tmp_path / "m.onnx").layers[0]
+    assert layer.options["eps"] in (1e-3, 1e-5)
+    assert layer.options["bias"] is ("bias" in layer.arrays)
+
+
+def test_variance_of_something_else(tmp_path):
+    arrays = [tensor(np.array(2, np.float32), "two"), tensor(np.array(1e-3, np.float32), "eps")]
+    nodes = [
+        op("ReduceMean", "x", "m", axes=[-1]),
+        op("Relu", "x", "r"),
+        op("Sub", "r m", "d"),
+        op("Pow", "d two", "out"),
+    ]
+    refuses(tmp_path, nodes, arrays, "not a layer normalisation")
+
+
+CONVOLUTIONS = [
+    ({}, 3, 1),
+    ({"pads": [1, 1]}, 3, 1),
+    ({"pads": [2, 2], "dilations": [2], "strides": [2]}, 3, 1),
+    ({"auto_pad": "SAME_UPPER"}, 3, 1),
+    ({"auto_pad": "VALID", "strides": [3]}, 2, 1),
+    ({"group": 2, "pads": [1, 1]}, 3, 2),
+]
+
+
+@pytest.mark.parametrize(("attributes", "width", "groups"), CONVOLUTIONS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolution(tmp_path, attributes, width, groups, bias):
+    arrays = [tensor(draw([4, 6 // groups, width], 3), "K"), tensor(draw([4], 4), "k")]
+    node = op("Conv", "x K k" if bias else "x K", "out", **attributes)
+    for shape in ((BATCH, 6, 11), (None, 6, None)):
+        path = save(tmp_path, build([node], arrays, shape))
+        assert kinds(agrees(path, {"x": draw((BATCH, 6, 11))})) == ["Conv1d"]
+
+
+def test_refused_convolutions(tmp_path):
+    arrays = [tensor(draw([4, 6, 3], 3), "K"), tensor(draw([4, 6, 3, 3], 3), "K2")]
+    shape = (None, 6, None)
+    refuses(tmp_path, [op("Conv", "x K", "out", pads=[2, 0])], arrays, "differently", shape)
+    refuses(tmp_path, [op("Conv", "x K", "out", auto_pad="SAME_UPPER", strides=[2])], arrays,
+            "differently", shape)  # fmt: skip
+    refuses(tmp_path, [op("Conv", "x K2", "out")], arrays, "over 2 axes", (None, 6, None, None))
+
+
+def test_activations_and_dropout(tmp_path):
+    nodes = [
+        op("MatMul", "x M", "a"),
+        op("Add", "a b", "c"),
+        op("Dropout", "c ratio", "d", "drop"),
+        op("Relu", "d", "e"),
+        op("Identity", "e", "f"),
+        op("Tanh", "f", "g"),
+        op("Sigmoid", "g", "h"),
+        op("Cast", "h", "i", to=1),
+        op("Softmax", "i", "out", axis=2),
+    ]
+    arrays = [*dense_weights(INPUTS, 4), tensor(np.array(0.25, np.float32), "ratio")]
+    found = check(tmp_path, nodes, arrays)
+    assert found == ["Linear", "Dropout", "ReLU", "Tanh", "Sigmoid", "Softmax"]
+    assert describe(tmp_path / "m.onnx").layers[1].options == {"p": 0.25}
+
+
+def test_softmax_of_old_operator_sets(tmp_path):
+    for axis, passes in ((2, True), (1, False), (-1, True)):
+        nodes = [op("LogSoftmax", "x", "out", axis=axis)]
+        if passes:
+            assert check(tmp_path, nodes, [], opset=11) == ["LogSoftmax"]
+        else:
+            refuses(tmp_path, nodes, [], "several axes", opset=11)
+
+
+def test_embedding(tmp_path):
+    nodes = [op("Cast", "x", "i", to=7), op("Gather", "E i", "a"), cell("GRU", "a", "out")]
+    arrays = [tensor(draw([9, INPUTS], 2), "E"), *cell_weights("GRU")]
+    made = model(nodes, [value("x", [None, None], TensorProto.INT32)], ["out"], arrays)
+    path = save(tmp_path, made)
+    assert kinds(describe(path)) == ["Embedding", "GRU"]
+    assert describe(path).layers[0].options == {"num_embeddings": 9, "embedding_dim": INPUTS}
+
+
+# --- Weights that are computed, zeros, and what is refused ---
+
+
+def test_weights_that_are_computed(tmp_path):
+    """Constants pass through the operations that unfolded exports leave around them."""
+    draws = weights("LSTM", INPUTS, HIDDEN)
+    w = draws["W"][0]
+    arrays = [
+        tensor(w[:8].T, "w_top"), tensor(w[8:].astype(np.float64), "w_low"),
+        tensor(draws["R"], "R"), tensor(draws["B"][0], "b"), *NUMBERS, ints("eight", 8),
+    ]  # fmt: skip
+    nodes = [
+        op("Transpose", "w_top", "t"),
+        op("Cast", "w_low", "l", to=1),
+        op("Concat", "t l", "w", axis=0),
+        op("Unsqueeze", "w zero_", "W"),
+        op("Split", "b", "b0 b1", axis=0),
+        op("Concat", "b0 b1", "b2", axis=0),
+        op("Unsqueeze", "b2 zero_", "B"),
+        cell(outputs="Y"),
+        op("Squeeze", "Y one", "out"),
+    ]
+    assert check(tmp_path, nodes, arrays) == ["LSTM"]
+
+
+def test_zero_states_from_shapes(tmp_path):
+    nodes = [
+        op("Shape", "x", "s"),
+        op("Gather", "s unit", "n", axis=0),
+        op("Unsqueeze", "n zero_", "n1"),
+        op("Concat", "one n1 four", "shape", axis=0),
+        op("ConstantOfShape", "shape", "h0"),
+        op("Expand", "nought shape", "c0"),
+        helper.make_node("LSTM", ["x", "W", "R", "B", "", "h0", "c0"], ["Y"], hidden_size=HIDDEN),
+        op("Squeeze", "Y one", "out"),
+    ]
+    arrays = [
+        *cell_weights(), *NUMBERS, ints("four", HIDDEN),
+        tensor(np.zeros((1, 1, 1), np.float32), "nought"),
+    ]  # fmt: skip
+    assert check(tmp_path, nodes, arrays) == ["LSTM"]
+    assert not {"h_0", "c_0"} & describe(tmp_path / "m.onnx").layers[0].arrays.keys()
+
+
+def test_learned_state_spread_over_the_batch(tmp_path):
+    nodes = [
+        op("Shape", "x", "s", start=1, end=2),
+        op("Concat", "one s four", "shape", axis=0),
+        op("Expand", "h shape", "h0"),
+        helper.make_node("GRU", ["x", "W", "R", "B", "", "h0"], ["Y"], hidden_size=HIDDEN),
+        op("Squeeze", "Y one", "out"),
+    ]
+    arrays = [
+        *cell_weights("GRU"), *NUMBERS, ints("four", HIDDEN), tensor(draw([1, 1, HIDDEN], 9), "h"),
+    ]  # fmt: skip
+    assert check(tmp_path, nodes, arrays) == ["GRU"]
+
+
+REFUSED_GRAPHS = {
+    "residual": ([op("MatMul", "x S", "a"), op("Add", "a x", "out")], "two branches"),
+    "scale": ([op("Relu", "x", "a"), op("Mul", "a half", "out")], "does not belong|neither"),
+    "matmul of data": ([op("MatMul", "x x", "out")], "depend on the input"),
+    "unknown": ([op("Erf", "x", "out")], "not supported"),
+    "softmax over time": (
+        [cell("GRU"), op("Squeeze", "Y one", "y"), op("Softmax", "y", "out", axis=0)],
+        "time axis",
+    ),
+    "mixing reshape": ([op("Reshape", "x mix", "out")], "cuts or mixes"),
+    "repeats": ([op("Expand", "x wide", "out")], "repeats"),
+    "decoder": (
+        [
+            cell("GRU", prefix="", outputs="Y Y_h"),
+            helper.make_node("GRU", ["x", "W", "R", "B", "", "Y_h"], ["Z"], hidden_size=HIDDEN),
+            op("Squeeze", "Z one", "out"),
+        ],
+        "depends on the data",
+    ),
+    "two results": (None, "2 results"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_GRAPHS)
+def test_refused_graphs(tmp_path, case):
+    nodes, why = REFUSED_GRAPHS[case]
+    arrays = [
+        *cell_weights("GRU"), *NUMBERS, tensor(draw([INPUTS, INPUTS]), "S"),
+        tensor(np.array(0.5, np.float32), "half"), ints("mix", BATCH, STEPS, INPUTS),
+        ints("wide", 2, STEPS, BATCH, INPUTS),
+    ]  # fmt: skip
+    if nodes is None:
+        nodes = [op("Relu", "x", "out"), op("Tanh", "x", "out2")]
+        path = save(tmp_path, build(nodes, arrays, outputs=("out", "out2")))
+        with pytest.raises(UnsupportedModel, match=why):
+            describe(path)
+        assert kinds(describe(path, output="out2")) == ["Tanh"]
+        return
+    refuses(tmp_path, nodes, arrays, why, (STEPS, BATCH, INPUTS))
+
+
+def test_graphs_inside_nodes(tmp_path):
+    body = helper.make_graph([op("Relu", "x", "r")], "body", [], [value("r", None)])
+    nodes = [helper.make_node("If", ["c"], ["out"], "if", then_branch=body, else_branch=body)]
+    refuses(tmp_path, nodes, [tensor(np.array(True), "c")], "graph of its own")
+
+
+def test_dead_nodes_do_not_matter(tmp_path):
+    nodes = [op("Erf", "x", "dead"), op("Relu", "x", "out")]
+    assert check(tmp_path, nodes, []) == ["ReLU"]
+
+
+def test_broken_graphs(tmp_path):
+    for nodes, why in [
+        ([op("Relu", "nowhere", "out")], "no node before it"),
+        ([op("Relu", "b", "a"), op("Tanh", "a", "b"), op("Relu", "a", "out")], "no node before"),
+        ([op("Relu", "x", "out"), op("Tanh", "x", "out")], "there already"),
+    ]:
+        with pytest.raises(FormatError, match=why):
+            describe(save(tmp_path, build(nodes, [])))
