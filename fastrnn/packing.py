@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import RLock  # importing threading would take longer than all of fastrnn
 from collections.abc import Callable
-from threading import RLock
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
