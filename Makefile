@@ -6,6 +6,7 @@ OUT = build/c/$(NAME)
 OPT = -O2
 STRIDE = 1# one case of so many in test_forward and test_bits
 SPARSE = 25# ... under a sanitizer
+PLANS = $(STRIDE)# one stack of so many in test_plans, which has few
 SAMPLE = 997# one float of so many in test_activations
 ISA =# empty: all that this machine can run
 FLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -g $(OPT) -ffp-contract=off \
@@ -28,14 +29,15 @@ check:             ## all that must pass before a commit: formats, types, every 
 	$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q
 
-test: $(addprefix $(OUT)/test_,forward backward bits plans pool errors activations dense rows) ## the C tests
+test: $(addprefix $(OUT)/test_,forward backward bits plans pool workers errors activations dense rows) ## the C tests
 	$(OUT)/test_errors 1 $(ISA)
 	$(OUT)/test_pool $(STRIDE)
+	$(OUT)/test_workers 1 $(ISA)
 	$(OUT)/test_activations $(SAMPLE) $(ISA)
 	$(OUT)/test_dense $(STRIDE) $(ISA)
 	$(OUT)/test_rows 1 $(ISA)
 	$(OUT)/test_bits $(STRIDE) $(ISA)
-	$(OUT)/test_plans $(STRIDE) $(ISA)
+	$(OUT)/test_plans $(PLANS) $(ISA)
 	$(OUT)/test_forward $(STRIDE) $(ISA)
 	$(OUT)/test_backward $(STRIDE) $(ISA)
 
@@ -45,18 +47,20 @@ bench:             ## the forward pass of a few shapes against the machine's FMA
 	    build/c/$(NAME)-O3/bench_forward $$shape; done
 
 asan:              ## the C tests under the address sanitizer
-	$(MAKE) test OUT=build/c/$(NAME)-asan OPT=-O1 SANITIZE=address STRIDE=$(SPARSE)
+	$(MAKE) test OUT=build/c/$(NAME)-asan OPT=-O1 SANITIZE=address STRIDE=$(SPARSE) PLANS=5
 ubsan:             ## ... under the undefined-behaviour sanitizer
-	$(MAKE) test OUT=build/c/$(NAME)-ubsan OPT=-O1 SANITIZE=undefined STRIDE=$(SPARSE)
+	$(MAKE) test OUT=build/c/$(NAME)-ubsan OPT=-O1 SANITIZE=undefined STRIDE=$(SPARSE) PLANS=5
 sanitize:          ## ... under both at once
-	$(MAKE) test OUT=build/c/$(NAME)-sanitize OPT=-O1 SANITIZE=address,undefined STRIDE=$(SPARSE)
+	$(MAKE) test OUT=build/c/$(NAME)-sanitize OPT=-O1 SANITIZE=address,undefined STRIDE=$(SPARSE) PLANS=5
 threads:           ## what runs on several threads, under the thread sanitizer
-	$(MAKE) build/c/$(NAME)-tsan/test_plans build/c/$(NAME)-tsan/test_pool OUT=build/c/$(NAME)-tsan OPT=-O1 \
-	    SANITIZE=thread
+	$(MAKE) $(patsubst %,build/c/$(NAME)-tsan/test_%,plans pool workers dense) OUT=build/c/$(NAME)-tsan \
+	    OPT=-O1 SANITIZE=thread
 	build/c/$(NAME)-tsan/test_pool $(SPARSE)
+	build/c/$(NAME)-tsan/test_dense $(SPARSE) $(ISA)
+	build/c/$(NAME)-tsan/test_workers 1 $(ISA)
 	build/c/$(NAME)-tsan/test_plans 7 $(ISA)
 tsan:              ## all C tests under the thread sanitizer
-	$(MAKE) test OUT=build/c/$(NAME)-tsan OPT=-O1 SANITIZE=thread STRIDE=$(SPARSE)
+	$(MAKE) test OUT=build/c/$(NAME)-tsan OPT=-O1 SANITIZE=thread STRIDE=$(SPARSE) PLANS=7
 
 ulp: $(OUT)/test_activations ## sigmoid and tanh of all 2^32 floats, a few minutes
 	nice -n 19 $(OUT)/test_activations 1 $(ISA)

@@ -38,6 +38,7 @@ cdef extern from "fastrnn.h" nogil:
         const float *weight_hr
     ctypedef struct frnn_executor:
         pass
+    const int FRNN_MOST_WORKERS
     ctypedef struct frnn_machine:
         int width
         size_t l2_bytes

@@ -14,6 +14,7 @@ from .arrays import Array
 CELLS: Final[dict[str, int]]
 VERSION: Final[str]
 COMPILER: Final[str]
+MOST_THREADS: Final[int]
 
 def isas() -> list[str]: ...
 def sigmoid(isa: str, x: Array, y: Array) -> None: ...

@@ -28,6 +28,7 @@ CELLS = {
 }
 VERSION = FRNN_VERSION.decode()
 COMPILER = FRNN_COMPILER.decode()
+MOST_THREADS = FRNN_MOST_WORKERS
 
 cdef object empty = numpy.empty
 cdef object float32 = numpy.dtype(numpy.float32)
@@ -199,9 +200,9 @@ cdef class Stack:
 
     def plan(self, size_t steps, size_t batch) -> dict:
         """How a pass of this size would be cut here and now; see frnn_plan."""
-        cdef Workspace workspace = Workspace()
-        workspace.make_plan(self.stack, steps, batch, threads(), False)
-        return workspace.plan | {"workspace": workspace.bytes}
+        cdef frnn_plan found
+        cdef size_t needed = make_plan(self.stack, steps, batch, threads(), False, &found)
+        return found | {"workspace": needed}
 
 
 cdef class Stepper:
@@ -239,13 +240,14 @@ cdef class Stepper:
 
     cdef int run(self) except -1:
         """One pass, in the stack's spare workspace, or another while a stream has that."""
-        cdef Workspace workspace = self.stack.step_spare or self.workspace or Workspace()
-        self.stack.step_spare = self.workspace = None
+        cdef Workspace workspace = None
         try:
+            workspace = self.stack.step_spare or self.workspace or Workspace()
+            self.stack.step_spare = self.workspace = None
             return workspace.forward(self.stack.stack, &self.call)
         finally:
             self.busy = False
-            if self.stack.step_spare is None:
+            if workspace is not None and self.stack.step_spare is None:
                 self.stack.step_spare = workspace
             else:
                 self.workspace = workspace

@@ -2,6 +2,22 @@
 """Part of _core.pyx: the plan and the memory of a pass."""
 
 
+cdef size_t make_plan(const frnn_stack *stack, size_t steps, size_t batch, int width, bint back,
+                      frnn_plan *plan) except 0:
+    """The plan of a pass on so many threads, and the bytes of its workspace."""
+    cdef size_t needed = 0
+    cdef frnn_machine allowed = machine
+    allowed.width = width
+    with nogil:
+        status = frnn_plan_make(stack, &allowed, steps, batch, plan)
+        if status == FRNN_OK and back:
+            status = frnn_backward_size(stack, steps, batch, plan, &needed)
+        elif status == FRNN_OK:
+            status = frnn_workspace_size(stack, steps, batch, plan, &needed)
+    check(status)
+    return needed
+
+
 cdef class Workspace:
     """The plan and the memory for one pass at a time; grows when a pass needs more."""
     cdef void *memory
@@ -40,20 +56,8 @@ cdef class Workspace:
         """A plan for the call's size and the threads of now; a workspace has one kind of pass."""
         cdef int width = threads()
         if call.steps != self.steps or call.batch != self.batch or width != self.width:
-            self.make_plan(stack, call.steps, call.batch, width, back)
+            self.width = 0
+            self.reserve(make_plan(stack, call.steps, call.batch, width, back, &self.plan))
+            self.steps, self.batch, self.width = call.steps, call.batch, width
         call.plan, call.executor = &self.plan, frnn_pool_executor()
-        return 0
-
-    cdef int make_plan(self, const frnn_stack *stack, size_t steps, size_t batch, int width,
-                       bint back) except -1:
-        cdef size_t needed = 0
-        cdef frnn_machine allowed = machine
-        allowed.width, self.width = width, 0
-        check(frnn_plan_make(stack, &allowed, steps, batch, &self.plan))
-        if back:
-            check(frnn_backward_size(stack, steps, batch, &self.plan, &needed))
-        else:
-            check(frnn_workspace_size(stack, steps, batch, &self.plan, &needed))
-        self.reserve(needed)
-        self.steps, self.batch, self.width = steps, batch, width
         return 0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from fastrnn.readers import ModelFile
 
-    Layer = fastrnn.LSTM | fastrnn.GRU | fastrnn.RNN
+    Layer = fastrnn.LSTM | fastrnn.GRU | fastrnn.RNN | fastrnn.Sequential
 
 TOP_LEVEL = "(top level)"
 WITH_ARTICLE = {"LSTM": "an LSTM", "GRU": "a GRU", "RNN": "an RNN"}
@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fastrnn {fastrnn.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="run the recurrent layer of an exported model"))
+    _add_run(commands.add_parser("run", help="run an exported model or its recurrent layer"))
     _add_inspect(commands.add_parser("inspect", help="list tensors and recurrent layers of a file"))
     _add_plain(
         commands.add_parser("config", help="show version, instruction sets, threads"), config
@@ -80,8 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Runs the recurrent layer stored in MODEL (.pt, .pt2, .safetensors, .npz, .onnx, .keras) "
-        "over INPUT.npy, [steps, batch, features] or [steps, features], and writes float32."
+        "Runs the model or the recurrent layer stored in MODEL (.pt, .pt2, .safetensors, .npz, "
+        ".onnx, .keras) over INPUT.npy, [steps, batch, features] or [steps, features], and writes "
+        "float32."
     )
     add = parser.add_argument
     add("model", metavar="MODEL")
@@ -169,6 +170,8 @@ def _add_plain(
 def run(args: argparse.Namespace) -> None:
     check_outputs(args)
     layer = load_layer(args)
+    if isinstance(layer, fastrnn.Sequential) and (args.state_in or args.state_out):
+        raise ValueError("--state-in, --state-out: expected a recurrent layer, got a whole model")
     x = read_array(args.input)
     state = read_state(args.state_in, args.cell_state, isinstance(layer, fastrnn.LSTM))
     lengths = read_lengths(args.lengths) if isinstance(args.lengths, str) else args.lengths
@@ -186,21 +189,24 @@ def run(args: argparse.Namespace) -> None:
     cell = type(layer).__name__
     if args.json:
         facts = {"output": args.output, "shape": list(y.shape), "dtype": str(y.dtype), "cell": cell}
-        facts |= {"batch_first": layer.batch_first, "isa": layer.isa}
+        if not isinstance(layer, fastrnn.Sequential):
+            facts |= {"batch_first": layer.batch_first, "isa": layer.isa}
         _print_json(facts | {"threads": threads, "seconds": seconds})
     else:
         plural = "" if threads == 1 else "s"
         print(
-            f"{cell} {_size(x.shape)} -> {_size(y.shape)} {y.dtype}, {_layout(layer, x.ndim)}, "
-            f"isa {layer.isa}, {threads} thread{plural}, {seconds * 1e3:.3f} ms: "
+            f"{cell} {_size(x.shape)} -> {_size(y.shape)} {y.dtype}, {_way(layer, x.ndim)}, "
+            f"{threads} thread{plural}, {seconds * 1e3:.3f} ms: "
             f"{_printable(args.output)}"
         )
 
 
-def _layout(layer: Layer, dimensions: int) -> str:
-    if dimensions == 2:
-        return "one sequence"
-    return "batch first" if layer.batch_first else "steps first"
+def _way(layer: Layer, dimensions: int) -> str:
+    """Which axes the layer took for what, and on which instruction set."""
+    if isinstance(layer, fastrnn.Sequential):
+        return f"{len(layer)} layers"
+    axes = "batch first" if layer.batch_first else "steps first"
+    return f"{'one sequence' if dimensions == 2 else axes}, isa {layer.isa}"
 
 
 def check_outputs(args: argparse.Namespace) -> None:
@@ -236,7 +242,8 @@ def _same_file(path: str | None, other: str | None) -> bool:
 
 def load_layer(args: argparse.Namespace) -> Layer:
     def load(**options: Any) -> Layer:
-        return fastrnn.load(args.model, args.prefix, key=args.key, isa=args.isa, **options)
+        layer: Layer = fastrnn.load(args.model, args.prefix, key=args.key, isa=args.isa, **options)
+        return layer
 
     try:
         return load(**_layer_options(args))

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Any
+from typing import Any, overload
 
 from .layers import GRU, LSTM, RNN
-from .readers import FormatError, ModelFile, read_file
+from .modules import Sequential
+from .modules.build import from_description
+from .readers import FormatError, ModelFile, OnlyWeights, UnsupportedModel, describe_file, read_file
 from .weights import Stack, listing, scan_stacks, take_stack, with_dot
 
 LAYERS: dict[str, type[LSTM] | type[GRU] | type[RNN]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
@@ -21,6 +24,18 @@ FREE_OPTIONS = {
 }
 
 
+@overload
+def load(
+    path: str | os.PathLike[str], prefix: str, *, key: str | None = None, **options: Any
+) -> LSTM | GRU | RNN: ...
+
+
+@overload
+def load(
+    path: str | os.PathLike[str], prefix: None = None, *, key: str | None = None, **options: Any
+) -> LSTM | GRU | RNN | Sequential: ...
+
+
 def load(
     path: str | os.PathLike[str],
     prefix: str | None = None,
@@ -29,8 +44,11 @@ def load(
     check_crc: bool = True,
     isa: str | None = None,
     **options: Any,
-) -> LSTM | GRU | RNN:
-    """Make a layer of the one recurrent stack in a file, or of the one under `prefix`.
+) -> LSTM | GRU | RNN | Sequential:
+    """Make a `Sequential` of a file that holds a whole model, or a layer of a recurrent stack.
+
+    With `prefix` or options, and from a file that holds only weights, comes the one recurrent
+    stack, or the one under `prefix`; from a model that is nothing but one, its layer.
 
     path: a str or os.PathLike; a file of torch.save (a state dict or a checkpoint that holds one),
         a TorchScript or torch.export archive, a .safetensors, .npz or .onnx file with PyTorch's
@@ -66,6 +84,9 @@ def load(
     """
     if not (prefix is None or isinstance(prefix, str)):
         raise TypeError(f"prefix: expected str or None, got {type(prefix).__name__}")
+    if prefix is None and not options:
+        with contextlib.suppress(OnlyWeights):
+            return whole_model(path, key, check_crc, isa)
     file = read_file(path, key=key, check_crc=check_crc)
     stack = choose_stack(file, prefix)
     said = file_options(file, stack)
@@ -74,6 +95,21 @@ def load(
     layer = LAYERS[stack.cell](**arguments, isa=isa)
     layer.load_state_dict(take_stack(file.arrays, stack))
     return layer
+
+
+def whole_model(
+    path: str | os.PathLike[str], key: str | None, check_crc: bool, isa: str | None
+) -> LSTM | GRU | RNN | Sequential:
+    """The model in a file; OnlyWeights if it holds none, UnsupportedModel if it is not ours."""
+    try:
+        model = from_description(describe_file(path, key=key, check_crc=check_crc), isa)
+    except UnsupportedModel as error:
+        found = scan_stacks(read_file(path, check_crc=check_crc).arrays)
+        if found:
+            raise UnsupportedModel(f"{error}; prefixes: {describe(found)}") from None
+        raise
+    only = model[0] if len(model) == 1 else None
+    return only if isinstance(only, LSTM | GRU | RNN) and not model.initial_state else model
 
 
 def choose_stack(file: ModelFile, prefix: str | None) -> Stack:

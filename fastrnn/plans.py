@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any
 
+import numpy as np
+
 from . import _core
 from .layers import GRU, LSTM, RNN
 from .threads import get_num_threads
@@ -29,14 +31,14 @@ def plan(layer: Layer, steps: int, batch: int) -> dict[str, Any]:
     threads is the product of row_groups, direction_teams, layer_teams and unit_workers; block_rows
     rows go through all steps together, with the input product chunk_steps ahead; share is the
     predicted share of the FMA units' peak, bound what takes most of the time of the products,
-    workspace and weights are bytes. ValueError for sizes below 1.
+    workspace and weights are bytes. The share counts no padding of weights to whole vectors.
+    TypeError and ValueError for sizes that no array can have.
 
     >>> plan(GRU(8, 16), steps=1, batch=1)["threads"]
     1
     """
-    for name, value in (("steps", steps), ("batch", batch)):
-        if value < 1:
-            raise ValueError(f"{name}: expected at least 1, got {value}")
+    _check_count("steps", steps)
+    _check_count("batch", batch)
     model = layer._packed()
     found = model.plan(steps, batch)
     threads = 1
@@ -51,6 +53,13 @@ def plan(layer: Layer, steps: int, batch: int) -> dict[str, Any]:
         "weights": model.nbytes,
         "isa": model.isa,
     }
+
+
+def _check_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    if not 1 <= value <= sys.maxsize:
+        raise ValueError(f"{name}: expected 1 to {sys.maxsize}, got {value}")
 
 
 def explain(layer: Layer, steps: int, batch: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from . import _core
 from .machine import cache_sizes, cpu_count
 
-MOST_THREADS = 1024
+MOST_THREADS = _core.MOST_THREADS
 
 
 def get_num_threads() -> int:

@@ -112,6 +112,7 @@ def included(path: Path) -> Iterator[set[str]]:
 def test_includes(path: Path) -> None:
     if layer(path) == "tests":
         allowed = {"include", "tests", "kernels/table.h", "isa/cpu.h", "platform", "system"}
+        allowed.add("core/order.h")  # how evenly rows are dealt shows in nothing but time
     elif layer(path) in USERS:
         allowed = USERS[layer(path)] | {"system"}
     else:
@@ -146,7 +147,7 @@ def test_file_names_are_unique() -> None:
     assert len(names) == len(set(names)), "two files of src_c have one name"
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.p[yx]x*")), ids=name)
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.p[xy][xi]")), ids=name)
 def test_cython_files_are_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 300
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastrnn
+from fastrnn.plans import _flops
 
 Layer = fastrnn.LSTM | fastrnn.GRU | fastrnn.RNN
 SPLITS = ("row_groups", "direction_teams", "layer_teams", "unit_workers")
@@ -78,9 +79,35 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
     assert int(predicted[2]) <= 100
 
 
-@pytest.mark.parametrize(("steps", "batch"), [(0, 1), (1, 0), (-1, 1)])
+def test_a_plan_takes_no_memory() -> None:
+    layer = fastrnn.GRU(8, 8, 2, bidirectional=True)  # whose workspace has all steps
+    assert fastrnn.plan(layer, 2**40, 64)["workspace"] > 2**40
+
+
+def test_padding_is_work_that_takes_time(isa: str) -> None:
+    """The last panel of hidden units takes the same time when it is not full."""
+    lanes = {"avx512": 16, "avx2": 8, "scalar": 1}[isa]
+    times = []
+    for hidden in (lanes + 1, 2 * lanes):
+        layer = fastrnn.LSTM(512, hidden, isa=isa)
+        with fastrnn.num_threads(1):
+            share = fastrnn.plan(layer, 20, 16)["share"]
+        times.append(_flops(layer, 20, 16) / share)
+    assert times[0] == pytest.approx(times[1], rel=0.05)
+
+
+@pytest.mark.parametrize("bad", [None, 2.0, "2", True, np.float32(2)])
+def test_types_are_checked(bad: object) -> None:
+    layer = fastrnn.RNN(2, 2)
+    for name, sizes in (("steps", (bad, 1)), ("batch", (1, bad))):
+        with pytest.raises(TypeError, match=f"{name}: expected an int, got {type(bad).__name__}"):
+            fastrnn.plan(layer, *sizes)  # type: ignore[arg-type]
+    assert fastrnn.plan(layer, np.int64(3), np.uint8(4))["threads"] == 1
+
+
+@pytest.mark.parametrize(("steps", "batch"), [(0, 1), (1, 0), (-1, 1), (2**63, 1), (1, 2**70)])
 def test_sizes_are_checked(steps: int, batch: int) -> None:
-    with pytest.raises(ValueError, match="expected at least 1"):
+    with pytest.raises(ValueError, match="expected 1 to"):
         fastrnn.plan(fastrnn.RNN(2, 2), steps, batch)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from .description import Description, UnsupportedModel
+from .description import Description, OnlyWeights, UnsupportedModel
 from .elements import Array, Entry, Unreadable
 from .errors import FormatError
 from .source import Source, open_source
@@ -17,6 +17,7 @@ __all__ = [
     "Description",
     "FormatError",
     "ModelFile",
+    "OnlyWeights",
     "UnsupportedModel",
     "describe_file",
     "read_file",

@@ -32,6 +32,10 @@ class UnsupportedModel(FormatError):  # noqa: N818
     """A sound model that cannot be described; the message lists everything that is in the way."""
 
 
+class OnlyWeights(FormatError):  # noqa: N818
+    """A sound file that holds weights by name, but not the layers of a model."""
+
+
 @dataclass(frozen=True)
 class Obstacle:
     """A node or layer that cannot be described."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .description import Description
+from .description import Description, OnlyWeights
 from .errors import FormatError
 from .sniff import (
     JSON,
@@ -40,7 +40,7 @@ def describe_source(source: Source, folder: str, key: str | None, check_crc: boo
 
         return describe_onnx(source, folder, key)
     if kind not in (TORCHSCRIPT, KERAS, JSON):
-        raise FormatError(_ONLY_WEIGHTS.format(kind))
+        raise OnlyWeights(_ONLY_WEIGHTS.format(kind))
     if key is not None:
         raise FormatError(f"key={key!r}: a file of this kind ({kind}) holds one model, without key")
     if kind == TORCHSCRIPT:

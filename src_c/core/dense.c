@@ -9,8 +9,8 @@ enum {
     PANEL_GRAIN = 4   /* panels of a tile */
 };
 
-/* Multiply-adds of vectors, about a cycle each, that a worker must get to be worth its start, and
- * above which sleeping ones are woken. */
+/* Multiply-adds of vectors, a cycle each or less: ten times the start of a worker, so that each gets
+ * more than it costs; and twice the waking of a sleeping one. plan.c has both figures. */
 static const double WORKER_COST = 8000, WAKE_COST = 300000;
 
 static const signed char ONE_GATE[1] = {0};

@@ -137,7 +137,7 @@ static void run_one_direction(worker *self)
     counter *const done = self->w.done;
     for (unsigned number = 0; number < chunks_of(self); number++)
         for (int layer = 0; layer < layers; layer++) {
-            if (layer * self->teams / layers != self->at.team)
+            if ((long long)layer * self->teams / layers != self->at.team)
                 continue;
             if (teamwork && layer > 0)
                 wait_for_count(self, &done[layer - 1], number + 1);

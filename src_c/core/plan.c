@@ -82,6 +82,7 @@ typedef struct {
     const frnn_machine *machine;
     const frnn_plan *plan;
     size_t steps, rows; /* rows of a block */
+    double whole;       /* bytes of the weights of all layers and directions */
 } estimate;
 
 static size_t stage_bytes(const estimate *e, const stack_stage *s, int of_x)
@@ -100,13 +101,22 @@ static size_t layer_bytes(const estimate *e, int layer, int of_x)
     return bytes;
 }
 
-/* Of all layers and directions. */
+/* Of all layers and directions. Layers above the first are alike. */
 static double stack_bytes(const estimate *e)
 {
-    double bytes = 0;
-    for (int layer = 0; layer < e->stack->config.num_layers; layer++)
-        bytes += (double)layer_bytes(e, layer, 0) + (double)layer_bytes(e, layer, 1);
-    return bytes * e->stack->directions;
+    const int layers = e->stack->config.num_layers, upper = layers > 1;
+    const double first = (double)layer_bytes(e, 0, 0) + (double)layer_bytes(e, 0, 1);
+    const double other = (double)layer_bytes(e, upper, 0) + (double)layer_bytes(e, upper, 1);
+    return (first + other * (layers - 1)) * e->stack->directions;
+}
+
+/* Panels of the worker that has most of them. */
+static double most_panels(const estimate *e, const stack_stage *s)
+{
+    const int gates = s->kernel->h_gates;
+    const size_t grains = pieces((size_t)panel_grains(s->panels, gates),
+                                 (size_t)e->plan->unit_workers);
+    return (double)smaller(grains * (size_t)panel_grain(gates), (size_t)s->panels);
 }
 
 /* Where weights are read from again when `mine` bytes lie between two uses on one core and `all`
@@ -130,7 +140,7 @@ static void add_product(cost *into, const estimate *e, const stack_stage *s, int
 {
     const int gates = of_x ? s->kernel->x_gates : s->kernel->h_gates;
     const int depth = of_x ? s->inputs : s->depth;
-    const double panels = (double)pieces((size_t)s->panels, (size_t)e->plan->unit_workers);
+    const double panels = most_panels(e, s);
     const double sums = (double)rows * panels * gates, bytes =
         panels * gates * depth * e->stack->isa->lanes * (double)sizeof(float);
     const double fma = sums * depth / 2, read = bytes / speed;
@@ -138,14 +148,15 @@ static void add_product(cost *into, const estimate *e, const stack_stage *s, int
     into->other += times * sums / 12 * TILE_CYCLES;
 }
 
-/* One layer in one direction over a block. */
-static void add_layer(cost *into, const estimate *e, int layer)
+/* Layers like this one in one direction over a block. */
+static void add_layers(cost *into, const estimate *e, int layer, int count)
 {
     const frnn_plan *plan = e->plan;
     const stack_layer *l = stack_layer_at(e->stack, layer, 0);
-    const double steps = (double)e->steps, chunks = (double)pieces(e->steps, plan->chunk_steps);
+    const double steps = (double)e->steps * count;
+    const double chunks = (double)pieces(e->steps, plan->chunk_steps) * count;
     const double teams = plan_teams(plan), units = plan->unit_workers;
-    const double whole = stack_bytes(e), once = whole / (teams * units);
+    const double whole = e->whole, once = whole / (teams * units);
     double x_speed, h_speed;
     const frnn_bound x_bound = level(e, once, whole, &x_speed);
     const double h_bytes = (double)layer_bytes(e, layer, 0);
@@ -153,7 +164,7 @@ static void add_layer(cost *into, const estimate *e, int layer)
                                              : level(e, h_bytes / units, h_bytes * teams, &h_speed);
     for (int i = 0; i < e->stack->stages; i++) {
         const stack_stage *s = &l->stage[i];
-        const double panels = (double)pieces((size_t)s->panels, (size_t)plan->unit_workers);
+        const double panels = most_panels(e, s);
         if (s->inputs > 0)
             add_product(into, e, s, 1, smaller(e->steps, plan->chunk_steps) * e->rows, x_bound,
                         x_speed, chunks);
@@ -172,22 +183,33 @@ static double sum(const cost *c)
     return cycles;
 }
 
+/* Cycles of the FMA units for one row and step of a layer in one direction, without padding. */
+static double fma_cycles(const frnn_stack *stack, int layer)
+{
+    double products = 0;
+    for (int i = 0; i < stack->stages; i++) {
+        const stack_stage *s = &stack_layer_at(stack, layer, 0)->stage[i];
+        products += s->units * ((double)s->inputs * s->kernel->x_gates +
+                                (double)s->depth * s->kernel->h_gates);
+    }
+    return products / stack->isa->lanes / 2;
+}
+
 /* Fills in cycles, fma_cycles and bound. */
 static void predict(const frnn_stack *stack, const frnn_machine *machine, size_t steps,
                     size_t batch, frnn_plan *plan)
 {
     const size_t group_rows = larger(1, plan_group_rows(plan, batch, 0));
     const size_t blocks = pieces(group_rows, plan->block_rows);
-    const estimate e = {stack, machine, plan, steps, pieces(group_rows, blocks)};
+    estimate e = {stack, machine, plan, steps, pieces(group_rows, blocks), 0};
+    e.whole = stack_bytes(&e);
     const int layers = stack->config.num_layers;
-    cost total = {{0}, 0}, fma = {{0}, 0};
-    for (int layer = 0; layer < layers; layer++) {
-        add_layer(&total, &e, layer);
-        for (int i = 0; i < stack->stages; i++) {
-            const stack_stage *s = &stack_layer_at(stack, layer, 0)->stage[i];
-            fma.other += ((double)stage_bytes(&e, s, 0) + (double)stage_bytes(&e, s, 1)) /
-                         (double)sizeof(float) / stack->isa->lanes / 2;
-        }
+    cost total = {{0}, 0};
+    add_layers(&total, &e, 0, 1);
+    double fma = fma_cycles(stack, 0);
+    if (layers > 1) { /* the upper ones are alike */
+        add_layers(&total, &e, 1, layers - 1);
+        fma += fma_cycles(stack, 1) * (layers - 1);
     }
     /* The slowest team's share of the layers, and what it waits for the first of them. */
     const size_t teams = (size_t)plan->layer_teams;
@@ -195,7 +217,7 @@ static void predict(const frnn_stack *stack, const frnn_machine *machine, size_t
     const double fill = 1 + (double)(teams - 1) / (double)pieces(steps, plan->chunk_steps);
     const double turns = (double)blocks * share * fill * stack->directions / plan->direction_teams;
     plan->cycles = sum(&total) * turns + (plan_width(plan) > 1 ? plan_width(plan) * START_CYCLES : 0);
-    plan->fma_cycles = fma.other * (double)steps * (double)batch * stack->directions /
+    plan->fma_cycles = fma * (double)steps * (double)batch * stack->directions /
                        plan_width(plan);
     for (int i = 0; i <= FRNN_BOUND_MEMORY; i++)
         if (total.by_bound[i] > total.by_bound[plan->bound])
@@ -226,8 +248,14 @@ static void consider(const frnn_stack *stack, const frnn_machine *machine, size_
 static void consider_splits(const frnn_stack *stack, const frnn_machine *machine, size_t steps,
                             size_t batch, frnn_plan cut, frnn_plan *best)
 {
-    const int width = machine->width / plan_teams(&cut), panels = stack->layers->stage[0].panels;
-    for (int units = 1; units <= width && units <= panels; units++)
+    const int width = machine->width / plan_teams(&cut);
+    int grains = 1; /* more workers than these would have nothing to do */
+    for (int i = 0; i < stack->stages; i++) {
+        const stack_stage *s = &stack->layers->stage[i];
+        const int of_stage = panel_grains(s->panels, s->kernel->h_gates);
+        grains = of_stage > grains ? of_stage : grains;
+    }
+    for (int units = 1; units <= width && units <= grains; units++)
         for (int rows = 1; rows <= width / units && (rows == 1 || (size_t)rows <= batch); rows++) {
             cut.unit_workers = units, cut.row_groups = rows;
             consider(stack, machine, steps, batch, cut, best);
@@ -240,7 +268,10 @@ frnn_status frnn_plan_make(const frnn_stack *stack, const frnn_machine *machine,
     if (!stack || !plan || steps == 0)
         return FRNN_BAD_ARGUMENT;
     const frnn_machine usual = {.width = 1};
-    const frnn_machine *on = machine ? machine : &usual;
+    frnn_machine clamped = machine ? *machine : usual;
+    if (clamped.width > FRNN_MOST_WORKERS)
+        clamped.width = FRNN_MOST_WORKERS;
+    const frnn_machine *const on = &clamped;
     const frnn_plan alone = one_thread(stack, steps, batch);
     *plan = alone;
     predict(stack, on, steps, batch, plan);
@@ -259,7 +290,7 @@ frnn_status frnn_plan_make(const frnn_stack *stack, const frnn_machine *machine,
 /* A caller's plan must fit the stack, and its width and chunks what the core can count. */
 static int fits(const frnn_stack *stack, const frnn_plan *plan)
 {
-    const int most = 1 << 12;
+    const int most = FRNN_MOST_WORKERS;
     if (plan->row_groups < 1 || plan->row_groups > most || plan->unit_workers < 1 ||
         plan->unit_workers > most || plan->direction_teams < 1 ||
         plan->direction_teams > stack->directions || plan->layer_teams < 1 ||

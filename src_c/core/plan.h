@@ -19,6 +19,23 @@ static inline int plan_width(const frnn_plan *plan)
     return plan->row_groups * plan_teams(plan) * plan->unit_workers;
 }
 
+/* Panels are dealt to the workers of a team by grains: those of one gate run four side by side in a
+ * tile. */
+static inline int panel_grain(int gates) { return 4 / gates; }
+
+static inline int panel_grains(int panels, int gates)
+{
+    return (panels + panel_grain(gates) - 1) / panel_grain(gates);
+}
+
+/* The first panel of a worker's share; that of the next one is its end. */
+static inline int panel_share(int panels, int gates, int worker, int workers)
+{
+    const long long grains = panel_grains(panels, gates);
+    const long long first = grains * worker / workers * panel_grain(gates);
+    return first < panels ? (int)first : panels;
+}
+
 /* Rows of the batch that fall to a group: the first ones get one more where it does not divide. */
 static inline size_t plan_group_rows(const frnn_plan *plan, size_t batch, int group)
 {

@@ -126,19 +126,10 @@ static inline float *tape_c0(const worker *self, int part, size_t row)
     return self->tape->c0 + index * self->stack->padded_units;
 }
 
-/* The first panel of a worker's share; that of the next one is its end. Panels of one gate run four
- * side by side in a tile. */
-static inline int panel_share(int panels, int gates, int worker, int workers)
-{
-    const int grain = 4 / gates;
-    const int grains = (panels + grain - 1) / grain;
-    const long long first = (long long)grains * worker / workers * grain;
-    return first < panels ? (int)first : panels;
-}
-
 static inline void wait_for_count(const worker *self, const counter *c, unsigned count)
 {
-    counter_wait(c, count, self->stack->isa, self->call->executor);
+    counter *const mine = &self->w.group_workers[self->at.team * self->units + self->at.unit];
+    counter_wait(mine, c, count, self->stack->isa, self->call->executor);
 }
 
 static inline void wait_for_team(const worker *self)

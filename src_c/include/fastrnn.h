@@ -97,6 +97,8 @@ frnn_status frnn_stack_set_weights(frnn_stack *stack, int layer, int direction,
 
 /* ---- Threads and the plan -------------------------------------------------------------------- */
 
+enum { FRNN_MOST_WORKERS = 1024 }; /* of a plan */
+
 /* What a worker of a pass does. */
 typedef void frnn_task(void *argument, int worker);
 
@@ -105,14 +107,15 @@ typedef struct {
     void *context;
     /* Calls task(argument, w) for every worker w < width at the same time, worker 0 on the calling
      * thread, and returns 1 when all have ended. Returns 0, having called nothing, when the workers
-     * are not at hand: busy with another pass, asleep while wake is 0, or impossible to start. */
+     * are not at hand: busy with another pass, asleep while wake is 0, impossible to start, or short
+     * of CPUs of late. */
     int (*run)(void *context, int width, int wake, frnn_task *task, void *argument);
     void (*yield)(void *context); /* called now and then by a worker that waits for another */
 } frnn_executor;
 
 /* What a plan is made for; 0 where a size is not known. */
 typedef struct {
-    int width; /* threads that a pass may use */
+    int width; /* threads that a pass may use; more than FRNN_MOST_WORKERS count as so many */
     size_t l2_bytes, l3_bytes; /* L2 of one core, L3 that all cores share */
 } frnn_machine;
 
@@ -127,7 +130,8 @@ typedef struct {
     size_t chunk_steps; /* steps that the input projection runs ahead */
     int wake;           /* whether the pass is long enough to wake sleeping workers */
     double cycles;      /* predicted, of a core */
-    double fma_cycles;  /* of these, what the products alone would take of every worker's FMA units */
+    double fma_cycles;  /* of these, what the products alone would take of every worker's FMA units,
+                         * had they nothing to do but the weights that are no padding */
     frnn_bound bound;   /* what most of the time of the products goes to */
 } frnn_plan;
 

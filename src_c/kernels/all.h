@@ -21,6 +21,7 @@
 static unsigned denormals_off(void) { return vec_denormals_off(); }
 static void denormals_restore(unsigned saved) { vec_denormals_restore(saved); }
 static void pause_thread(void) { vec_pause(); }
+static unsigned long long ticks(void) { return vec_ticks(); }
 
 /* The table's contents. Gate numbers are PyTorch's: RNN 0, GRU r z n, LSTM i f g o. */
 #define ISA_TABLE(isa_name)                                                                        \
@@ -33,7 +34,7 @@ static void pause_thread(void) { vec_pause(); }
         .softmax = softmax, .log_softmax = log_softmax, .layer_norm = layer_norm, .mean = mean,    \
         .probe_fma = probe_fma, .probe_read = probe_read,                                          \
         .denormals_off = denormals_off, .denormals_restore = denormals_restore,                    \
-        .pause = pause_thread,                                                                     \
+        .pause = pause_thread, .ticks = ticks,                                                     \
         .stages[FRNN_F32] = {                                                                      \
             [FRNN_STAGE_RNN_TANH] = {1, 1, 1, {0}, {0}, project_rnn, step_rnn_tanh, NULL,          \
                                      gradient_rnn_tanh},                                           \

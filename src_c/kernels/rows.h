@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* Functions of whole rows: softmax, its logarithm, layer norm, the mean over steps.
  *
- * A sum over a row has one order: each lane takes every LANES-th value, in runs that start from
- * zero, and the lanes are added in double. */
+ * A sum over a row has one order, which its length alone decides: vectors side by side, in runs
+ * that start from zero; their lanes are added in double. */
 #ifndef FRNN_KERNELS_ROWS_H
 #define FRNN_KERNELS_ROWS_H
 
 #include <float.h>
 #include <string.h>
 
-enum { SUM_RUN = 32 }; /* vectors of a run: rounding errors grow with runs, not with the row */
+enum {
+    SUM_RUN = 32, /* terms of a run: rounding errors grow with runs, not with the row */
+    SUM_SIDE = 4  /* sums side by side, which hide the latency of an addition */
+};
 
 /* The first n < LANES lanes of a; the others zero. */
 ALWAYS_INLINE vec keep_first(vec a, int n)
@@ -19,13 +22,23 @@ ALWAYS_INLINE vec keep_first(vec a, int n)
     return vec_load_part(lane, n);
 }
 
+/* sum[0] becomes the sum of all: halves are added to halves, a short chain of additions. */
+ALWAYS_INLINE void add_halves(double *sum, const int half)
+{
+    UNROLL for (int i = 0; i < half; i++) sum[i] += sum[i + half];
+}
+
 ALWAYS_INLINE double add_lanes(vec a)
 {
     float lane[LANES];
-    double sum = 0.0;
+    double sum[LANES];
     vec_store(lane, a);
-    for (int i = 0; i < LANES; i++) sum += (double)lane[i];
-    return sum;
+    UNROLL for (int i = 0; i < LANES; i++) sum[i] = (double)lane[i];
+    add_halves(sum, LANES / 2);
+    add_halves(sum, LANES / 4);
+    add_halves(sum, LANES / 8);
+    add_halves(sum, LANES / 16);
+    return sum[0];
 }
 
 /* ln s for s >= 1, good to 1e-12: s = 2^e m with m near 1, ln m = 2 artanh((m - 1) / (m + 1)). */
@@ -70,7 +83,7 @@ static float largest(const float *x, size_t size)
         vec top = vec_load(x);
         for (i = LANES; size - i >= LANES; i += LANES) top = vec_max(top, vec_load(x + i));
         vec_store(lane, top);
-        for (int j = 0; j < LANES; j++) most = lane[j] > most ? lane[j] : most;
+        UNROLL for (int j = 0; j < LANES; j++) most = lane[j] > most ? lane[j] : most;
     }
     for (; i < size; i++) most = x[i] > most ? x[i] : most;
     return most;
@@ -94,24 +107,33 @@ ALWAYS_INLINE vec row_term(float *y, vec x, vec shift, int n, const int kind)
     return n < LANES ? keep_first(term, n) : term;
 }
 
+ALWAYS_INLINE vec load_first(const float *p, int n)
+{
+    return n >= LANES ? vec_load(p) : vec_load_part(p, n);
+}
+
 ALWAYS_INLINE double row_sum(float *y, const float *x, size_t size, float shift, const int kind)
 {
     const vec by = vec_set(shift);
-    vec total = vec_zero();
-    for (size_t i = 0; i < size;) {
-        vec run = vec_zero();
-        for (int v = 0; v < SUM_RUN && size - i >= LANES; v++, i += LANES)
-            run = vec_add(run, row_term(y ? y + i : NULL, vec_load(x + i), by, LANES, kind));
-        total = vec_add(total, run);
-        if (size - i < LANES) {
-            const int left = (int)(size - i);
-            const vec last = vec_load_part(x + i, left);
-            if (left > 0)
-                total = vec_add(total, row_term(y ? y + i : NULL, last, by, left, kind));
-            break;
-        }
+    vec total[SUM_SIDE], run[SUM_SIDE], rest = vec_zero();
+    size_t i = 0;
+    UNROLL for (int j = 0; j < SUM_SIDE; j++) total[j] = vec_zero();
+    while (size - i >= SUM_SIDE * LANES) {
+        UNROLL for (int j = 0; j < SUM_SIDE; j++) run[j] = vec_zero();
+        for (int v = 0; v < SUM_RUN && size - i >= SUM_SIDE * LANES; v++, i += SUM_SIDE * LANES)
+            UNROLL for (int j = 0; j < SUM_SIDE; j++) {
+                const size_t at = i + (size_t)(j * LANES);
+                run[j] = vec_add(run[j], row_term(y ? y + at : NULL, vec_load(x + at), by, LANES,
+                                                  kind));
+            }
+        UNROLL for (int j = 0; j < SUM_SIDE; j++) total[j] = vec_add(total[j], run[j]);
     }
-    return add_lanes(total);
+    for (; i < size; i += LANES) {
+        const int n = size - i < LANES ? (int)(size - i) : LANES;
+        rest = vec_add(rest, row_term(y ? y + i : NULL, load_first(x + i, n), by, n, kind));
+    }
+    return add_lanes(vec_add(rest, vec_add(vec_add(total[0], total[1]),
+                                           vec_add(total[2], total[3]))));
 }
 
 static void softmax(float *y, const float *x, size_t size)
@@ -138,11 +160,6 @@ static void log_softmax(float *y, const float *x, size_t size)
         const int left = (int)(size - i);
         vec_store_part(y + i, vec_sub(vec_sub(vec_load_part(x + i, left), top), log), left);
     }
-}
-
-ALWAYS_INLINE vec load_first(const float *p, int n)
-{
-    return n >= LANES ? vec_load(p) : vec_load_part(p, n);
 }
 
 /* The second sum takes off what rounding left in the first. */

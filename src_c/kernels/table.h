@@ -142,6 +142,7 @@ struct frnn_isa {
     unsigned (*denormals_off)(void);
     void (*denormals_restore)(unsigned saved);
     void (*pause)(void); /* between two looks at what another thread is to change */
+    unsigned long long (*ticks)(void); /* a clock of 2 to 4 GHz; always 0 where there is none */
     frnn_stage stages[FRNN_DTYPE_COUNT][FRNN_STAGE_COUNT];
 };
 

@@ -9,24 +9,39 @@ const frnn_executor *frnn_pool_executor(void) { return NULL; }
 int frnn_pool_threads(void) { return 0; }
 
 #else
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <time.h>
+#include <unistd.h>
 
 #define ALWAYS_INLINE static inline
 #include "../simd/thread.h"
 
 enum {
-    MOST_WORKERS = 1024,
-    STACK_BYTES = 256 << 10,
+    STACK_BYTES = 1 << 20,  /* with the thread-local variables of all libraries */
     LOOKS = 32,             /* between two looks at the clock, each of which costs dozens */
-    YIELD_NS = 20 * 1000,  /* who has spun so long may be keeping others from a CPU */
-    SPIN_NS = 1000 * 1000, /* covers what a program does between two steps of a stream */
-    FAST_NS = 200 * 1000   /* calls that follow each other so fast would find workers spinning */
+    WAIT_NS = 3 * 1000,     /* as in a pass: see core/sync.h */
+    YIELD_NS = 20 * 1000,   /* who has spun so long may be keeping others from a CPU */
+    SPIN_NS = 1000 * 1000,  /* covers what a program does between two steps of a stream */
+    FAST_NS = 200 * 1000,   /* calls that follow each other so fast would find workers spinning */
+    MEASURE_NS = 200 * 1000 /* between two measured turns, each of which costs 1 or 2 us */
 };
+
+/* A worker that is kept from its CPU makes all others wait. After a turn in which somebody had to
+ * yield, another one is measured: each worker's time without a CPU. If that was so long that one
+ * thread would do as well, callers are left alone for some time. */
+enum {
+    LEAST_LOSS_NS = 5 * 1000, /* less is an interrupt, or the measurement */
+    ROUSE_NS = 100 * 1000,    /* what a sleeper may take to get a CPU that is free */
+    ALONE_TIMES = 8           /* the turn that went so badly: to try again costs 1 / 8 */
+};
+static const int64_t LEAST_ALONE_NS = 2 * 1000 * 1000, MOST_ALONE_NS = (int64_t)4000 * 1000 * 1000;
+/* The width times each worker's share of a CPU, since all wait for each, is to be more. */
+static const double WORTH_IT = 1.3;
 
 /* Of a worker, in the order of how soon it can work. */
 enum { ABSENT, ASLEEP, ROUSED, AWAKE };
@@ -42,31 +57,41 @@ typedef uint64_t turn;
 static struct {
     atomic_flag busy; /* held by the caller whose run it is; guards what is not atomic */
     int64_t refused;  /* when a call was last refused because workers slept */
+    int64_t alone_until; /* callers are left alone; 0: they are not */
+    int64_t measured;    /* when a turn was last measured */
+    int suspicious;      /* the last turn came to yielding, or none was run since a bad one */
     atomic_int started;
     atomic_int forks_are_handled;
     ALONE _Atomic turn turn; /* what spinning workers look at */
     frnn_task *task;
     void *argument;
+    int64_t begun; /* when this turn began, if it is measured; else 0 */
+    ALONE atomic_int yielded; /* somebody has, in this turn */
     ALONE pthread_mutex_t mutex; /* of sleeping and rousing */
     pthread_cond_t roused;
-    ALONE atomic_uchar states[MOST_WORKERS]; /* of worker w > 0 */
+    ALONE atomic_uchar states[FRNN_MOST_WORKERS]; /* of worker w > 0 */
     struct {
-        ALONE _Atomic turn ended;
-    } last[MOST_WORKERS]; /* the turn that worker w ended last */
+        ALONE _Atomic turn ended; /* the turn that worker w ended last */
+        int64_t lost;             /* of that turn, if it was measured: ns without a CPU */
+    } last[FRNN_MOST_WORKERS];
 } pool = {.busy = ATOMIC_FLAG_INIT,
           .mutex = PTHREAD_MUTEX_INITIALIZER,
           .roused = PTHREAD_COND_INITIALIZER};
 
-static int64_t now_ns(void)
+static int64_t clock_ns(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
+
+static int64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 
 static void yield(void *context)
 {
     (void)context;
+    if (!atomic_load_explicit(&pool.yielded, memory_order_relaxed))
+        atomic_store_explicit(&pool.yielded, 1, memory_order_relaxed);
     sched_yield();
 }
 
@@ -108,6 +133,20 @@ static void sleep_until_roused(int worker, turn done)
     pthread_mutex_unlock(&pool.mutex);
 }
 
+/* Does a worker's part of a turn. */
+static void take_part(int worker, int awake)
+{
+    const int64_t begun = pool.begun;
+    if (begun == 0) {
+        pool.task(pool.argument, worker);
+        return;
+    }
+    const int64_t from = awake ? begun : begun + ROUSE_NS, ran = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    pool.task(pool.argument, worker);
+    const int64_t until = now_ns();
+    pool.last[worker].lost = until - from - (clock_ns(CLOCK_THREAD_CPUTIME_ID) - ran);
+}
+
 static void *work(void *argument)
 {
     const int worker = (int)(intptr_t)argument;
@@ -115,13 +154,18 @@ static void *work(void *argument)
     pthread_setname_np("fastrnn");
 #elif defined(__linux__)
     pthread_setname_np(pthread_self(), "fastrnn");
+    /* Not those of the thread that happened to call first: it may be tied to one. */
+    cpu_set_t cpus;
+    if (sched_getaffinity(getpid(), sizeof cpus, &cpus) == 0)
+        sched_setaffinity(0, sizeof cpus, &cpus);
 #endif
     atomic_store_explicit(&pool.states[worker], AWAKE, memory_order_relaxed);
     turn done = atomic_load_explicit(&pool.last[worker].ended, memory_order_relaxed);
     for (;;) {
-        while (!spin(worker, done)) sleep_until_roused(worker, done);
+        int awake = 1;
+        for (; !spin(worker, done); awake = 0) sleep_until_roused(worker, done);
         done = atomic_load_explicit(&pool.turn, memory_order_acquire);
-        pool.task(pool.argument, worker);
+        take_part(worker, awake);
         atomic_store_explicit(&pool.last[worker].ended, done, memory_order_release);
     }
     return NULL;
@@ -146,11 +190,17 @@ static int start_worker(int worker)
     if (pthread_attr_init(&attributes))
         return 0;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    size_t usual = STACK_BYTES;
+    pthread_attr_getstacksize(&attributes, &usual);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
     const turn now = atomic_load_explicit(&pool.turn, memory_order_relaxed);
     atomic_store_explicit(&pool.last[worker].ended, now, memory_order_relaxed);
     atomic_store_explicit(&pool.states[worker], ROUSED, memory_order_relaxed);
-    const int failed = pthread_create(&thread, &attributes, work, (void *)(intptr_t)worker);
+    int failed = pthread_create(&thread, &attributes, work, (void *)(intptr_t)worker);
+    if (failed == EINVAL) { /* thread-local variables leave too little of it */
+        pthread_attr_setstacksize(&attributes, usual);
+        failed = pthread_create(&thread, &attributes, work, (void *)(intptr_t)worker);
+    }
     if (failed)
         atomic_store_explicit(&pool.states[worker], ABSENT, memory_order_relaxed);
     pthread_attr_destroy(&attributes);
@@ -181,11 +231,12 @@ static int start(int width)
 static void begin_anew(void)
 {
     atomic_store_explicit(&pool.started, 0, memory_order_relaxed);
-    for (int w = 0; w < MOST_WORKERS; w++)
+    for (int w = 0; w < FRNN_MOST_WORKERS; w++)
         atomic_store_explicit(&pool.states[w], ABSENT, memory_order_relaxed);
     pthread_mutex_init(&pool.mutex, NULL);
     pthread_cond_init(&pool.roused, NULL);
-    pool.refused = 0;
+    pool.refused = pool.alone_until = 0;
+    pool.suspicious = 0;
     atomic_flag_clear(&pool.busy);
 }
 
@@ -202,10 +253,21 @@ static int readiness(int width)
     return least;
 }
 
+/* Whether a caller is better off alone, after a turn that others kept from their CPUs. */
+static int is_left_alone(void)
+{
+    if (pool.alone_until != 0 && now_ns() < pool.alone_until)
+        return 1;
+    pool.alone_until = 0;
+    return 0;
+}
+
 /* Whether a call may go ahead. One that may not wait for sleepers wakes them for those after it,
  * if they come fast: then it is worth a spinning CPU. */
 static int get_ready(int width, int wake)
 {
+    if (is_left_alone())
+        return 0;
     if (readiness(width) == AWAKE)
         return 1;
     if (wake)
@@ -217,23 +279,61 @@ static int get_ready(int width, int wake)
     return 0;
 }
 
+/* After a measured turn: would one thread have done? */
+static void judge(int width)
+{
+    const int64_t now = now_ns(), whole = now - pool.begun;
+    double left = width;
+    for (int w = 0; w < width; w++)
+        if (pool.last[w].lost > LEAST_LOSS_NS)
+            left *= 1 - (double)pool.last[w].lost / (double)whole;
+    pool.measured = now;
+    if (left > WORTH_IT)
+        return;
+    int64_t alone = whole * ALONE_TIMES;
+    alone = alone < LEAST_ALONE_NS ? LEAST_ALONE_NS : alone > MOST_ALONE_NS ? MOST_ALONE_NS : alone;
+    pool.alone_until = now + alone;
+    pool.suspicious = 1; /* the first turn after this time is measured, too */
+    pool.measured = 0;
+}
+
+static void wait_for_workers(int width, turn now)
+{
+    int64_t start = 0;
+    int looks = 0;
+    for (int w = 1; w < width; w++)
+        while (atomic_load_explicit(&pool.last[w].ended, memory_order_acquire) != now) {
+            vec_pause();
+            if (++looks % LOOKS != 0)
+                continue;
+            const int64_t time = now_ns();
+            if (start == 0)
+                start = time;
+            if (time - start > WAIT_NS)
+                yield(NULL);
+        }
+}
+
 static void run_together(int width, frnn_task *task, void *argument)
 {
     pool.task = task;
     pool.argument = argument;
+    pool.begun = 0;
+    if (pool.suspicious) {
+        const int64_t time = now_ns();
+        pool.begun = time - pool.measured > MEASURE_NS ? time : 0;
+    }
+    atomic_store_explicit(&pool.yielded, 0, memory_order_relaxed);
     const turn before = atomic_load_explicit(&pool.turn, memory_order_relaxed);
     const turn now = (((before >> WIDTH_BITS) + 1) << WIDTH_BITS) | (turn)width;
     atomic_store(&pool.turn, now);
     if (readiness(width) == ASLEEP)
         rouse(width);
-    task(argument, 0);
-    int looks = 0;
-    for (int w = 1; w < width; w++)
-        while (atomic_load_explicit(&pool.last[w].ended, memory_order_acquire) != now)
-            if (++looks > 16 * LOOKS)
-                sched_yield();
-            else
-                vec_pause();
+    take_part(0, 1);
+    wait_for_workers(width, now);
+    pool.suspicious = atomic_load_explicit(&pool.yielded, memory_order_relaxed);
+    if (pool.begun != 0)
+        judge(width);
 }
 
 static int run(void *context, int width, int wake, frnn_task *task, void *argument)
@@ -243,7 +343,7 @@ static int run(void *context, int width, int wake, frnn_task *task, void *argume
         task(argument, 0);
         return 1;
     }
-    if (width > MOST_WORKERS || atomic_flag_test_and_set_explicit(&pool.busy, memory_order_acquire))
+    if (width > FRNN_MOST_WORKERS || atomic_flag_test_and_set_explicit(&pool.busy, memory_order_acquire))
         return 0;
     const int ready = get_ready(width, wake);
     if (ready)

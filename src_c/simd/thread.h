@@ -14,10 +14,12 @@ ALWAYS_INLINE unsigned vec_denormals_off(void)
 }
 ALWAYS_INLINE void vec_denormals_restore(unsigned saved) { __builtin_ia32_ldmxcsr(saved); }
 ALWAYS_INLINE void vec_pause(void) { __builtin_ia32_pause(); }
+ALWAYS_INLINE unsigned long long vec_ticks(void) { return __builtin_ia32_rdtsc(); }
 #else
 ALWAYS_INLINE unsigned vec_denormals_off(void) { return 0; }
 ALWAYS_INLINE void vec_denormals_restore(unsigned saved) { (void)saved; }
 ALWAYS_INLINE void vec_pause(void) {}
+ALWAYS_INLINE unsigned long long vec_ticks(void) { return 0; }
 #endif
 
 /* Asks for what will be changed soon to be brought into the cache. */

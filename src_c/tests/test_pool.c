@@ -35,6 +35,9 @@ const char *__asan_default_options(void) { return "detect_leaks=0"; }
 
 static const frnn_executor *pool;
 
+/* More than the pool's threads have, but for the system's usual stack. */
+_Thread_local char large[3 << 20];
+
 static void pause_ns(long ns) { nanosleep(&(struct timespec){0, ns}, NULL); }
 
 static double seconds(clockid_t clock)
@@ -69,7 +72,24 @@ static int run_meeting(int width, int wake)
     return ran;
 }
 
-static void nothing(void *argument, int worker) { (void)argument, (void)worker; }
+/* The same for a call that may wake, with patience: where the workers of a meeting share CPUs, the
+ * pool leaves callers alone for a while. */
+static int meet_in_the_end(int width)
+{
+    const double start = seconds(CLOCK_MONOTONIC);
+    while (!run_meeting(width, 1)) {
+        if (seconds(CLOCK_MONOTONIC) - start > 100)
+            return 0;
+        pause_ns(MS);
+    }
+    return 1;
+}
+
+static void nothing(void *argument, int worker)
+{
+    (void)argument;
+    large[0] = (char)worker;
+}
 
 /* Waits until a call that may not wake gets nobody. */
 static void let_sleep(int width)
@@ -88,7 +108,7 @@ static void check_widths(void)
     for (int i = 0; i < 10; i++) {
         snprintf(check_case, sizeof check_case, "width %d", widths[i]);
         most = widths[i] > most ? widths[i] : most;
-        for (int round = 0; round < 20; round++) CHECK(run_meeting(widths[i], 1));
+        for (int round = 0; round < 20; round++) CHECK(meet_in_the_end(widths[i]));
         CHECK(frnn_pool_threads() == most - 1);
     }
     CHECK(!pool->run(pool->context, 1 << 20, 1, nothing, NULL));
@@ -104,20 +124,20 @@ static void check_nested(void)
 {
     snprintf(check_case, sizeof check_case, "nested");
     atomic_int nested = 0;
-    CHECK(pool->run(pool->context, 3, 1, call_again, &nested));
+    while (!pool->run(pool->context, 3, 1, call_again, &nested)) pause_ns(MS);
     CHECK(atomic_load(&nested) == 0);
 }
 
 static void check_sleep(void)
 {
     snprintf(check_case, sizeof check_case, "sleep");
-    CHECK(run_meeting(3, 1));
+    CHECK(meet_in_the_end(3));
     let_sleep(3);
     for (int i = 0; i < 5; i++) { /* calls that come slowly wake nobody */
         pause_ns(MS / 2);
         CHECK(!run_meeting(3, 0));
     }
-    CHECK(run_meeting(3, 1));
+    CHECK(meet_in_the_end(3));
     let_sleep(3);
     while (!run_meeting(3, 0)) continue; /* calls that come fast do */
     let_sleep(8);
@@ -127,7 +147,7 @@ static void check_sleep(void)
 static void check_idleness(void)
 {
     snprintf(check_case, sizeof check_case, "idleness");
-    CHECK(run_meeting(MOST, 1));
+    CHECK(meet_in_the_end(MOST));
     let_sleep(MOST);
     pause_ns(50 * MS);
     const double before = seconds(CLOCK_PROCESS_CPUTIME_ID);
@@ -148,11 +168,37 @@ static void check_signals(void)
 {
     snprintf(check_case, sizeof check_case, "signals");
     atomic_int shielded = 0;
-    CHECK(pool->run(pool->context, MOST, 1, look_at_signals, &shielded));
+    while (!pool->run(pool->context, MOST, 1, look_at_signals, &shielded)) pause_ns(MS);
     CHECK(atomic_load(&shielded) == MOST - 1);
     sigset_t blocked;
     pthread_sigmask(SIG_BLOCK, NULL, &blocked);
     CHECK(!sigismember(&blocked, SIGINT));
+}
+
+/* Worker 1 is away from its CPU while the others wait. */
+static void be_kept(void *argument, int worker)
+{
+    atomic_int *back = argument;
+    if (worker == 1) {
+        pause_ns(10 * MS);
+        atomic_store(back, 1);
+    }
+    while (!atomic_load(back)) pool->yield(pool->context);
+}
+
+static void check_left_alone(void)
+{
+    snprintf(check_case, sizeof check_case, "left alone");
+    int left_alone = 0;
+    for (int round = 0; round < 50 && !left_alone; round++) { /* a stopped process sees it end */
+        CHECK(meet_in_the_end(2));
+        for (int turns = 0; turns < 3 && !left_alone; turns++) {
+            atomic_int back = 0;
+            left_alone = !pool->run(pool->context, 2, 1, be_kept, &back);
+        }
+    }
+    CHECK(left_alone);
+    CHECK(meet_in_the_end(2));
 }
 
 /* ---- Many callers --------------------------------------------------------------------------- */
@@ -179,7 +225,7 @@ static void check_callers(void)
         CHECK(!pthread_create(&callers[i], NULL, call_often, &seeds[i]));
     }
     for (int i = 0; i < CALLERS; i++) pthread_join(callers[i], NULL);
-    CHECK(run_meeting(MOST, 1)); /* the pool is free again */
+    CHECK(meet_in_the_end(MOST)); /* the pool is free again */
     printf("of %d runs by %d callers, %d were refused\n", CALLERS * runs_of_a_caller, CALLERS,
            atomic_load(&refusals));
 }
@@ -214,12 +260,12 @@ static void in_child(void)
 {
     failed |= frnn_pool_threads() != 0;
     while (!run_meeting(3, 0)) continue; /* its threads start without a task: not the parent's */
-    failed |= !run_meeting(MOST, 1) || frnn_pool_threads() != MOST - 1;
+    failed |= !meet_in_the_end(MOST) || frnn_pool_threads() != MOST - 1;
     let_sleep(MOST);
-    failed |= !run_meeting(2, 1);
+    failed |= !meet_in_the_end(2);
     const pid_t grandchild = fork();
     if (grandchild == 0)
-        _exit(frnn_pool_threads() != 0 || !run_meeting(4, 1));
+        _exit(frnn_pool_threads() != 0 || !meet_in_the_end(4));
     failed |= !ended_well(grandchild);
     _exit(failed);
 }
@@ -239,7 +285,7 @@ static void check_fork(void)
     CHECK(ended_well(child));
     atomic_store(&flags[1], 1);
     pthread_join(caller, NULL);
-    CHECK(run_meeting(MOST, 1));
+    CHECK(meet_in_the_end(MOST));
 }
 
 /* Forks at any moment of many runs. */
@@ -252,7 +298,7 @@ static void check_forks(void)
     for (int i = 0; i < 20; i++) {
         const pid_t child = fork();
         if (child == 0)
-            _exit(!run_meeting(3, 1));
+            _exit(!meet_in_the_end(3));
         CHECK(ended_well(child));
     }
     pthread_join(caller, NULL);
@@ -272,7 +318,7 @@ static void check_exit(void)
                 failed |= pthread_create(&caller, NULL, call_lasting, flags);
                 while (!atomic_load(&flags[0])) sched_yield();
             } else {
-                failed |= !run_meeting(3, 1);
+                failed |= !meet_in_the_end(3);
                 if (kind == 2)
                     let_sleep(3);
             }
@@ -296,7 +342,7 @@ static void check_no_threads_left(void)
         setrlimit(RLIMIT_AS, &none);
         failed |= run_meeting(3, 1) || frnn_pool_threads() != 0;
         setrlimit(RLIMIT_AS, &usual);
-        failed |= !run_meeting(3, 1);
+        failed |= !meet_in_the_end(3);
         _exit(failed);
     }
     CHECK(ended_well(child));
@@ -308,12 +354,15 @@ static void report_cost(void)
     enum { RUNS = 2000, ROUNDS = 20 };
     double best = 1.0;
     for (int round = 0; round < ROUNDS; round++) {
+        CHECK(meet_in_the_end(2));
         const double start = seconds(CLOCK_MONOTONIC);
-        for (int i = 0; i < RUNS; i++) pool->run(pool->context, 2, 1, nothing, NULL);
+        int ran = 0;
+        for (int i = 0; i < RUNS; i++) ran += pool->run(pool->context, 2, 1, nothing, NULL);
         const double each = (seconds(CLOCK_MONOTONIC) - start) / RUNS;
-        best = each < best ? each : best;
+        best = ran == RUNS && each < best ? each : best;
     }
-    printf("an empty task on 2 workers: %.0f ns\n", 1e9 * best);
+    if (best < 1.0) /* else others kept the workers from their CPUs all the time */
+        printf("an empty task on 2 workers: %.0f ns\n", 1e9 * best);
 }
 
 int main(int argc, char **argv)
@@ -328,6 +377,7 @@ int main(int argc, char **argv)
     check_nested();
     check_sleep();
     check_signals();
+    check_left_alone();
     check_idleness();
     check_callers();
     check_fork();
