@@ -223,7 +223,7 @@ def test_masses_of_empty_messages(tmp_path, piece):
         read_file(tmp_path / "m.onnx")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4 * len(content) + (40 << 20)
+    assert peak < 4 * len(content) + (160 << 20)
 
 
 def test_numbers_in_single_pieces(tmp_path):
