@@ -9,7 +9,6 @@ from typing import Any, overload
 
 from .layers import GRU, LSTM, RNN
 from .modules import Sequential
-from .modules.build import from_description
 from .readers import FormatError, ModelFile, OnlyWeights, UnsupportedModel, describe_file, read_file
 from .weights import Stack, listing, scan_stacks, take_stack, with_dot
 
@@ -101,6 +100,8 @@ def whole_model(
     path: str | os.PathLike[str], key: str | None, check_crc: bool, isa: str | None
 ) -> LSTM | GRU | RNN | Sequential:
     """The model in a file; OnlyWeights if it holds none, UnsupportedModel if it is not ours."""
+    from .modules.build import from_description  # not before there is a file to read
+
     try:
         model = from_description(describe_file(path, key=key, check_crc=check_crc), isa)
     except UnsupportedModel as error:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .layers import GRU, LSTM, RNN
 from .modules import Layer, Sequential
-from .modules.build import describe
-from .readers import Description
+
+if TYPE_CHECKING:
+    from .readers.description import Description
 
 Model = Sequential | Layer | LSTM | GRU | RNN
 
@@ -44,4 +45,6 @@ def describe_model(model: Any, name: str = "rnn") -> Description:
         raise TypeError(
             f"model: expected a fastrnn.Sequential or a layer, got {type(model).__name__}"
         )
+    from .modules.build import describe
+
     return describe(model)

@@ -14,7 +14,8 @@ from test_sequential import LENGTHS, MODELS
 
 import fastrnn
 from fastrnn.modules.build import KINDS, describe, from_description
-from fastrnn.readers.description import Description, Layer, UnsupportedModel
+from fastrnn.readers import UnsupportedModel
+from fastrnn.readers.description import Description, Layer
 
 RNG = np.random.default_rng(0)
 

@@ -15,9 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits import IMPORTED, error
 
-from fastrnn.readers import FormatError
+from fastrnn.readers import FormatError, UnsupportedModel
 from fastrnn.readers.audio_json import describe
-from fastrnn.readers.description import UnsupportedModel
 from fastrnn.readers.json_text import LARGEST_TEXT
 
 torch = pytest.importorskip("torch")

@@ -21,7 +21,7 @@ from keras_models import (
 from limits import IMPORTED, error
 
 import fastrnn
-from fastrnn.readers.description import UnsupportedModel
+from fastrnn.readers import UnsupportedModel
 from fastrnn.readers.keras import describe
 
 keras = import_keras()

@@ -25,7 +25,7 @@ from onnx_files import (  # noqa: E402
     weights,
 )
 
-from fastrnn.readers.description import UnsupportedModel  # noqa: E402
+from fastrnn.readers import UnsupportedModel  # noqa: E402
 from fastrnn.readers.onnx import describe  # noqa: E402
 
 STEPS, BATCH, INPUTS, HIDDEN = 7, 3, 5, 4

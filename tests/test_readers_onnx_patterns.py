@@ -12,8 +12,7 @@ pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper  # noqa: E402
 from onnx_files import agrees, draw, ints, kinds, model, save, tensor, value, weights  # noqa: E402
 
-from fastrnn.readers import FormatError  # noqa: E402
-from fastrnn.readers.description import UnsupportedModel  # noqa: E402
+from fastrnn.readers import FormatError, UnsupportedModel  # noqa: E402
 from fastrnn.readers.onnx import describe  # noqa: E402
 
 STEPS, BATCH, INPUTS, HIDDEN = 6, 3, 5, 4

@@ -19,7 +19,7 @@ from onnx_files import compare, kinds  # noqa: E402
 from torch import nn  # noqa: E402
 
 import fastrnn  # noqa: E402
-from fastrnn.readers.description import UnsupportedModel  # noqa: E402
+from fastrnn.readers import UnsupportedModel  # noqa: E402
 from fastrnn.readers.onnx import describe  # noqa: E402
 
 torch.set_num_threads(1)

@@ -24,8 +24,7 @@ from reader_files import Entry, zip_file
 from whole_models import MODELS, make
 
 import fastrnn
-from fastrnn.readers import FormatError, read_file
-from fastrnn.readers.description import UnsupportedModel
+from fastrnn.readers import FormatError, UnsupportedModel, read_file
 from fastrnn.readers.pt2_models import describe
 
 pytestmark = pytest.mark.filterwarnings("ignore")

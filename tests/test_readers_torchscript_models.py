@@ -15,8 +15,7 @@ from limits import IMPORTED, error
 from reader_files import Entry, dict_, global_, pickle, storage, tensor, tuple_, zip_file
 from whole_models import MODELS, make
 
-from fastrnn.readers import FormatError
-from fastrnn.readers.description import UnsupportedModel
+from fastrnn.readers import FormatError, UnsupportedModel
 from fastrnn.readers.graph import SCHEMAS
 from fastrnn.readers.script_models import describe
 

@@ -15,7 +15,7 @@ from torch import nn
 
 import fastrnn
 import fastrnn.torch as ft
-from fastrnn.readers.description import UnsupportedModel
+from fastrnn.readers import UnsupportedModel
 
 
 def floats(*shape: int) -> np.ndarray:

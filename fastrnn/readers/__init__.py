@@ -7,14 +7,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from .description import Description, OnlyWeights, UnsupportedModel
 from .elements import Array, Entry, Unreadable
-from .errors import FormatError
+from .errors import FormatError, OnlyWeights, UnsupportedModel
 from .source import Source, open_source
 
+if TYPE_CHECKING:
+    from .description import Description
+
 __all__ = [
-    "Description",
     "FormatError",
     "ModelFile",
     "OnlyWeights",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .elements import Array
-from .errors import FormatError, quote
+from .errors import UnsupportedModel, quote
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,6 @@ class Description:
 
     format: str
     layers: tuple[Layer, ...]
-
-
-class UnsupportedModel(FormatError):  # noqa: N818
-    """A sound model that cannot be described; the message lists everything that is in the way."""
-
-
-class OnlyWeights(FormatError):  # noqa: N818
-    """A sound file that holds weights by name, but not the layers of a model."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,14 @@ class UnsupportedError(FormatError):
     """One entry of a sound file is of a kind that is not read; the others may be."""
 
 
+class UnsupportedModel(FormatError):  # noqa: N818
+    """A sound model that cannot be described; the message lists everything that is in the way."""
+
+
+class OnlyWeights(FormatError):  # noqa: N818
+    """A sound file that holds weights by name, but not the layers of a model."""
+
+
 def quote(text: str) -> str:
     """A printable, bounded rendering of a name that came from a file."""
     if len(text) > _LONGEST_QUOTE:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 
-from .description import Description, Layer, Obstacle, UnsupportedModel, unsupported
+from .description import Description, Layer, Obstacle, unsupported
 from .elements import Entry
-from .errors import FormatError, quote
+from .errors import FormatError, UnsupportedModel, quote
 from .hdf5 import Hdf5File
 from .json_text import LARGEST_TEXT, parse_json
 from .keras_config import read_chain

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 
-from .description import Description, UnsupportedModel
+from .description import Description
 from .elements import Array, Unreadable
-from .errors import FormatError
+from .errors import FormatError, UnsupportedModel
 from .graph_describe import describe_graph
 from .pickle_vm import Node
 from .pt2 import open_name

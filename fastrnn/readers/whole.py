@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from .description import Description, OnlyWeights
-from .errors import FormatError
+from .description import Description
+from .errors import FormatError, OnlyWeights
 from .sniff import (
     FRNN,
     JSON,
