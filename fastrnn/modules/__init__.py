@@ -9,8 +9,8 @@ from .dense import Conv1d, Linear
 from .embedding import Embedding
 from .norm import LayerNorm
 from .sequential import Sequential
-from .signal import Magnitude, ReflectionPad1d
 from .shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
+from .signal import Magnitude, ReflectionPad1d
 from .streams import SequentialStream
 from .time import AddInput, Flip, Last, Mask, Pool, ZeroPad1d
 

@@ -18,8 +18,8 @@ from .embedding import Embedding
 from .norm import LayerNorm
 from .recurrent import Recurrent
 from .sequential import Sequential
-from .signal import Magnitude, ReflectionPad1d
 from .shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
+from .signal import Magnitude, ReflectionPad1d
 from .time import AddInput, Flip, Last, Mask, Pool, ZeroPad1d
 
 _STACKS: tuple[type[Any], ...] = (LSTM, GRU, RNN)

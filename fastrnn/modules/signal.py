@@ -76,7 +76,8 @@ class ReflectionPad1d(_Channels):
         """For each row and step of y its step of x; beyond the lengths, any."""
         ends = np.maximum(lengths, 1)[:, None] - 1
         places = np.abs(np.arange(steps + sum(self.padding)) - self.padding[0])
-        return np.clip(ends - np.abs(ends - places), 0, steps - 1)
+        sources: NDArray[np.intp] = np.clip(ends - np.abs(ends - places), 0, steps - 1)
+        return sources
 
     def _ragged(self, x: Array, lengths: Lengths) -> Array:
         rows = x if x.ndim == 3 else x[None]
