@@ -67,10 +67,13 @@ class ReflectionPad1d(_Channels):
             )
         if flow.lengths is not None:
             return self._ragged(x, flow.lengths)
-        parts = [x[..., left:0:-1], x, x[..., steps - 2 : steps - 2 - right : -1]]
-        if right == steps - 1:  # -1 as the end of a slice is the last step
-            parts[2] = x[..., -2::-1]
-        return np.concatenate(parts, -1)
+        y = np.empty((*x.shape[:-1], left + steps + right), FLOAT32)
+        y[..., left : left + steps] = x
+        if left:
+            y[..., :left] = x[..., left:0:-1]
+        if right:
+            y[..., left + steps :] = x[..., steps - 1 - right : steps - 1][..., ::-1]
+        return y
 
     def _sources(self, steps: int, lengths: Lengths) -> NDArray[np.intp]:
         """For each row and step of y its step of x; beyond the lengths, any."""
