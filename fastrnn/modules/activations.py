@@ -12,7 +12,6 @@ from .. import _core
 from ..arrays import FLOAT32, Array
 from .base import Axes, Back, Flow, Layer, check_int, checked_dim
 
-
 # NumPy takes an array faster than a number: 2 us instead of 3.
 _ZERO = np.zeros((), FLOAT32)
 
