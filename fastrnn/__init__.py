@@ -53,8 +53,20 @@ from .modules import (
 )
 from .plans import explain, plan
 from .readers import FormatError, read_state_dict
+from .saving import save
 from .streams import Stream
 from .threads import get_num_threads, num_threads, set_num_threads
+from .train import (
+    SGD,
+    Adam,
+    AdamW,
+    bce_with_logits,
+    clip_grad_norm,
+    clip_grad_value,
+    cross_entropy,
+    fit,
+    mse,
+)
 
 __version__ = _core.VERSION
 
@@ -62,6 +74,9 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "SGD",
+    "Adam",
+    "AdamW",
     "AddInput",
     "Conv1d",
     "Dropout",
@@ -90,14 +105,21 @@ __all__ = [
     "Unsqueeze",
     "ZeroPad1d",
     "__version__",
+    "bce_with_logits",
+    "clip_grad_norm",
+    "clip_grad_value",
     "config",
+    "cross_entropy",
     "explain",
+    "fit",
     "get_num_threads",
     "isas",
     "load",
+    "mse",
     "num_threads",
     "plan",
     "read_state_dict",
+    "save",
     "set_num_threads",
     "show_config",
 ]

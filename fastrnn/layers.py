@@ -23,7 +23,6 @@ class _Layer(Weighted):
     """What the three layers share: arguments, weights and the call."""
 
     _name: ClassVar[str]
-    _model: _core.Stack | None
 
     def __init__(
         self,
@@ -85,33 +84,35 @@ class _Layer(Weighted):
 
     def _packed(self, training: bool = False) -> _core.Stack:
         """The weights as the kernels want them, packed at the first use."""
-        model, weights = self._model, self._weights
-        if model is None or (training and not model.training):
-            model = _core.Stack(
-                self._cell,
-                self.input_size,
-                self.hidden_size,
-                self.num_layers,
-                self.bidirectional,
-                self.proj_size,
-                self.isa,
-                training,
-            )
-            for layer in range(self.num_layers):
-                for direction in range(2 if self.bidirectional else 1):
-                    place = f"_l{layer}{'_reverse' if direction else ''}"
-                    model.set_weights(
-                        layer,
-                        direction,
-                        weights["weight_ih" + place],
-                        weights["weight_hh" + place],
-                        weights.get("bias_ih" + place),
-                        weights.get("bias_hh" + place),
-                        weights.get("weight_hr" + place),
-                    )
-            if weights is self._weights:  # no other thread has loaded others meanwhile
-                self._model = model
-        return model
+        packed: _core.Stack = self._packing.get(self._new_stack, self._fill, training)
+        return packed
+
+    def _new_stack(self, training: bool) -> _core.Stack:
+        return _core.Stack(
+            self._cell,
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bidirectional,
+            self.proj_size,
+            self.isa,
+            training,
+        )
+
+    def _fill(self, stack: _core.Stack) -> None:
+        weights = self._weights
+        for layer in range(self.num_layers):
+            for direction in range(2 if self.bidirectional else 1):
+                place = f"_l{layer}{'_reverse' if direction else ''}"
+                stack.set_weights(
+                    layer,
+                    direction,
+                    weights["weight_ih" + place],
+                    weights["weight_hh" + place],
+                    weights.get("bias_ih" + place),
+                    weights.get("bias_hh" + place),
+                    weights.get("weight_hr" + place),
+                )
 
     def _options(self) -> dict[str, object]:
         """The arguments of the constructor that are not its defaults, without isa and seed."""
@@ -195,7 +196,7 @@ class _Layer(Weighted):
         hn, cn = self._empty_state(batch)
         counts = None if lengths is None else check_lengths(lengths, batch, steps)
         if batch > 0:
-            model = tape.stack if tape else self._model or self._packed()
+            model = tape.stack if tape else self._packing.current or self._packed()
             if not model.forward(rows, y_rows, h0, c0, hn, cn, counts, tape):
                 model.forward(rows.copy(), y_rows, h0, c0, hn, cn, counts, tape)
         backward = tape and self._backward(tape, x, y, batch)

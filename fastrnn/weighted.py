@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,19 +14,19 @@ from numpy.typing import ArrayLike
 from . import _core
 from .arrays import Array
 from .checks import check_isa, default_isa
+from .packing import Packing
 from .weights import check_state_dict
 
 
 class Weighted:
-    """The base of every layer. Weights are packed at the first use, into what `_model` keeps."""
+    """The base of every layer. Weights are packed at the first use; `_packing` keeps that."""
 
     _weights: Mapping[str, Array]
-    _model: Any
 
     def __init__(self, isa: str | None) -> None:
         self._isa = default_isa() if isa is None else check_isa(isa, "isa")
         self._weights = {}
-        self._model = None
+        self._packing: Packing[Any] = Packing()
 
     @property
     def isa(self) -> str:
@@ -37,7 +39,8 @@ class Weighted:
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the weights by PyTorch's names (`weight_ih_l0`, ...), float32."""
-        return {name: array.copy() for name, array in self._weights.items()}
+        with self._packing.lock:
+            return {name: array.copy() for name, array in self._weights.items()}
 
     def load_state_dict(self, arrays: Mapping[str, ArrayLike], prefix: str = "") -> None:
         """Take the weights named `prefix` + `weight_ih_l0` etc., as PyTorch names them.
@@ -49,11 +52,36 @@ class Weighted:
 
     def _set_weights(self, taken: Mapping[str, ArrayLike]) -> None:
         """Take copies of weights that are known to fit."""
-        self._weights = {name: np.array(a, np.float32, order="C") for name, a in taken.items()}
-        self._model = None
+        weights = {name: np.array(a, np.float32, order="C") for name, a in taken.items()}
+        with self._packing.lock:
+            self._weights = weights
+            self._packing.changed()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_model": None}
+    @contextmanager
+    def editing(self) -> Iterator[dict[str, Array]]:
+        """Write into the weights in place: `with layer.editing() as weights: ...`.
+
+        The arrays are the layer's own, by the names of state_dict. Where weights are packed, as of
+        LSTM, GRU, RNN, Linear and Conv1d, calls of other threads see all of the changes or none;
+        streams keep the weights they had. A pass's way back is to be run before.
+
+        >>> import fastrnn
+        >>> layer = fastrnn.RNN(3, 5)
+        >>> with layer.editing() as weights:
+        ...     weights["bias_ih_l0"] += 1.0
+        """
+        with self._packing.lock:
+            given = dict(self._weights)
+            try:
+                yield given
+                for name, array in self._weights.items():
+                    if given[name] is not array:  # assigned, not written into
+                        array[...] = given[name]
+            finally:
+                self._packing.changed()
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)  # two layers never share weights, which may be edited
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

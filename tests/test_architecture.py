@@ -41,6 +41,7 @@ USERS = {
 # Module of the package -> modules that it may import. `fastrnn` is the package itself.
 READERS = {"readers"}
 PY_LAYERS: dict[str, set[str]] = {
+    "files": set(),
     "reference": set(),
     "arrays": set(),
     "demo_data": set(),
@@ -49,27 +50,36 @@ PY_LAYERS: dict[str, set[str]] = {
     "machine": set(),
     "threads": {"_core", "machine"},
     "checks": {"_core"},
-    "weighted": {"_core", "arrays", "checks", "weights"},
+    "packing": set(),
+    "weighted": {"_core", "arrays", "checks", "packing", "weights"},
     "streams": {"_core", "arrays"},
     "training": {"_core", "arrays"},
     "layers": {"_core", "arrays", "checks", "streams", "training", "weighted", "weights"},
+    "train": {"arrays"},
     "modules": {
         "_core", "arrays", "checks", "layers", "streams", "training", "weighted", "weights",
         *READERS,
     },
     "plans": {"_core", "layers", "threads"},
     "config": {"_core", "checks", "machine", "threads"},
+    "model_file": {"files", *READERS},
+    "saving": {"layers", "model_file", "modules", *READERS},
     "loading": {"layers", "modules", "weights", *READERS},
     "demo": {"loading", *READERS},
     "bench": {"_core", "checks", "layers", "reference", "threads", "weights"},
     "torch": {"_core", "arrays", "checks", "layers", "modules", "threads", "weights", *READERS},
-    "cli": {"fastrnn", "bench", "demo", "loading", "layers", "weights", *READERS},
+    "cli": {
+        "fastrnn", "bench", "demo", "files", "layers", "loading", "model_file", "saving", "weights",
+        *READERS,
+    },
     "__main__": {"cli"},
     "__init__": {
         "_core", "arrays", "config", "layers", "loading", "modules", "plans", "readers",
-        "streams", "threads", "weights",
+        "saving", "streams", "threads", "train", "weights",
     },
 }  # fmt: skip
+
+EXTRAS = {"torch": "torch", "train": "rich"}  # what else a module may import, if it is there
 
 INSTRUCTION_SETS = re.compile(r"avx|sse\d|neon|vnni|amx|sve|[xyz]mm\d", re.IGNORECASE)
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -267,7 +277,7 @@ def test_imports(path: Path) -> None:
             allowed = PY_LAYERS[own] | {own}
             assert target in allowed, f"{name(path)} must not import fastrnn.{target}"
         elif target not in sys.stdlib_module_names:
-            needed = {"numpy", "torch"} if own == "torch" else {"numpy"}
+            needed = {"numpy", EXTRAS.get(own, "numpy")}
             assert target in needed, f"{name(path)} must not import {target}"
 
 

@@ -100,7 +100,7 @@ def test_keras(keras, tmp_path):
         describe_file(weights)
     for file in (path, weights):
         with pytest.raises(FormatError, match="does not tell the nonlinearity of the RNN 'rnn'"):
-            fastrnn.load(file)
+            fastrnn.load(file, "rnn")
         layer = fastrnn.load(file, nonlinearity="tanh")
         assert repr(layer) == "RNN(3, 4, batch_first=True)"
         wanted = run(type(described)("keras", described.layers[:1]), x)
@@ -121,7 +121,7 @@ def test_json(tmp_path):
     found = read_file(path)
     assert found.format == "json"
     assert found.arrays["lstm.weight_ih_l0"].shape == (8, 1)
-    assert repr(fastrnn.load(path)) == "LSTM(1, 2, batch_first=True)"
+    assert repr(fastrnn.load(path, "lstm")) == "LSTM(1, 2, batch_first=True)"
     path.write_text(json.dumps(NAM | {"architecture": "WaveNet"}))
     for reader in (describe_file, read_file):
         with pytest.raises(UnsupportedModel, match="WaveNet"):

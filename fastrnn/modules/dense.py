@@ -63,13 +63,14 @@ class Linear(Layer):
         }
 
     def _packed(self) -> _core.Dense:
-        model, weights = self._model, self._weights
-        if model is None:
-            model = _core.Dense(self.in_features, self.out_features, self.isa)
-            model.set_weights(weights["weight"], weights.get("bias"))
-            if weights is self._weights:  # no other thread has loaded others meanwhile
-                self._model = model
-        return model  # type: ignore[no-any-return]
+        packed: _core.Dense = self._packing.current or self._packing.get(self._make, self._fill)
+        return packed
+
+    def _make(self, training: bool) -> _core.Dense:
+        return _core.Dense(self.in_features, self.out_features, self.isa)
+
+    def _fill(self, packed: _core.Dense) -> None:
+        packed.set_weights(self._weights["weight"], self._weights.get("bias"))
 
     def _takes(self, axes: Axes, ndim: int) -> bool:
         return super()._takes(axes, ndim - 1)
@@ -163,14 +164,15 @@ class Conv1d(Layer):
         return both, both
 
     def _packed(self) -> _core.Conv1d:
-        model, weights = self._model, self._weights
-        if model is None:
-            sizes = (self.kernel_size, self.stride, *self._sides, self.dilation, self.groups)
-            model = _core.Conv1d(self.in_channels, self.out_channels, *sizes, self.isa)
-            model.set_weights(weights["weight"], weights.get("bias"))
-            if weights is self._weights:  # no other thread has loaded others meanwhile
-                self._model = model
-        return model  # type: ignore[no-any-return]
+        packed: _core.Conv1d = self._packing.current or self._packing.get(self._make, self._fill)
+        return packed
+
+    def _make(self, training: bool) -> _core.Conv1d:
+        sizes = (self.kernel_size, self.stride, *self._sides, self.dilation, self.groups)
+        return _core.Conv1d(self.in_channels, self.out_channels, *sizes, self.isa)
+
+    def _fill(self, packed: _core.Conv1d) -> None:
+        packed.set_weights(self._weights["weight"], self._weights.get("bias"))
 
     def _takes(self, axes: Axes, ndim: int) -> bool:
         return axes == ((0, 2) if ndim == 3 else (None, 1))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, overload
 
 import numpy as np
@@ -145,6 +146,16 @@ class Sequential:
     def _set_weights(self, taken: Mapping[str, ArrayLike]) -> None:
         for name, child in self._children.items():
             child._set_weights({key: taken[f"{name}.{key}"] for key in child._shapes()})
+
+    @contextmanager
+    def editing(self) -> Iterator[dict[str, Array]]:
+        """Write into all weights in place: `with model.editing() as weights: ...`."""
+        with ExitStack() as stack:
+            own = {n: stack.enter_context(child.editing()) for n, child in self._children.items()}
+            given = {f"{n}.{key}": a for n, arrays in own.items() for key, a in arrays.items()}
+            yield given
+            for n, arrays in own.items():
+                arrays.update({key: given[f"{n}.{key}"] for key in arrays})
 
     # --- States ---
 

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""Weights that change while a layer is used: what sees the new ones, what keeps the old ones."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+import fastrnn
+
+
+def make(seed: int = 0, bidirectional: bool = True) -> fastrnn.LSTM:
+    return fastrnn.LSTM(5, 7, 2, bidirectional=bidirectional, seed=seed)
+
+
+X = np.random.default_rng(0).standard_normal((6, 3, 5), np.float32)
+
+
+def fresh(layer: fastrnn.LSTM) -> np.ndarray:
+    """What a new layer with these weights makes of X."""
+    other = fastrnn.LSTM(5, 7, 2, bidirectional=layer.bidirectional)
+    other.load_state_dict(layer.state_dict())
+    return other(X)[0]
+
+
+def shift(layer: fastrnn.LSTM, by: float = 0.1) -> None:
+    with layer.editing() as weights:
+        for array in weights.values():
+            array += np.float32(by)
+
+
+def test_edited_weights_are_used():
+    layer = make()
+    before = layer(X)[0]
+    for _ in range(4):
+        shift(layer)
+        np.testing.assert_array_equal(layer(X)[0], fresh(layer))
+    assert not np.array_equal(before, layer(X)[0])
+
+
+def test_assigned_arrays_are_taken():
+    layer = make()
+    with layer.editing() as weights:
+        weights["bias_ih_l0"] = np.full(28, 2.0)
+    assert (layer.state_dict()["bias_ih_l0"] == 2).all()
+    np.testing.assert_array_equal(layer(X)[0], fresh(layer))
+
+
+def test_editing_that_fails_midway():
+    layer = make()
+    layer(X)
+
+    def edit() -> None:
+        with layer.editing() as weights:
+            weights["bias_ih_l0"] += 1.0
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        edit()
+    np.testing.assert_array_equal(layer(X)[0], fresh(layer))
+
+
+def test_memory_is_taken_again():
+    """A loop with a way back that is alive when the next step packs needs two stacks, no more."""
+    layer, seen, backward = make(), set(), None
+    for _ in range(6):
+        y, _, backward = layer.vjp(X)
+        seen.add(id(layer._packed()))
+        backward(y)
+        shift(layer)
+        layer(X)  # evaluation in between
+        seen.add(id(layer._packed()))
+        shift(layer)
+    assert len(seen) <= 3
+    assert len(layer._packing._spares) <= 2
+
+
+def test_load_state_dict_takes_the_memory_again():
+    layer = make()
+    layer(X)
+    stack = id(layer._packed())
+    layer.load_state_dict(make(1).state_dict())
+    np.testing.assert_array_equal(layer(X)[0], make(1)(X)[0])
+    assert id(layer._packed()) == stack
+
+
+def test_streams_keep_their_weights():
+    layer = make(bidirectional=False)
+    x = np.ones((1, 5), np.float32)
+    wanted = layer.stream().step(x)
+    streams = []
+    for _ in range(5):
+        streams.append((layer.stream(), layer.stream().step(x)))
+        shift(layer)
+    np.testing.assert_array_equal(streams[0][1], wanted)
+    for stream, first in streams:
+        np.testing.assert_array_equal(stream.step(x), first)
+    assert len({first.tobytes() for _, first in streams}) == 5
+
+
+def test_a_way_back_keeps_its_weights():
+    layer = make()
+    y, _, backward = layer.vjp(X)
+    wanted = backward(y).weights
+    for _ in range(4):
+        shift(layer)
+        layer.vjp(X)
+    found = backward(y).weights
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize(
+    "clone", [copy.copy, copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))]
+)
+def test_copies_share_nothing(clone):
+    layer = make()
+    wanted = layer(X)[0]
+    other = clone(layer)
+    shift(layer)
+    np.testing.assert_array_equal(other(X)[0], wanted)
+    shift(other)
+    np.testing.assert_array_equal(layer(X)[0], other(X)[0])
+
+
+def test_threads_see_all_of_a_change_or_nothing():
+    """All weights are k/100: so each output is one of those of the whole numbers k."""
+    layer = make()
+    zero = {name: np.zeros_like(a) for name, a in layer.state_dict().items()}
+
+    def set_all(k: int) -> None:
+        with layer.editing() as weights:
+            for array in weights.values():
+                array[...] = k / 100
+
+    wanted = set()
+    for k in range(10):
+        layer.load_state_dict({name: a + np.float32(k / 100) for name, a in zero.items()})
+        wanted.add(layer(X)[0].tobytes())
+    done, strange = threading.Event(), []
+
+    def call() -> None:
+        while not done.is_set():
+            found = layer(X)[0].tobytes()
+            if found not in wanted:
+                strange.append(found)
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for step in range(600):
+        set_all(step % 10)
+        if step % 3 == 0:
+            layer.vjp(X)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not strange
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_forked_while_weights_are_edited():
+    layer = make()
+    entered, leave = threading.Event(), threading.Event()
+
+    def edit() -> None:
+        with layer.editing():
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=edit)
+    thread.start()
+    entered.wait()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if layer(X)[0].shape == (6, 3, 14) else 1)
+    leave.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
