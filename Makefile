@@ -29,13 +29,14 @@ check:             ## all that must pass before a commit: formats, types, every 
 	$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q
 
-test: $(addprefix $(OUT)/test_,forward backward bits plans pool workers errors activations dense rows) ## the C tests
+test: $(addprefix $(OUT)/test_,forward backward bits plans pool workers errors activations dense rows model) ## the C tests
 	$(OUT)/test_errors 1 $(ISA)
 	$(OUT)/test_pool $(STRIDE)
 	$(OUT)/test_workers 1 $(ISA)
 	$(OUT)/test_activations $(SAMPLE) $(ISA)
 	$(OUT)/test_dense $(STRIDE) $(ISA)
 	$(OUT)/test_rows 1 $(ISA)
+	$(OUT)/test_model $(STRIDE) $(ISA)
 	$(OUT)/test_bits $(STRIDE) $(ISA)
 	$(OUT)/test_plans $(PLANS) $(ISA)
 	$(OUT)/test_forward $(STRIDE) $(ISA)
@@ -90,6 +91,9 @@ $(OUT)/freestanding/%.o: src_c/isa/%.c $(CORE:%.o=src_c/%.c) $(HEADERS)
 
 $(OUT)/test_%: $(OUT)/tests/test_%.o $(SUPPORT) $(LIBRARY)
 	$(CC) $(FLAGS) $(LDFLAGS) $^ -o $@ -lm -pthread
+
+$(OUT)/run_file: $(OUT)/tests/run_file.o $(LIBRARY)
+	$(CC) $(FLAGS) $^ -o $@ -lm -pthread
 
 $(OUT)/bench_forward: $(OUT)/bench/bench_forward.o $(LIBRARY)
 	$(CC) $(FLAGS) $^ -o $@ -lm -pthread

@@ -51,6 +51,7 @@ from .modules import (
 )
 from .plans import explain, plan
 from .readers import FormatError, read_state_dict
+from .saving import save
 from .streams import Stream
 from .threads import get_num_threads, num_threads, set_num_threads
 from .train import (
@@ -114,6 +115,7 @@ __all__ = [
     "num_threads",
     "plan",
     "read_state_dict",
+    "save",
     "set_num_threads",
     "show_config",
 ]

@@ -9,19 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import stat
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict
-from io import BytesIO
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import fastrnn
+from fastrnn.files import write_atomically
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="run an exported model or its recurrent layer"))
     _add_inspect(commands.add_parser("inspect", help="list tensors and recurrent layers of a file"))
+    _add_convert(commands.add_parser("convert", help="write a model as a .frnn file or a C array"))
     _add_plain(
         commands.add_parser("config", help="show version, instruction sets, threads"), config
     )
@@ -88,12 +87,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="MODEL")
     add("input", metavar="INPUT.npy")
     add("-o", "--output", metavar="OUTPUT.npy", required=True)
-    add("--prefix", metavar="NAME", help="which recurrent layer, where MODEL holds several")
-    add("--key", metavar="KEY", help="which state dict, where a checkpoint holds several")
-    add(
-        "--nonlinearity", choices=("tanh", "relu"), help="of an RNN, where MODEL does not record it"
-    )
-    add("--reset-before", action="store_true", help="GRU with the reset gate before the product")
+    _add_choice_of_layer(parser)
     add(
         "--batch-first",
         action="store_true",
@@ -112,6 +106,31 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--threads", metavar="N", type=_positive, help="how many threads to use")
     add("--isa", metavar="NAME", type=_isa, help="instruction set, see `fastrnn config`")
     _add_plain(parser, run)
+
+
+def _add_choice_of_layer(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--prefix", metavar="NAME", help="which recurrent layer, where MODEL holds several")
+    add("--key", metavar="KEY", help="which state dict, where a checkpoint holds several")
+    add(
+        "--nonlinearity", choices=("tanh", "relu"), help="of an RNN, where MODEL does not record it"
+    )
+    add("--reset-before", action="store_true", help="GRU with the reset gate before the product")
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Writes the model of MODEL to OUTPUT as a .frnn file, or with --c-array as a C header that "
+        "holds the same bytes."
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL")
+    add("output", metavar="OUTPUT")
+    add("--c-array", metavar="NAME", help="write a C header with an array of this name")
+    _add_choice_of_layer(parser)
+    add("--batch-first", action="store_true", help="the layer takes [batch, steps, features]")
+    _add_plain(parser, convert)
+    parser.set_defaults(isa=None)
 
 
 def _positive(text: str) -> int:
@@ -319,36 +338,23 @@ def write_state(path: str, state: Any) -> None:
     write_atomically(path, lambda file: np.savez(file, **arrays))
 
 
-def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
-    """Writes beside the target and renames: no half file is ever seen, a failure keeps the old."""
-    target = Path(os.path.realpath(path))
-    try:
-        if (
-            target.exists() and not target.is_file()
-        ):  # a device or a pipe: not replaced, cannot seek
-            whole = BytesIO()
-            write(whole)
-            target.write_bytes(whole.getbuffer())
-        else:
-            _replace(target, write)
-    except OSError as error:
-        error.filename, error.filename2 = path, None  # not the temporary file's name
-        raise
+def convert(args: argparse.Namespace) -> None:
+    from fastrnn.model_file import write_c_array, write_model
+    from fastrnn.saving import describe_model
 
-
-def _replace(target: Path, write: Callable[[BinaryIO], None]) -> None:
-    """A new file in the place of the old one, whose permissions it takes over."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            if target.exists():  # before anything is in it that others were not to read
-                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-            write(file)
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+    if _same_file(args.output, args.model):
+        args.parser.error(f"OUTPUT: expected another file than MODEL, got {args.output!r}")
+    description = describe_model(load_layer(args), args.prefix or "rnn")
+    if args.c_array is None:
+        write_model(args.output, description)
+    else:
+        write_c_array(args.output, description, args.c_array)
+    layers = [{"name": layer.name, "kind": layer.kind} for layer in description.layers]
+    if args.json:
+        _print_json({"output": args.output, "layers": layers})
+    else:
+        kinds = ", ".join(layer["kind"] for layer in layers)
+        print(f"{_printable(args.model)}: {kinds}: {_printable(args.output)}")
 
 
 def inspect(args: argparse.Namespace) -> None:

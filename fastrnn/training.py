@@ -65,7 +65,8 @@ class Backward:
     when a sequence is taken in pieces (truncated backpropagation through time, Werbos 1990) or a
     batch in parts; grads.weights are then its arrays.
 
-    ValueError for shapes that do not fit, TypeError for a dtype that is not floating point.
+    ValueError for shapes that do not fit, TypeError for a dtype that is not floating point or for
+    an add_to that is no Gradients.
     """
 
     def __init__(self, tape: _core.Tape | None, recorded: Recorded) -> None:
@@ -107,6 +108,9 @@ class Backward:
         return [[weights.get(name + place) for name in _TENSORS] for place in places]
 
     def _checked_weights(self, gradients: Gradients) -> dict[str, Array]:
+        if not isinstance(gradients, Gradients):
+            kind = type(gradients).__name__
+            raise TypeError(f"add_to: expected what backward() returned, got {kind}")
         weights, shapes = gradients.weights, self._recorded.weight_shapes
         for name, shape in shapes.items():
             array = weights.get(name)

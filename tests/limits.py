@@ -53,6 +53,10 @@ def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(difference / max(SMALL, np.max(np.abs(wanted))))
 
 
+# A derivative along a random direction in all weights or in x, float32 against differences in
+# float64, relative to the norm of what it projects: rounding of many entries averages out.
+DIRECTIONAL = 5e-6
+
 # Twenty steps of an optimizer on float32 weights of about 1, beside torch's: each step rounds in
 # its own order, and what Adam divides by may be small.
 OPTIMIZER = 2e-6

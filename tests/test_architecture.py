@@ -41,6 +41,7 @@ USERS = {
 # Module of the package -> modules that it may import. `fastrnn` is the package itself.
 READERS = {"readers"}
 PY_LAYERS: dict[str, set[str]] = {
+    "files": set(),
     "reference": set(),
     "arrays": set(),
     "demo_data": set(),
@@ -61,15 +62,20 @@ PY_LAYERS: dict[str, set[str]] = {
     },
     "plans": {"_core", "layers", "threads"},
     "config": {"_core", "checks", "machine", "threads"},
+    "model_file": {"files", *READERS},
+    "saving": {"layers", "model_file", "modules", *READERS},
     "loading": {"layers", "modules", "weights", *READERS},
     "demo": {"loading", *READERS},
     "bench": {"_core", "checks", "layers", "reference", "threads", "weights"},
     "torch": {"_core", "arrays", "checks", "layers", "modules", "threads", "weights", *READERS},
-    "cli": {"fastrnn", "bench", "demo", "loading", "layers", "weights", *READERS},
+    "cli": {
+        "fastrnn", "bench", "demo", "files", "layers", "loading", "model_file", "saving", "weights",
+        *READERS,
+    },
     "__main__": {"cli"},
     "__init__": {
-        "_core", "arrays", "config", "layers", "loading", "modules", "plans", "readers", "streams",
-        "threads", "train", "weights",
+        "_core", "arrays", "config", "layers", "loading", "modules", "plans", "readers",
+        "saving", "streams", "threads", "train", "weights",
     },
 }  # fmt: skip
 

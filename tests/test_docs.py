@@ -23,7 +23,12 @@ from fastrnn.demo import DATA
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(ROOT.glob("*.md"))
-EVERY_DOCUMENT = [*DOCUMENTS, ROOT / "benchmarks/README.md", ROOT / "fastrnn/demo_data/README.md"]
+EVERY_DOCUMENT = [
+    *DOCUMENTS,
+    ROOT / "benchmarks/README.md",
+    ROOT / "docs/file_format.md",
+    ROOT / "fastrnn/demo_data/README.md",
+]
 MODULES = ["fastrnn"] + [
     found.name
     for found in pkgutil.walk_packages(fastrnn.__path__, "fastrnn.")
@@ -142,6 +147,6 @@ def test_nothing_points_to_a_machine():
         pytest.skip("not a git checkout")
     for name in listed.stdout.rstrip("\0").split("\0"):
         path = ROOT / name
-        if path.is_file() and path.suffix not in (".pt", ".npz", ".safetensors"):
+        if path.is_file() and path.suffix not in (".pt", ".npz", ".npy", ".frnn", ".safetensors"):
             found = MACHINE.search(path.read_text())
             assert found is None, f"{name}: {found}"

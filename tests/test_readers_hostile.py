@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from model_files import make, written
 from reader_files import (
     FLOATS,
     ORDERED_DICT,
@@ -45,6 +46,7 @@ from reader_files import (
 )
 
 from fastrnn.readers import FormatError, read_file
+from fastrnn.readers.description import Description
 from fastrnn.readers.source import Source
 
 CODE = b"""class Net(Module):
@@ -69,6 +71,7 @@ SAMPLES = {
     "safetensors": safetensors_file(
         {"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
     ),
+    "frnn": written(Description("", (make("fc", "Linear", in_features=2, out_features=1),))),
     "npz": zip_file([Entry("w.npy", npy(FLOATS)), Entry("v.npy", npy(FLOATS), 8)]),
 }  # fmt: skip
 

@@ -105,7 +105,7 @@ def test_torch_names_load_as_a_layer(tmp_path):
         "rnn.weight_hh_l0": np.ones((8, 2), np.float32),
     }
     path = save(tmp_path, holder(*(tensor(array, name) for name, array in arrays.items())))
-    assert fastrnn.load(path).hidden_size == 2
+    assert fastrnn.load(path, "rnn").hidden_size == 2
 
 
 # --- Broken tensors ---

@@ -215,8 +215,8 @@ def test_saved_model_of_tensorflow_is_not_onnx(tmp_path):
 
 
 @pytest.mark.parametrize("piece", [field(1, 2), field(5, 2)])
-def test_millions_of_empty_messages(tmp_path, piece):
-    content = HEAD + OPSET + field(7, 2, piece * 1_000_000)
+def test_masses_of_empty_messages(tmp_path, piece):
+    content = HEAD + OPSET + field(7, 2, piece * 250_000)
     (tmp_path / "m.onnx").write_bytes(content)
     tracemalloc.start()
     with pytest.raises(FormatError, match=r"unfolds|no name"):

@@ -199,7 +199,7 @@ def test_dynamic_batch(torch, tmp_path):
 def test_load_knows_the_options(torch, exported, tmp_path):
     program = exported("convolution")[2]
     torch.export.save(program, tmp_path / "m.pt2")
-    layer = fastrnn.load(tmp_path / "m.pt2")
+    layer = fastrnn.load(tmp_path / "m.pt2", "rnn")
     assert repr(layer).startswith("RNN(6, 5")
     assert layer.batch_first
     assert layer.nonlinearity == "relu"
@@ -411,7 +411,7 @@ def test_memory_is_bounded(tmp_path):
 def test_unrolled_rnn_needs_its_nonlinearity(torch, exported, tmp_path):
     torch.export.save(exported("convolution")[2].run_decompositions(), tmp_path / "m.pt2")
     with pytest.raises(FormatError, match="does not tell the nonlinearity"):
-        fastrnn.load(tmp_path / "m.pt2")
+        fastrnn.load(tmp_path / "m.pt2", "rnn")
 
 
 def test_unrolled_layers_are_named(torch, exported, tmp_path):

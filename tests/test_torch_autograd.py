@@ -14,6 +14,7 @@ from limits import PARITY
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
+from torch.autograd import forward_ad  # noqa: E402
 from torch.nn.utils.rnn import pack_sequence  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 from torch_pairs import LAYERS, close, compare, make_pair, same_gradient, twin  # noqa: E402
@@ -139,6 +140,39 @@ def test_double_backward_is_refused() -> None:
         gradient.sum().backward()
     with pytest.raises(NotImplementedError, match=r"no transform of torch\.func"):
         torch.func.grad(lambda x: layer(x)[0].sum())(x)
+
+
+def test_many_gradients_at_once_are_refused() -> None:
+    layer, x = fastrnn.torch.LSTM(3, 5), torch.randn(4, 2, 3, requires_grad=True)
+    y, _ = layer(x)
+    many = torch.randn(6, *y.shape)
+    with pytest.raises(NotImplementedError, match="expected one gradient, got many at once"):
+        torch.autograd.grad(y, x, many, is_grads_batched=True, retain_graph=True)
+    with pytest.raises(NotImplementedError, match="expected one gradient, got many at once"):
+        torch.func.vmap(lambda dy: torch.autograd.grad(y, x, dy, retain_graph=True))(many)
+    run = lambda x: layer(x)[0].sum(0)  # noqa: E731
+    jacobian = torch.autograd.functional.jacobian(run, x)  # one after the other
+    assert jacobian.shape == (2, 5, 4, 2, 3)
+    with pytest.raises(NotImplementedError, match="vectorize=True"):
+        torch.autograd.functional.jacobian(run, x, vectorize=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
+@pytest.mark.parametrize("of", ["input", "weight"])
+def test_tangents_are_refused(of: str) -> None:
+    """They must not get lost: without a gradient wanted, nothing else would notice them."""
+    layer, x = fastrnn.torch.GRU(3, 5).requires_grad_(False), torch.randn(4, 2, 3)
+    with forward_ad.dual_level():
+        plain = layer(x)[0]
+        if of == "input":
+            x = forward_ad.make_dual(x, torch.ones_like(x))
+        else:
+            weight = forward_ad.make_dual(layer.weight_hh_l0.clone(), torch.ones(15, 5))
+            del layer.weight_hh_l0
+            layer.weight_hh_l0 = weight
+        with pytest.raises(NotImplementedError, match="expected no tangents"):
+            layer(x)
+    assert plain.shape == (4, 2, 5)
 
 
 # --- Dropout ---
@@ -305,6 +339,23 @@ def test_graph_keeps_no_tape_after_backward() -> None:
         y[-1].sum().backward()
         kept.append(y[-1:].sum())
     assert resident() - before < 8 << 20  # eight tapes are 16 MB
+
+
+def test_saved_tensors_may_come_back_elsewhere() -> None:
+    """As numpy arrays do, whose memory begins anywhere."""
+
+    def moved(tensor: Any) -> Any:
+        if tensor.dtype is not torch.uint8:
+            return tensor
+        room = torch.empty(tensor.numel() + 16, dtype=torch.uint8)[16:]
+        return room.copy_(tensor)
+
+    layer, x = fastrnn.torch.LSTM(3, 5), torch.randn(4, 2, 3)
+    wanted = torch.autograd.grad(layer(x)[0].sum(), list(layer.parameters()))
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, moved):
+        y, _ = layer(x)
+    found = torch.autograd.grad(y.sum(), list(layer.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
 def test_copies_train_apart() -> None:

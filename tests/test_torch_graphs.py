@@ -206,6 +206,35 @@ def test_trace() -> None:
     close(traced(other), model(other), PARITY)
 
 
+class Steps(nn.Module):
+    """Cells, layers and what is between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.cell = fastrnn.torch.LSTM(3, 5), fastrnn.torch.GRUCell(5, 4)
+        self.last = fastrnn.torch.LSTMCell(4, 4)
+
+    def forward(self, x: Any, state: Any) -> Any:
+        y, (h, _) = self.layer(x)
+        return y + self.last(self.cell(h[0], state))[0].sum()
+
+
+def test_symbolic_trace() -> None:
+    """torch.fx keeps layers whole, as it does torch.nn's."""
+    model, x, state = Steps(), torch.randn(4, 2, 3), torch.randn(2, 4)
+    graph = torch.fx.symbolic_trace(model)
+    called = [node.target for node in graph.graph.nodes if node.op == "call_module"]
+    assert called == ["layer", "cell", "last"]
+    assert torch.equal(graph(x, state), model(x, state))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
+def test_script_is_refused() -> None:
+    for module in (Model(), fastrnn.torch.GRUCell(3, 5)):
+        with pytest.raises(NotImplementedError, match=r"expected torch\.jit\.trace or torch"):
+            torch.jit.script(module)
+
+
 def test_double_backward_of_the_operator() -> None:
     given = operands("gru", "time")
     y = ops.forward_op(*given)[0]

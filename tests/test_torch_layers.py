@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import unittest
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -208,6 +209,21 @@ def test_wrong_shapes(kind: str) -> None:
         assert str(found.value).startswith(words), words
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "LSTMCell"])
+def test_not_two_states(kind: str) -> None:
+    theirs, ours = make_pair(kind, 3, 5)
+    shape = (2, 5) if kind in CELLS else (1, 2, 5)
+    x, state = torch.zeros(*([4] if kind in LAYERS else []), 2, 3), torch.zeros(shape)
+    for hx in ((state,), (state, state, state), *([state] if kind in CELLS else [])):
+        with pytest.raises((RuntimeError, TypeError, IndexError)) as wanted:
+            theirs(x, hx)
+        with pytest.raises(
+            (RuntimeError, TypeError), match=r"two hidden states|must be tuple"
+        ) as e:
+            ours(x, hx)
+        assert isinstance(e.value, type(wanted.value)) or wanted.type is IndexError
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_wrong_shapes_of_packed_sequences(kind: str) -> None:
     """torch.nn.LSTM lets some of these pass unseen."""
@@ -246,3 +262,43 @@ def test_autocast_leaves_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         y, h = model(torch.ones(6, 2, 3))
     assert y.dtype == h.dtype == torch.float32
+
+
+@pytest.fixture
+def double_by_default() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("kind", [*LAYERS, *CELLS])
+@pytest.mark.parametrize("packed", [False, True])
+def test_default_type_does_not_matter(kind: str, packed: bool, double_by_default: None) -> None:
+    float32 = {"dtype": torch.float32}
+    theirs, ours = make_pair(kind, 3, 5, **float32)
+    x: Any = torch.randn(*(() if kind in CELLS else (4,)), 2, 3, **float32, requires_grad=True)
+    if packed:
+        if kind in CELLS:
+            return
+        x = pack_sequence([torch.randn(n, 3, **float32) for n in (4, 2)])
+    for mode in (torch.enable_grad(), torch.no_grad()):
+        with mode:
+            compare(theirs, ours, x)
+    assert all(leaf.dtype is torch.float32 for leaf in leaves(ours(x)))
+
+
+def test_default_device_does_not_matter_to_dropout() -> None:
+    layer, x = fastrnn.torch.GRU(3, 5, 2, dropout=0.5), torch.randn(4, 2, 3)
+    torch.manual_seed(0)
+    wanted = layer(x)[0]
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        assert torch.equal(layer(x)[0], wanted)
+
+
+def test_refuses_other_layouts_of_memory() -> None:
+    layer, x = fastrnn.torch.LSTM(3, 5), torch.randn(4, 2, 3)
+    for other in (x.to_sparse(), x.to_mkldnn()):
+        with pytest.raises(TypeError, match=r"expected tensors that are float32 on the CPU, got"):
+            layer(other)

@@ -94,6 +94,18 @@ def test_one_number_of_one_bias() -> None:
     same(theirs, ours, LONG)
 
 
+@pytest.mark.parametrize("hidden", [16, 100])
+def test_numbers_that_change_places(hidden: int) -> None:
+    """As in a permutation of hidden units; sums over all of a block would be the same."""
+    theirs, ours = make_pair("LSTM", 3, hidden)
+    same(theirs, ours, LONG)
+    weight = ours.weight_hh_l0.data
+    weight[[0, 1]] = weight[[1, 0]]
+    same(theirs, ours, LONG)
+    weight[:, [0, 1]] = weight[:, [1, 0]]
+    same(theirs, ours, LONG)
+
+
 def test_replaced_weights() -> None:
     theirs, ours = make_pair("RNN", 3, 40)
     x, same_size = SHORT, nn.RNN(3, 40)

@@ -219,6 +219,8 @@ def test_gradients_of_another_layer_are_not_added_to(isa: str) -> None:
     _, _, backward = layer.vjp(x)
     with pytest.raises(ValueError, match=r"add_to.weights\['weight_ih_l0'\]: expected float32"):
         backward(None, add_to=wrong)
+    with pytest.raises(TypeError, match=r"add_to: expected what backward\(\) returned, got GRU"):
+        backward(None, add_to=layer)  # type: ignore[arg-type]
     grads = backward(None)
     grads.weights["bias_hh_l1"].flags.writeable = False
     with pytest.raises(ValueError, match=r"bias_hh_l1.*writable"):

@@ -50,7 +50,9 @@ def own_inputs(values: Any) -> Any:
 def backward(results: list[Tensor], seed: int = 0) -> None:
     """Go back from a weighted sum of all results."""
     generator = torch.Generator().manual_seed(seed)
-    weights = [torch.randn(result.shape, generator=generator) for result in results]
+    weights = [
+        torch.randn(result.shape, dtype=result.dtype, generator=generator) for result in results
+    ]
     torch.autograd.backward(results, weights)
 
 

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 Recurrent = dict[str, dict[str, object]]
+CELLS = ("LSTM", "GRU", "RNN")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def read_file(
     """Read the weights of a model file of any supported kind.
 
     `key` is the dotted path of the state dict inside a checkpoint that holds several, or of a
-    sub-module in a flat file. `check_crc=False` reads ZIP archives whose checksums are wrong.
+    sub-module in a flat file. `check_crc=False` also reads files whose checksums are wrong.
     Whatever is wrong with the file raises FormatError; only opening and reading it raise OSError.
     """
     name = _checked(path, key)
@@ -62,10 +63,10 @@ def describe_file(
 ) -> Description:
     """Describe the whole model in a file as a chain of layers; nothing in it is executed.
 
-    `path` is a file of torch.export (.pt2), TorchScript (scripted, traced or frozen), ONNX, Keras 3
-    (.keras), GuitarML or NAM. `key` names one of several models in a file of torch.export, or one
-    of several outputs of an ONNX model. `check_crc=False` also reads ZIP archives whose checksums
-    are wrong.
+    `path` is a file of fastrnn (.frnn), torch.export (.pt2), TorchScript (scripted, traced or
+    frozen), ONNX, Keras 3 (.keras), GuitarML or NAM. `key` names one of several models in a file
+    of torch.export, or one of several outputs of an ONNX model. `check_crc=False` also reads files
+    whose checksums are wrong.
 
     Raises UnsupportedModel, a FormatError, which lists everything that is in the way if the model
     is no chain of known layers; FormatError if the file is damaged, of another kind, or holds only
@@ -107,12 +108,12 @@ def read_state_dict(
 
     `path`, a str or os.PathLike, is a file of torch.save (a state dict or a checkpoint that holds
     one, of any version of PyTorch), a TorchScript archive, a torch.export archive (.pt2), or a
-    .safetensors, .npz or .onnx file (its initializers, also those in files beside it), a .keras
-    or .weights.h5 file of Keras 3, whose arrays come in PyTorch's names and layout, or the JSON
-    of a GuitarML or NAM model.
+    .frnn, .safetensors, .npz or .onnx file (its initializers, also those in files beside it), a
+    .keras or .weights.h5 file of Keras 3, whose arrays come in PyTorch's names and layout, or the
+    JSON of a GuitarML or NAM model.
     `key` is the dotted path of the state dict inside a checkpoint that holds several
     ("model", "nets.0"), or of a sub-module in a flat file, whose name is then left out.
-    `check_crc=False` also reads ZIP archives whose checksums are wrong or were not written.
+    `check_crc=False` also reads files whose checksums are wrong or were not written.
 
     The arrays keep their element type, but bfloat16 becomes float32. Wrapper names that all
     entries carry at the front ("module.", "_orig_mod.") are left out.
@@ -153,10 +154,12 @@ def _read(
     source: Source, folder: str, key: str | None, check_crc: bool
 ) -> tuple[str, dict[str, Entry], Recurrent]:
     # Not before a file is read: these are most of what `import fastrnn` would cost.
+    from .frnn import read_frnn
     from .npz import read_npz
     from .pt2_models import read_pt2
     from .safetensors import read_safetensors
     from .sniff import (
+        FRNN,
         JSON,
         KERAS,
         KERAS_WEIGHTS,
@@ -193,6 +196,10 @@ def _read(
             entries, recurrent = read_pt2(archive, source)
         elif kind == NPZ:
             entries = dict(read_npz(archive, source))
+        elif kind == FRNN:
+            layers = read_frnn(source, check_crc).layers
+            entries = {f"{x.name}.{name}": x.arrays[name] for x in layers for name in x.arrays}
+            recurrent = {x.name: {"cell": x.kind, **x.options} for x in layers if x.kind in CELLS}
         elif kind == ONNX:
             from .onnx import read_onnx
 

@@ -19,6 +19,7 @@ TORCHSCRIPT = "torchscript"
 TORCH_EXPORT = "torch export"
 SAFETENSORS = "safetensors"
 NPZ = "npz"
+FRNN = "frnn"
 ONNX = "onnx"
 KERAS = "keras"
 KERAS_WEIGHTS = "keras weights"
@@ -41,6 +42,7 @@ _EXPORT = "save the weights with torch.save(model.state_dict(), path) or as safe
 # The first entry that fits decides.
 _HEADS: list[tuple[Callable[[bytes], bool], str | _Refusal]] = [
     (lambda h: h.startswith(b"PK\3\4"), ZIP),
+    (lambda h: h.startswith(b"\x89FRNN"), FRNN),
     (lambda h: h.startswith(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"), TORCH_LEGACY),
     (lambda h: h.startswith(b"\x89HDF\r\n\x1a\n"), KERAS_WEIGHTS),
     (lambda h: h[257:262] == b"ustar", _Refusal("a tar archive (PyTorch 0.1 or .nemo)", _EXPORT)),

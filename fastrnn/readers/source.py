@@ -67,6 +67,16 @@ class Source:
             filled += got
         return array
 
+    def map(self) -> Bytes:
+        """The whole file, which is not empty, as a read-only array that shows the file itself."""
+        import mmap  # not with fastrnn itself, which hardly ever maps
+
+        try:
+            mapped = mmap.mmap(self._handle.fileno(), self.size, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise FormatError("the file became shorter while it was read") from None
+        return np.frombuffer(mapped, np.uint8)
+
     def _check(self, offset: int, count: int, what: str) -> None:
         if offset < 0 or count < 0 or offset + count > self.size:
             raise FormatError(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from .description import Description, OnlyWeights
 from .errors import FormatError
 from .sniff import (
+    FRNN,
     JSON,
     KERAS,
     ONNX,
@@ -21,7 +22,8 @@ from .zip_archive import ZipArchive
 _ONLY_WEIGHTS = (
     "the file ({}) holds only weights, not the layers of a model: take them by name with "
     "fastrnn.read_state_dict(path), or one recurrent layer with fastrnn.load(path, prefix=...); "
-    "files of torch.export (.pt2), TorchScript, ONNX and Keras 3 (.keras) hold whole models"
+    "files of fastrnn (.frnn), torch.export (.pt2), TorchScript, ONNX and Keras 3 (.keras) hold "
+    "whole models"
 )
 
 
@@ -39,10 +41,14 @@ def describe_source(source: Source, folder: str, key: str | None, check_crc: boo
         from .onnx.reader import describe_onnx
 
         return describe_onnx(source, folder, key)
-    if kind not in (TORCHSCRIPT, KERAS, JSON):
+    if kind not in (FRNN, TORCHSCRIPT, KERAS, JSON):
         raise OnlyWeights(_ONLY_WEIGHTS.format(kind))
     if key is not None:
         raise FormatError(f"key={key!r}: a file of this kind ({kind}) holds one model, without key")
+    if kind == FRNN:
+        from .frnn import read_frnn
+
+        return read_frnn(source, check_crc)
     if kind == TORCHSCRIPT:
         from .script_models import describe_script
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from .layers import Packs, as_float32, check_supported
 from .ops import run
@@ -84,7 +85,13 @@ class LSTMCell(_Cell, nn.LSTMCell):
     def _core_cell(self) -> str:
         return "lstm"
 
-    def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        if isinstance(input, Proxy):
+            return self._fx_call(input, hx)
+        if isinstance(hx, Tensor):
+            raise TypeError("lstm_cell(): argument 'hx' must be tuple of Tensors, not Tensor")
+        if hx is not None and len(hx) != 2:
+            raise RuntimeError(f"lstm_cell expects two hidden states, got {len(hx)}")
         states = [None, None] if hx is None else [hx[0], hx[1]]
         h, c = self._step(input, states, ["hx[0]", "hx[1]"])
         return h, c
@@ -101,7 +108,9 @@ class GRUCell(_Cell, nn.GRUCell):
     def _core_cell(self) -> str:
         return "gru"
 
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:
+        if isinstance(input, Proxy):
+            return self._fx_call(input, hx)
         h: Tensor = self._step(input, [hx], ["hidden"])[0]
         return h
 
@@ -119,6 +128,8 @@ class RNNCell(_Cell, nn.RNNCell):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
         return f"rnn_{self.nonlinearity}"
 
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:
+        if isinstance(input, Proxy):
+            return self._fx_call(input, hx)
         h: Tensor = self._step(input, [hx], ["hidden"])[0]
         return h

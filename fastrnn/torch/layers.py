@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from .ops import run
@@ -32,11 +33,26 @@ class Packs:
         super().__setstate__(state)  # type: ignore[misc]
         self._packed = PackedWeights()
 
+    def __prepare_scriptable__(self) -> Any:
+        """What torch.jit.script asks a module first."""
+        raise NotImplementedError(
+            f"fastrnn.torch.{type(self).__name__}: expected torch.jit.trace or torch.export, got "
+            "torch.jit.script, which takes the layers of torch.nn only: script the model without "
+            "accelerate, with the same state_dict"
+        )
+
+    def _fx_call(self, *inputs: Any) -> Any:
+        """What torch.fx takes down: one call, as of torch.nn's layers, whose insides it leaves."""
+        tracer = inputs[0].tracer
+        return tracer.create_proxy("call_module", tracer.path_of_module(self), inputs, {})
+
 
 def check_supported(module: nn.Module, *tensors: Tensor | None) -> None:
     """Refuse what only torch.nn's layers can run."""
     for tensor in tensors:
-        if tensor is not None and not (tensor.dtype is torch.float32 and tensor.is_cpu):
+        if tensor is not None and not (
+            tensor.dtype is torch.float32 and tensor.is_cpu and tensor.layout is torch.strided
+        ):
             kind = type(module).__name__
             what = "weights" if isinstance(tensor, nn.Parameter) else "tensors"
             raise TypeError(
@@ -55,6 +71,8 @@ class _Layer(Packs):
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
         """Run the layer as torch.nn's does."""
+        if isinstance(input, Proxy):
+            return self._fx_call(input, hx)
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
         if input.dim() not in (2, 3):
@@ -95,7 +113,7 @@ class _Layer(Packs):
         check_supported(self, *weights, x, h0, c0)
         dropout, seed = 0.0, None
         if self.training and self.dropout and self.num_layers > 1:
-            dropout, seed = self.dropout, torch.randint(2**62, ())
+            dropout, seed = self.dropout, torch.randint(2**62, (), device="cpu")
         spec = Spec(
             self.mode.lower(),
             self.input_size,
@@ -153,6 +171,8 @@ class LSTM(_Layer, nn.LSTM):
 
     def _check_dimensions(self, hx: Any, batched: bool) -> None:
         wanted = 3 if batched else 2
+        if hx is not None and len(hx) != 2:
+            raise RuntimeError(f"lstm expects two hidden states, got {len(hx)}")
         if hx is not None and not hx[0].dim() == hx[1].dim() == wanted:
             which = "batched" if batched else "unbatched"
             raise RuntimeError(

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .. import _core, threads
 from . import engine
@@ -46,6 +47,11 @@ def run(
     dropout is that between layers, drawn from seed; both are for training only.
     """
     tensors = (x, h0, c0, *weights)
+    if forward_ad._current_level >= 0 and any(_is_dual(t) for t in tensors):
+        raise NotImplementedError(
+            "fastrnn.torch: expected no tangents (torch.autograd.forward_ad), got a tensor with "
+            "one: use the layers of torch.nn for that"
+        )
     wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     if _is_traced(x):
         wanted = wanted or torch.jit.is_tracing() or dropout > 0  # a trace is for both
@@ -64,6 +70,10 @@ def run(
     # The engine drops units in recorded passes alone.
     tape = _new_tape(spec, x, h0, batch_sizes, layout) if dropout else None
     return _forward(call, x, h0, c0, batch_sizes, seed, weights, tape)
+
+
+def _is_dual(tensor: Maybe) -> bool:
+    return tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def _is_traced(x: Tensor) -> bool:
@@ -100,8 +110,8 @@ def _forward(
 ) -> Results:
     spec, layout = call.spec, call.layout
     steps, batch = steps_and_batch(x, h0, batch_sizes, layout)
-    y = torch.empty((*x.shape[:-1], spec.width))
-    hn, cn = _empty_states(torch.empty, spec, batch, layout)
+    y = x.new_empty((*x.shape[:-1], spec.width))  # whatever torch's default type and device
+    hn, cn = _empty_states(x.new_empty, spec, batch, layout)
     if batch == 0:
         return y, hn, cn
     map_ = None if batch_sizes is None else ragged(batch_sizes.numpy())
@@ -144,11 +154,13 @@ def _backward(
     steps, batch = steps_and_batch(x, h0, batch_sizes, layout)
     inputs = (x, h0, c0, *weights)
     results = [
-        torch.empty(t.shape) if t is not None and want else None
+        t.new_empty(t.shape) if t is not None and want else None
         for t, want in zip(inputs, wanted, strict=True)
     ]
     if batch == 0:
         return [None if result is None else result.zero_() for result in results]
+    if tape.data_ptr() % _ALIGNMENT:  # what kept it (saved_tensors_hooks) put it elsewhere
+        tape = tape.clone()
     map_ = None if batch_sizes is None else ragged(batch_sizes.numpy())
     dx, dh0, dc0, *dweights = results
     dx_rows = None if dx is None else dx.numpy()
@@ -206,8 +218,11 @@ def _tape_bytes(spec: Spec, x: Tensor, h0: Maybe, batch_sizes: Maybe, layout: st
     return engine.tape_bytes(spec, steps, batch)
 
 
+_ALIGNMENT = 64  # of a tape's parts in the core, and of the memory of a new tensor
+
+
 def _new_tape(spec: Spec, x: Tensor, h0: Maybe, batch_sizes: Maybe, layout: str) -> Tensor:
-    return torch.empty(_tape_bytes(spec, x, h0, batch_sizes, layout), dtype=torch.uint8)
+    return x.new_empty(_tape_bytes(spec, x, h0, batch_sizes, layout), dtype=torch.uint8)
 
 
 def _with_torch_threads(function: Callable[..., None], *arguments: Any) -> None:
@@ -226,6 +241,10 @@ def _with_torch_threads(function: Callable[..., None], *arguments: Any) -> None:
 _NO_DOUBLE = (
     "fastrnn.torch: expected a first derivative, got one of a gradient (double backward, "
     "create_graph=True): use the layers of torch.nn for that"
+)
+_NO_BATCHES = (
+    "fastrnn.torch: expected one gradient, got many at once (is_grads_batched, vectorize=True, "
+    "vmap): ask for one after the other, or use the layers of torch.nn for that"
 )
 
 
@@ -252,6 +271,10 @@ class _Pass(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Maybe, dhn: Maybe, dcn: Maybe) -> Any:
+        if torch._C._are_functorch_transforms_active() or any(
+            t is not None and torch._C._functorch.is_legacy_batchedtensor(t) for t in (dy, dhn, dcn)
+        ):
+            raise NotImplementedError(_NO_BATCHES)
         x, h0, c0, batch_sizes, seed, tape, *weights = ctx.saved_tensors
         _, *states, _, _ = ctx.needs_input_grad[:6]
         wanted = [*states, *ctx.needs_input_grad[6:]]
@@ -302,8 +325,8 @@ def forward_op(
     tape = _new_tape(spec, x, h0, batch_sizes, layout) if record else None
     call = _Call(by_handle(handle), spec, layout, dropout)
     y, *states = _forward(call, x, h0, c0, batch_sizes, seed, weights, tape)
-    hn, cn = (torch.empty(0) if part is None else part for part in states)
-    return y, hn, cn, torch.empty(0, dtype=torch.uint8) if tape is None else tape
+    hn, cn = (x.new_empty(0) if part is None else part for part in states)
+    return y, hn, cn, x.new_empty(0, dtype=torch.uint8) if tape is None else tape
 
 
 @forward_op.register_fake

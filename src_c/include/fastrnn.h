@@ -24,7 +24,10 @@ typedef enum {
     FRNN_BAD_CONFIG = -1,    /* a size below 1, an unknown cell, a projection where it can't be */
     FRNN_BAD_ARGUMENT = -2,  /* a null pointer, zero steps, or an index or length out of range */
     FRNN_TOO_LARGE = -3,     /* a size does not fit in size_t or int */
-    FRNN_SMALL_MEMORY = -4   /* the memory handed over is smaller than its size function says */
+    FRNN_SMALL_MEMORY = -4,  /* the memory handed over is smaller than its size function says */
+    FRNN_BAD_FILE = -5,      /* not a .frnn file, or a damaged one */
+    FRNN_NEWER_FILE = -6,    /* a .frnn file of a version, or with a layer, that is not known here */
+    FRNN_UNSUPPORTED = -7    /* a sound model that only Python can run */
 } frnn_status;
 
 /* A constant English sentence for a status. */
@@ -159,7 +162,8 @@ typedef struct {
     const frnn_executor *executor;    /* NULL, or not at hand: the calling thread does it all */
     /* Training: frnn_forward writes the tape and frnn_backward reads it, both with the same lengths,
      * dropout and seed. NULL: inference, without dropout. */
-    void *tape;                       /* any alignment */
+    void *tape;                       /* any alignment; a copy elsewhere will do where the
+                                       * addresses agree modulo 64 */
     size_t tape_bytes;
     float dropout;                    /* 0 to 1: share of the outputs of lower layers made zero */
     uint64_t seed;                    /* of the choice, which depends on nothing else */
@@ -297,6 +301,62 @@ frnn_status frnn_pool_max(const frnn_sequences *sequences); /* a NaN is the larg
 /* The last valid step of each row; of the last `reversed` features, those of a reverse direction,
  * step 0: then y is a layer's final state. */
 frnn_status frnn_last(const frnn_sequences *sequences, size_t reversed);
+
+/* ---- Whole models --------------------------------------------------------------------------- */
+
+/* The model of a .frnn file (docs/file_format.md): layers that run one after another. Recurrent,
+ * dense and convolution weights are packed into memory of the caller; embeddings, norms and initial
+ * states stay where they are in the bytes of the file. Both must outlive the model, which is
+ * immutable.
+ *
+ * Whatever is in the file, the worst that it causes is a status. Axes are followed from layer to
+ * layer, as in PyTorch, but values always lie as [steps][batch][features] here, whatever order of
+ * axes the layers of the file take. Not run: Mask, and axes that mix time or batch with features. */
+typedef struct frnn_model frnn_model;
+
+/* Bytes of memory that frnn_model_read needs. file: the bytes of the file, at an address that is a
+ * multiple of 4; file_bytes: how many there are, or more. */
+frnn_status frnn_model_size(const void *file, size_t file_bytes, const frnn_isa *isa,
+                            size_t *bytes);
+/* Reads a model into memory (any alignment), after a look at its checksum. */
+frnn_status frnn_model_read(frnn_model **model, const void *file, size_t file_bytes,
+                            const frnn_isa *isa, void *memory, size_t bytes);
+/* The same without the checksum: damage may go unseen and give other numbers. */
+frnn_status frnn_model_read_unchecked(frnn_model **model, const void *file, size_t file_bytes,
+                                      const frnn_isa *isa, void *memory, size_t bytes);
+
+int frnn_model_inputs(const frnn_model *model);  /* features of x; 0: it takes tokens */
+int frnn_model_outputs(const frnn_model *model); /* features of y */
+/* Steps of y for so many steps of the input: 1 where the model ends without a time axis, 0 where the
+ * input is too short. */
+size_t frnn_model_steps(const frnn_model *model, size_t steps);
+/* Floats of the states of all recurrent layers: for each, h and, of an LSTM, c, as in frnn_call. */
+frnn_status frnn_model_state_size(const frnn_model *model, size_t batch, size_t *floats);
+
+/* One pass. Strides count elements; the last axis of x and y is contiguous. y and state overlap
+ * nothing, but state may be state0. */
+typedef struct {
+    size_t steps, batch;
+    const float *x;              /* [steps][batch][inputs] */
+    const int64_t *tokens;       /* [steps][batch]: in place of x where the model takes tokens */
+    ptrdiff_t x_step, x_row;     /* strides of x or tokens */
+    const size_t *lengths;       /* [batch], each <= steps, any order; NULL: all are steps */
+    float *y;                    /* [frnn_model_steps][batch][outputs] */
+    ptrdiff_t y_step, y_row;
+    const float *state0;         /* NULL: the file's initial states, or else zeros */
+    float *state;                /* the last states; NULL: not wanted */
+    const frnn_machine *machine; /* for the plans; NULL: one thread */
+    const frnn_executor *executor;
+} frnn_model_call;
+
+/* Bytes of workspace for a pass of this size. machine: as in the call. */
+frnn_status frnn_model_workspace_size(const frnn_model *model, size_t steps, size_t batch,
+                                      const frnn_machine *machine, size_t *bytes);
+/* A sequence may be cut into calls that hand state on, with the same bits, where no layer but the
+ * recurrent ones looks at more than one step and these have one direction. When the status is
+ * FRNN_BAD_ARGUMENT because of a token out of range, y and state are undefined. */
+frnn_status frnn_model_run(const frnn_model *model, const frnn_model_call *call, void *workspace,
+                           size_t bytes);
 
 #ifdef __cplusplus
 }

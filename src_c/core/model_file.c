@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/* The .frnn format, read where it lies: nothing from the file is used before it is checked. */
+#include "model_file.h"
+
+#include <limits.h>
+#include <string.h>
+
+enum {
+    RECORD = 64, /* bytes of the header and of each record; arrays begin at multiples of it */
+    CHECKSUM_AT = 12,
+    MAJOR = 1,
+    TYPE_LAYER = 1,
+    TYPE_ARRAY = 2,
+    TYPE_OPTIONAL = 0x8000,
+    FLOAT32 = 1,
+    LONGEST_NAME = 1024,
+    MOST_DIMENSIONS = 4
+};
+
+static const unsigned char MAGIC[8] = {0x89, 'F', 'R', 'N', 'N', '\r', '\n', 0x1a};
+
+static unsigned u2(const unsigned char *at) { return (unsigned)at[0] | (unsigned)at[1] << 8; }
+
+static uint32_t u4(const unsigned char *at) { return u2(at) | (uint32_t)u2(at + 2) << 16; }
+
+static uint64_t u8(const unsigned char *at) { return u4(at) | (uint64_t)u4(at + 4) << 32; }
+
+static int i4(const unsigned char *at)
+{
+    const uint32_t bits = u4(at);
+    return bits <= INT32_MAX ? (int)bits : -(int)(UINT32_MAX - bits) - 1;
+}
+
+static double f8(const unsigned char *at)
+{
+    const uint64_t bits = u8(at);
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static int is_zero(const unsigned char *at, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (at[i])
+            return 0;
+    return 1;
+}
+
+static int is_same(const unsigned char *a, const unsigned char *b, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (a[i] != b[i])
+            return 0;
+    return 1;
+}
+
+static size_t aligned(size_t count) { return (count + RECORD - 1) / RECORD * RECORD; }
+
+/* ---- The header ------------------------------------------------------------------------------ */
+
+/* CRC-32 as in zlib, four bits at a time. */
+static uint32_t crc32(uint32_t crc, const unsigned char *bytes, size_t count)
+{
+    static const uint32_t table[16] = {
+        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+        0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+        0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    for (size_t i = 0; i < count; i++) {
+        crc ^= bytes[i];
+        crc = crc >> 4 ^ table[crc & 15];
+        crc = crc >> 4 ^ table[crc & 15];
+    }
+    return crc;
+}
+
+static uint32_t checksum(const unsigned char *bytes, size_t size)
+{
+    const uint32_t crc = crc32(UINT32_MAX, bytes, CHECKSUM_AT);
+    return ~crc32(crc, bytes + CHECKSUM_AT + 4, size - CHECKSUM_AT - 4);
+}
+
+/* Arrays are used as they lie in the file. */
+static int is_little_endian(void)
+{
+    const uint32_t one = 1;
+    unsigned char first;
+    memcpy(&first, &one, 1);
+    return first == 1;
+}
+
+frnn_status frnn_file_open(model_file *file, const void *bytes, size_t size, int checked)
+{
+    const unsigned char *const head = bytes;
+    if (!head || (uintptr_t)head % sizeof(float) != 0)
+        return FRNN_BAD_ARGUMENT;
+    if (size < RECORD || !is_same(head, MAGIC, sizeof MAGIC))
+        return FRNN_BAD_FILE;
+    if (u2(head + 8) != MAJOR)
+        return u2(head + 8) > MAJOR ? FRNN_NEWER_FILE : FRNN_BAD_FILE;
+    if (!is_little_endian())
+        return FRNN_UNSUPPORTED;
+    if (u8(head + 16) > size || u8(head + 16) % RECORD != 0 || u8(head + 16) < RECORD)
+        return FRNN_BAD_FILE;
+    *file = (model_file){.bytes = head, .size = (size_t)u8(head + 16), .records = u4(head + 24),
+                         .names_size = u4(head + 28)};
+    if (!is_zero(head + 32, 32) || file->records > file->size / RECORD - 1)
+        return FRNN_BAD_FILE;
+    file->names_at = RECORD * ((size_t)file->records + 1);
+    if (file->names_size > file->size - file->names_at)
+        return FRNN_BAD_FILE;
+    file->data_at = aligned(file->names_at + file->names_size);
+    if (checked && checksum(head, file->size) != u4(head + CHECKSUM_AT))
+        return FRNN_BAD_FILE;
+    return FRNN_OK;
+}
+
+/* ---- Records --------------------------------------------------------------------------------- */
+
+/* The next record that is not optional, or NULL behind the last one. */
+static const unsigned char *next_record(model_file *file)
+{
+    while (file->next < file->records) {
+        const unsigned char *const record = file->bytes + RECORD * ((size_t)file->next + 1);
+        file->next++;
+        if (!(u2(record) & TYPE_OPTIONAL))
+            return record;
+    }
+    return NULL;
+}
+
+size_t frnn_file_layers(const model_file *file)
+{
+    model_file rest = *file;
+    size_t count = 0;
+    for (const unsigned char *record; (record = next_record(&rest));)
+        count += u2(record) == TYPE_LAYER;
+    return count;
+}
+
+/* What a kind's record may hold; all else in it is 0. */
+typedef struct {
+    unsigned flags;
+    int integers; /* how many */
+    int lowest[8];
+    int numbers; /* how many, from low to high */
+    double low, high;
+} kind_rules;
+
+#define LARGEST 3.4e38 /* the largest float, nearly */
+#define STACK_RULES(flags, integers) {flags, integers, {1, 1, 1, 0}, 1, 0, 1}
+#define AXES_RULES(integers) {0, integers, {-MOST_AXES, -MOST_AXES}, 0, 0, 0}
+#define PLAIN_RULES(flags, integers, ...) {flags, integers, {__VA_ARGS__}, 0, 0, 0}
+
+static const kind_rules rules[KIND_END] = {
+    [KIND_LSTM] = STACK_RULES(7, 4),
+    [KIND_GRU] = STACK_RULES(15, 3),
+    [KIND_RNN] = STACK_RULES(15, 3),
+    [KIND_EMBEDDING] = PLAIN_RULES(0, 3, 1, 1, -1),
+    [KIND_LINEAR] = PLAIN_RULES(FLAG_BIAS, 2, 1, 1),
+    [KIND_CONV1D] = PLAIN_RULES(FLAG_BIAS, 7, 1, 1, 1, 1, PADDING_SAME, 1, 1),
+    [KIND_LAYER_NORM] = {FLAG_BIAS | FLAG_AFFINE, 5, {1, 1, 1, 1, 1}, 1, 0, LARGEST},
+    [KIND_SOFTMAX] = AXES_RULES(1),
+    [KIND_LOG_SOFTMAX] = AXES_RULES(1),
+    [KIND_DROPOUT] = {0, 0, {0}, 1, 0, 1},
+    [KIND_LAST] = PLAIN_RULES(FLAG_BATCH_FIRST | FLAG_OF_STATE, 0, 0),
+    [KIND_POOL] = PLAIN_RULES(FLAG_BATCH_FIRST | FLAG_MAX, 0, 0),
+    [KIND_FLIP] = PLAIN_RULES(FLAG_BATCH_FIRST, 0, 0),
+    [KIND_MASK] = {0, 0, {0}, 1, -LARGEST, LARGEST},
+    [KIND_ZERO_PAD] = PLAIN_RULES(0, 2, 0, 0),
+    [KIND_ADD_INPUT] = PLAIN_RULES(0, 1, 1),
+    [KIND_FLATTEN] = AXES_RULES(2),
+    [KIND_TRANSPOSE] = AXES_RULES(2),
+    [KIND_PERMUTE] = PLAIN_RULES(0, 8, 1, -7, -7, -7, -7, -7, -7, -7),
+    [KIND_SQUEEZE] = AXES_RULES(1),
+    [KIND_UNSQUEEZE] = AXES_RULES(1),
+};
+
+/* The first integer of these kinds tells how many follow. */
+static int has_list(layer_kind kind) { return kind == KIND_LAYER_NORM || kind == KIND_PERMUTE; }
+
+static int is_within_rules(const file_layer *layer)
+{
+    const kind_rules *const rule = &rules[layer->kind];
+    int used = rule->integers;
+    if (has_list(layer->kind)) {
+        if (layer->integers[0] < 1 || layer->integers[0] >= rule->integers)
+            return 0;
+        used = layer->integers[0] + 1;
+    }
+    for (int i = 0; i < 8; i++)
+        if (i < used ? layer->integers[i] < rule->lowest[i] : layer->integers[i] != 0)
+            return 0;
+    for (int i = 0; i < 2; i++) {
+        const int is_used = i < rule->numbers;
+        const double low = is_used ? rule->low : 0, high = is_used ? rule->high : 0;
+        if (!(layer->numbers[i] >= low && layer->numbers[i] <= high)) /* nor NaN */
+            return 0;
+    }
+    return (layer->flags & ~rule->flags) == 0;
+}
+
+static int is_permutation(const int *axes, int count)
+{
+    unsigned seen = 0;
+    for (int i = 0; i < count; i++) {
+        const int axis = axes[i] < 0 ? axes[i] + count : axes[i];
+        if (axis < 0 || axis >= count || seen >> axis & 1)
+            return 0;
+        seen |= 1U << axis;
+    }
+    return 1;
+}
+
+/* What one value says about another. */
+static int is_consistent(const file_layer *layer)
+{
+    const int *const values = layer->integers;
+    switch (layer->kind) {
+    case KIND_LSTM:
+    case KIND_GRU:
+    case KIND_RNN: return values[2] <= 1 << 15 && values[3] < values[1];
+    case KIND_EMBEDDING: return values[2] < values[0];
+    case KIND_CONV1D:
+        return values[0] % values[6] == 0 && values[1] % values[6] == 0 &&
+               (values[4] != PADDING_SAME || values[3] == 1);
+    case KIND_PERMUTE: return is_permutation(values + 1, values[0]);
+    default: return 1;
+    }
+}
+
+static int has_name(const model_file *file, const unsigned char *record)
+{
+    const size_t at = u4(record + 4), count = u4(record + 8);
+    if (count < 1 || count > LONGEST_NAME || at >= file->names_size ||
+        count >= file->names_size - at)
+        return 0;
+    const unsigned char *const name = file->bytes + file->names_at + at;
+    for (size_t i = 0; i < count; i++)
+        if (!name[i])
+            return 0;
+    return name[count] == 0;
+}
+
+frnn_status frnn_file_layer(model_file *file, file_layer *layer, int *found)
+{
+    const unsigned char *const record = next_record(file);
+    *found = record != NULL;
+    if (!record)
+        return FRNN_OK;
+    if (u2(record) != TYPE_LAYER)
+        return u2(record) == TYPE_ARRAY ? FRNN_BAD_FILE : FRNN_NEWER_FILE;
+    const unsigned kind = u2(record + 2);
+    if (kind < 1 || kind >= KIND_END)
+        return FRNN_NEWER_FILE;
+    *layer = (file_layer){.kind = (layer_kind)kind,
+                          .arrays = (int)u2(record + 12),
+                          .flags = u2(record + 14)};
+    for (int i = 0; i < 8; i++)
+        layer->integers[i] = i4(record + 16 + 4 * i);
+    for (int i = 0; i < 2; i++)
+        layer->numbers[i] = f8(record + 48 + 8 * i);
+    if (!has_name(file, record) || !is_within_rules(layer) || !is_consistent(layer))
+        return FRNN_BAD_FILE;
+    return FRNN_OK;
+}
+
+/* Is the shape this one, and `bytes` its size? */
+static int has_shape(const unsigned char *record, const uint32_t *sizes, unsigned rank,
+                     uint64_t bytes)
+{
+    uint64_t expected = sizeof(float);
+    if (u2(record + 10) != rank)
+        return 0;
+    for (unsigned i = 0; i < MOST_DIMENSIONS; i++) {
+        if (u4(record + 32 + 4 * i) != (i < rank ? sizes[i] : 0))
+            return 0;
+        if (i < rank && sizes[i] > UINT64_MAX / expected)
+            return 0;
+        expected *= i < rank ? sizes[i] : 1;
+    }
+    return bytes == expected;
+}
+
+frnn_status frnn_file_array(model_file *file, array_role role, int layer, int direction,
+                            const uint32_t *sizes, int rank, const float **values)
+{
+    const unsigned char *const record = next_record(file);
+    if (!record || u2(record) == TYPE_LAYER)
+        return FRNN_BAD_FILE;
+    if (u2(record) != TYPE_ARRAY || u2(record + 8) != FLOAT32)
+        return FRNN_NEWER_FILE;
+    const uint64_t at = u8(record + 16), bytes = u8(record + 24);
+    if (u2(record + 2) != (unsigned)role || u2(record + 4) != (unsigned)layer ||
+        u2(record + 6) != (unsigned)direction || !is_zero(record + 12, 4) ||
+        !is_zero(record + 48, 16) || !has_shape(record, sizes, (unsigned)rank, bytes))
+        return FRNN_BAD_FILE;
+    if (at % RECORD != 0 || at < file->data_at || at > file->size || bytes > file->size - at)
+        return FRNN_BAD_FILE;
+    file->data_at = aligned((size_t)(at + bytes));
+    *values = (const float *)(const void *)(file->bytes + at);
+    return FRNN_OK;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/* Model files, whole and damaged: test_model [stride [isa]], where the repository is the folder.
+ *
+ * Every file of tests/golden is cut at each length and changed at each byte; what is still read is
+ * run. Files and memory lie between pages that trap. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "fence.h"
+
+enum { LARGEST_FILE = 1 << 16, LARGEST_MEMORY = 1 << 24, BATCH = 2, MOST_STEPS = 9 };
+
+static const char *const files[] = {
+    "tests/golden/v1_0_words.frnn", "tests/golden/v1_0_sound.frnn", "tests/golden/v1_0_series.frnn"};
+
+static fence file_block, memory_block, x_block, y_block, state_block, work_block;
+
+/* The bytes of a file in guarded memory: at its end, where that leaves them aligned. */
+static unsigned char *place(const unsigned char *bytes, size_t size)
+{
+    unsigned char *const at = fence_take(&file_block, size, 0, size % 4 != 0);
+    memcpy(at, bytes, size);
+    return at;
+}
+
+static size_t load(const char *path, unsigned char *bytes)
+{
+    FILE *const file = fopen(path, "rb");
+    if (!CHECK(file != NULL))
+        return 0;
+    const size_t size = fread(bytes, 1, LARGEST_FILE, file);
+    fclose(file);
+    return size;
+}
+
+/* Runs a model on small numbers or tokens, all memory exactly as large as it asks for. */
+static void run(const frnn_model *model, size_t steps, int ragged)
+{
+    size_t bytes = 0, floats = 0;
+    const size_t out = frnn_model_steps(model, steps);
+    const size_t inputs = (size_t)frnn_model_inputs(model);
+    const size_t outputs = (size_t)frnn_model_outputs(model);
+    const frnn_status sized = frnn_model_workspace_size(model, steps, BATCH, NULL, &bytes);
+    CHECK((out == 0) == (sized == FRNN_BAD_ARGUMENT));
+    if (sized != FRNN_OK || out * outputs > LARGEST_MEMORY / 64 || bytes > LARGEST_MEMORY ||
+        inputs > LARGEST_MEMORY / 1024)
+        return;
+    CHECK(frnn_model_state_size(model, BATCH, &floats) == FRNN_OK);
+    const size_t width = inputs > 0 ? inputs : 2; /* a token takes two floats */
+    float *const x = fence_take(&x_block, steps * BATCH * width * sizeof(float), 0, 0);
+    memset(x, 0, steps * BATCH * width * sizeof(float));
+    const size_t lengths[BATCH] = {steps, steps / 2};
+    const frnn_model_call call = {
+        .steps = steps,
+        .batch = BATCH,
+        .x = inputs > 0 ? x : NULL,
+        .tokens = (const int64_t *)(const void *)x,
+        .x_step = (ptrdiff_t)(inputs > 0 ? BATCH * inputs : BATCH),
+        .x_row = (ptrdiff_t)(inputs > 0 ? inputs : 1),
+        .lengths = ragged ? lengths : NULL,
+        .y = fence_take(&y_block, out * BATCH * outputs * sizeof(float), 0, 0),
+        .y_step = (ptrdiff_t)(BATCH * outputs),
+        .y_row = (ptrdiff_t)outputs,
+        .state = fence_take(&state_block, floats * sizeof(float), 0, 0),
+    };
+    void *const workspace = fence_take(&work_block, bytes, 0, 0);
+    CHECK(frnn_model_run(model, &call, workspace, bytes - 1) == FRNN_SMALL_MEMORY);
+    CHECK(fence_is_unwritten(&work_block) && fence_is_unwritten(&y_block));
+    CHECK(frnn_model_run(model, &call, workspace, bytes) == FRNN_OK);
+    CHECK(fence_is_whole(&work_block) && fence_is_whole(&y_block) && fence_is_whole(&state_block));
+    CHECK(fence_is_whole(&memory_block) && fence_is_whole(&file_block));
+}
+
+/* Reads bytes as a model without a look at the checksum, and runs it if that succeeds. */
+static frnn_status try_bytes(const unsigned char *bytes, size_t size, const frnn_isa *isa)
+{
+    const unsigned char *const file = place(bytes, size);
+    size_t needed = 0;
+    frnn_model *model;
+    frnn_status status = frnn_model_size(file, size, isa, &needed);
+    if (status != FRNN_OK || needed > LARGEST_MEMORY)
+        return status;
+    void *const memory = fence_take(&memory_block, needed, 0, 0);
+    CHECK(frnn_model_read_unchecked(&model, file, size, isa, memory, needed - 1) ==
+          FRNN_SMALL_MEMORY);
+    status = frnn_model_read_unchecked(&model, file, size, isa, memory, needed);
+    if (!CHECK(status == FRNN_OK))
+        return status;
+    run(model, MOST_STEPS, 0);
+    run(model, 1, 0);
+    run(model, MOST_STEPS, 1);
+    return FRNN_OK;
+}
+
+static int is_of_a_file(frnn_status status)
+{
+    return status == FRNN_BAD_FILE || status == FRNN_NEWER_FILE || status == FRNN_UNSUPPORTED ||
+           status == FRNN_TOO_LARGE || status == FRNN_BAD_CONFIG;
+}
+
+/* With the checksum looked at, and memory enough for anything. */
+static frnn_status read_checked(const unsigned char *bytes, size_t size, const frnn_isa *isa)
+{
+    static unsigned char memory[LARGEST_MEMORY];
+    frnn_model *model = NULL;
+    const frnn_status status =
+        frnn_model_read(&model, place(bytes, size), size, isa, memory, sizeof memory);
+    CHECK((status == FRNN_OK) == (model != NULL));
+    return status;
+}
+
+static void test_cuts(const unsigned char *bytes, size_t size, const frnn_isa *isa)
+{
+    for (size_t length = 0; length < size; length++) {
+        snprintf(check_case, sizeof check_case, "cut at %zu", length);
+        CHECK(try_bytes(bytes, length, isa) == FRNN_BAD_FILE);
+    }
+}
+
+static void test_flips(unsigned char *bytes, size_t size, const frnn_isa *isa, unsigned stride)
+{
+    static const unsigned char masks[] = {1, 2, 4, 0x40, 0x80, 0xff};
+    for (size_t at = 0; at < size; at += at < 2048 ? 1 : stride)
+        for (size_t m = 0; m < sizeof masks; m++) {
+            snprintf(check_case, sizeof check_case, "byte %zu ^ %d", at, masks[m]);
+            bytes[at] ^= masks[m];
+            const frnn_status status = try_bytes(bytes, size, isa);
+            CHECK(status == FRNN_OK || is_of_a_file(status));
+            if (m == at % sizeof masks)
+                CHECK(is_of_a_file(read_checked(bytes, size, isa)));
+            bytes[at] ^= masks[m];
+        }
+}
+
+/* Several bytes of header and records at once, to values at the edges of what they mean. */
+static void test_edges(const unsigned char *bytes, size_t size, const frnn_isa *isa, unsigned stride)
+{
+    static const unsigned char edges[] = {0, 1, 2, 3, 6, 22, 64, 127, 128, 255};
+    static unsigned char changed[LARGEST_FILE];
+    uint64_t seed = size;
+    const size_t records = 64 + 64 * ((size_t)bytes[24] + 256 * (size_t)bytes[25]);
+    for (unsigned round = 0; round < 40000 / stride; round++) {
+        memcpy(changed, bytes, size);
+        for (size_t i = 0; i < 1 + round % 4; i++) {
+            const size_t at = 12 + random_below(&seed, records - 12);
+            changed[at] = edges[random_below(&seed, sizeof edges)];
+            snprintf(check_case, sizeof check_case, "round %u, byte %zu = %d", round, at,
+                     changed[at]);
+        }
+        const frnn_status status = try_bytes(changed, size, isa);
+        CHECK(status == FRNN_OK || is_of_a_file(status));
+    }
+}
+
+static void test_arguments(const unsigned char *bytes, size_t size, const frnn_isa *isa)
+{
+    static unsigned char moved[LARGEST_FILE + 1], memory[LARGEST_MEMORY], longer[LARGEST_FILE];
+    size_t needed;
+    frnn_model *model;
+    strcpy(check_case, "arguments");
+    CHECK(frnn_model_size(NULL, size, isa, &needed) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_size(bytes, size, NULL, &needed) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_size(bytes, size, isa, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_read(NULL, bytes, size, isa, memory, sizeof memory) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_read(&model, bytes, size, isa, NULL, 1) == FRNN_BAD_ARGUMENT);
+    unsigned char *const odd = moved + 1 - (uintptr_t)moved % 2;
+    memcpy(odd, bytes, size);
+    CHECK(frnn_model_size(odd, size, isa, &needed) == FRNN_BAD_ARGUMENT);
+    memcpy(longer, bytes, size); /* flash that holds more than the file */
+    CHECK(frnn_model_read(&model, longer, sizeof longer, isa, memory, sizeof memory) == FRNN_OK);
+    const size_t steps = 3, inputs = (size_t)frnn_model_inputs(model);
+    const size_t lengths[] = {steps + 1};
+    float x[64] = {0}, y[64];
+    unsigned char work[1 << 15];
+    const int64_t tokens[3] = {0, -1, 0};
+    frnn_model_call call = {.steps = steps, .batch = 1, .x = x, .tokens = tokens, .y = y,
+                            .x_step = (ptrdiff_t)(inputs > 0 ? inputs : 1), .y_step = 12};
+    if (inputs == 0)
+        CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT);
+    call.lengths = lengths;
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT);
+    call.lengths = NULL;
+    call.y = NULL;
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT);
+    call.y = y;
+    call.x = NULL;
+    call.tokens = NULL;
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT);
+    call.batch = 0;
+    CHECK(frnn_model_run(model, &call, NULL, 0) == FRNN_OK);
+    call.steps = 0;
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT);
+}
+
+int main(int argc, char **argv)
+{
+    const check_options options = check_parse(argc, argv);
+    static unsigned char bytes[LARGEST_FILE];
+    fence_report_traps(check_case);
+    const frnn_isa *isa = check_isa_at(&options, 0);
+    for (size_t i = 0; i < sizeof files / sizeof files[0] && isa; i++) {
+        const size_t size = load(files[i], bytes);
+        strcpy(check_case, files[i]);
+        if (size == 0 || !CHECK(try_bytes(bytes, size, isa) == FRNN_OK))
+            continue;
+        CHECK(read_checked(bytes, size, isa) == FRNN_OK);
+        test_arguments(bytes, size, isa);
+        test_cuts(bytes, size, isa);
+        test_flips(bytes, size, isa, 8 * options.stride);
+        test_edges(bytes, size, isa, options.stride);
+    }
+    return check_summary("test_model");
+}
