@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,17 @@ import onnxruntime as ort
 
 from fastrnn.bench import Arrays, Workload
 
-from .engines import Runner, UnsupportedError, make_each, prepare_by_mode, require_plain_lstm
+from .engines import (
+    WHOLE,
+    Prepare,
+    Runner,
+    UnsupportedError,
+    make_each,
+    prepare_by_mode,
+    require_plain_lstm,
+)
 from .onnx_model import build_model, gather_outputs, model_inputs
+from .onnx_session import bind, make_session
 
 Step = Callable[[], object]
 
@@ -27,16 +37,21 @@ class Engine:
     def prepare(self, workload: Workload, mode: str) -> Runner:
         if workload.case.proj:
             raise UnsupportedError("ONNX has no LSTM with projection")
-        ways = {
+        ways: dict[str, Prepare] = {
             "infer": self._make_runner,
             "streams": self._make_streams,
             "sessions": self._make_sessions,
         }
+        if mode in WHOLE:  # the models come from PyTorch, which the other modes do without
+            from . import whole_onnxruntime as whole
+
+            ways["tagger"] = partial(whole.make_tagger, threads=self.threads)
+            ways["silero"] = partial(whole.make_silero, threads=self.threads)
         return prepare_by_mode(ways, mode, workload)
 
     def _make_runner(self, workload: Workload) -> Runner:
         case = workload.case
-        session = self._session(build_model(workload))
+        session = make_session(build_model(workload), self.threads)
         feeds = model_inputs(workload)
         names = [output.name for output in session.get_outputs()]
         binding = session.io_binding()
@@ -64,7 +79,7 @@ class Engine:
         if case.steps % 2:
             raise UnsupportedError("streams: an even number of steps, for the states to alternate")
         require_plain_lstm(workload)
-        session = self._session(_step_model(workload))
+        session = make_session(_step_model(workload), self.threads)
         y = np.empty((case.steps, case.batch, case.hidden), np.float32)
         states = [np.zeros((2, 2, 1, 1, case.hidden), np.float32) for _ in range(case.batch)]
         rows = iter(range(-1, case.batch))  # the first one made is thrown away
@@ -77,7 +92,7 @@ class Engine:
                 arrays = {"h0": read[0], "c0": read[1], "h_l0": write[0], "c_l0": write[1]}
                 arrays["x"] = workload.x[t : t + 1, row : row + 1]
                 arrays["y"] = y[t : t + 1, row : row + 1]
-                bound.append(_bind(session, arrays))
+                bound.append(bind(session, arrays))
             session.run_with_iobinding(bound[0])
             return bound
 
@@ -106,7 +121,7 @@ class Engine:
         zero = np.zeros((1, 1, case.hidden), np.float32)
 
         def make() -> Any:
-            session = self._session(model)
+            session = make_session(model, self.threads)
             session.run(["y"], {"x": x[:1, :1], "h0": zero, "c0": zero})
             return session
 
@@ -135,28 +150,8 @@ class Engine:
 
         return Runner(call, outputs, lambda: "LSTM (MLAS), session.run", memory=memory)
 
-    def _session(self, model: bytes) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads  # they spin between calls: ORT's default
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
 
 def _step_model(workload: Workload) -> bytes:
     """The model of one step of one row that takes its state."""
     step = replace(workload, case=replace(workload.case, steps=1, batch=1))
     return build_model(step, states=True)
-
-
-def _bind(session: ort.InferenceSession, arrays: Arrays) -> Any:
-    """A binding to these arrays' own memory."""
-    binding = session.io_binding()
-    for wanted, bind in (
-        (session.get_inputs(), binding.bind_ortvalue_input),
-        (session.get_outputs(), binding.bind_ortvalue_output),
-    ):
-        for node in wanted:
-            bind(node.name, ort.OrtValue.ortvalue_from_numpy(arrays[node.name]))
-    return binding

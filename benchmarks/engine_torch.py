@@ -12,6 +12,7 @@ from fastrnn.bench import Arrays, Workload, named_outputs
 from .engines import Runner, make_each, prepare_by_mode, require_plain_lstm
 from .torch_layers import arrays, make_call, make_layer, observed_path
 from .torch_training import make_step, make_trainer
+from .whole_torch import make_silero, make_tagger
 
 
 class Engine:
@@ -28,6 +29,8 @@ class Engine:
             "streams": make_streams,
             "train": make_trainer,
             "step": make_step,
+            "tagger": make_tagger,
+            "silero": make_silero,
         }
         return prepare_by_mode(ways, mode, workload)
 

@@ -24,7 +24,10 @@ MODES = {
     "step": "a training step of a whole model around the layers",
     "repack": "one step of one row, recorded for training, with weights that have just changed",
     "reuse": "the same, with the weights as they were",
+    "tagger": "a whole model: embedding, the layers, linear",
+    "silero": "one chunk of audio through the whole of Silero VAD, from the state before",
 }
+WHOLE = ("tagger", "silero")
 # mode -> the one it is compared with, if that is not its own
 COMPARED_AS = {"padded": "infer", "sessions": "streams", "reuse": "repack"}
 

@@ -52,7 +52,7 @@ ABOUT = {
     "repack": (
         "## New weights\n\n"
         "What an update of the weights costs beside the update: they are packed again before the "
-        "next pass. A recorded step of one row right after a change (fastrnn: load_state_dict; "
+        "next pass. A recorded step of one row right after a change (fastrnn: layer.editing; "
         "fastrnn.torch: a new version of each parameter) minus the same without one, beside "
         "forward and backward of the batch. Best times.\n"
     ),

@@ -14,6 +14,8 @@ _FLOATS = (FLOAT32, np.dtype(np.float64), np.dtype(np.float16))
 
 def float_array(value: ArrayLike, name: str) -> Array:
     """A float32 array: `value` itself where it is one, cast from float16 or float64."""
+    if type(value) is np.ndarray and value.dtype is FLOAT32:
+        return value
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:

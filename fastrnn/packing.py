@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import RLock  # importing threading would take longer than all of fastrnn
+from _thread import RLock  # built in: importing threading takes time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet

@@ -238,6 +238,10 @@ KINDS: dict[str, Callable] = {
     "LayerNorm": layer_norm,
     "Conv1d": conv1d,
     "ZeroPad1d": lambda layer, value, padding: np.pad(value.x, ((0, 0), (0, 0), padding)),
+    "ReflectionPad1d": lambda layer, value, padding: np.pad(
+        value.x, ((0, 0), (0, 0), padding), mode="reflect"
+    ),
+    "Magnitude": lambda layer, value: np.hypot(*np.split(value.x, 2, 1)),
     "Transpose": lambda layer, value, dim0, dim1: value.x.swapaxes(dim0, dim1),
     "Permute": lambda layer, value, dims: value.x.transpose(dims),
     "Squeeze": lambda layer, value, dim: value.x.squeeze(dim),

@@ -21,6 +21,12 @@ def floats(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 
 
+class Magnitude(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = x.chunk(2, -2)
+        return torch.sqrt(a**2 + b**2)
+
+
 # (fastrnn's layer, torch's, x)
 PAIRS: dict[str, tuple[Any, Any, np.ndarray]] = {
     "linear": (fastrnn.Linear(7, 5), torch.nn.Linear(7, 5), floats(3, 4, 7)),
@@ -59,6 +65,19 @@ PAIRS: dict[str, tuple[Any, Any, np.ndarray]] = {
     "dropout 0": (fastrnn.Dropout(0.0), torch.nn.Dropout(0.0), floats(3, 4)),
     "zero pad": (fastrnn.ZeroPad1d(2), torch.nn.ZeroPad1d(2), floats(2, 3, 4)),
     "zero pad sides": (fastrnn.ZeroPad1d((0, 3)), torch.nn.ZeroPad1d((0, 3)), floats(3, 4)),
+    "reflection pad": (fastrnn.ReflectionPad1d(3), torch.nn.ReflectionPad1d(3), floats(2, 3, 4)),
+    "reflection pad sides": (
+        fastrnn.ReflectionPad1d((0, 2)),
+        torch.nn.ReflectionPad1d((0, 2)),
+        floats(3, 4),
+    ),
+    "reflection pad left": (
+        fastrnn.ReflectionPad1d((3, 1)),
+        torch.nn.ReflectionPad1d((3, 1)),
+        floats(3, 4),
+    ),
+    "magnitude": (fastrnn.Magnitude(), Magnitude(), floats(2, 6, 4)),
+    "magnitude one": (fastrnn.Magnitude(), Magnitude(), floats(2, 7)),
     "flatten": (fastrnn.Flatten(), torch.nn.Flatten(), floats(2, 3, 4)),
     "flatten front": (fastrnn.Flatten(0, -2), torch.nn.Flatten(0, -2), floats(2, 3, 4)),
     "flatten empty": (fastrnn.Flatten(), torch.nn.Flatten(), floats(0, 3, 4)),
@@ -216,6 +235,11 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     (lambda: fastrnn.Mask(0)(floats(3)), ValueError, r"got shape \(3,\)"),
     (lambda: fastrnn.ZeroPad1d((1, 2, 3)), ValueError, "padding: expected a number or"),
     (lambda: fastrnn.ZeroPad1d(-1), ValueError, "padding: expected 0 to"),
+    (lambda: fastrnn.ReflectionPad1d((1, 2, 3)), ValueError, "padding: expected a number or"),
+    (lambda: fastrnn.ReflectionPad1d(-1), ValueError, "padding: expected 0 to"),
+    (lambda: fastrnn.ReflectionPad1d(4)(floats(2, 3, 4)), ValueError, "more than 4 steps.*got 4"),
+    (lambda: fastrnn.ReflectionPad1d(1)(floats(4)), ValueError, r"got shape \(4,\)"),
+    (lambda: fastrnn.Magnitude()(floats(3, 4)), ValueError, r"even number, got shape \(3, 4\)"),
     (lambda: fastrnn.AddInput(3)(floats(2, 2)), ValueError, "3 features"),
     (lambda: fastrnn.Flatten(2, 1)(floats(2, 3, 4)), ValueError, "start_dim: expected at most"),
     (lambda: fastrnn.Permute((0, 0))(floats(2, 3)), ValueError, "dims: expected each of the 2"),
@@ -249,6 +273,11 @@ def test_dropout_is_reproducible_and_unbiased() -> None:
     # The share kept of 100,000 has a standard deviation of 0.0014.
     assert abs((y > 0).mean() - 0.75) < 0.007
     assert not fastrnn.Dropout(1.0).vjp(x)[0].any()
+
+
+def test_magnitude_has_no_slope_at_zero() -> None:
+    _, _, backward = fastrnn.Magnitude().vjp(np.zeros((2, 3), np.float32))
+    assert np.array_equal(backward(floats(1, 3)).x, np.zeros((2, 3), np.float32))
 
 
 def test_nan_stays() -> None:

@@ -27,9 +27,11 @@ from fastrnn import (
     LayerNorm,
     Linear,
     LogSoftmax,
+    Magnitude,
     Mask,
     Permute,
     Pool,
+    ReflectionPad1d,
     ReLU,
     Sequential,
     Sigmoid,
@@ -63,6 +65,10 @@ SEQUENCES: dict[str, Any] = {
     "padded": lambda: [
         Transpose(-1, -2), ZeroPad1d((3, 2)), Conv1d(6, 4, 2, dilation=2, bias=False), ReLU(),
         Permute((2, 0, 1)), GRU(4, 3), Sigmoid(),
+    ],
+    "spectrum": lambda: [
+        Transpose(1, 2), ZeroPad1d((2, 1)), ReflectionPad1d((1, 2)), Conv1d(6, 8, 2), Magnitude(),
+        Transpose(2, 1), LSTM(4, 3, batch_first=True),
     ],
     "flipped": lambda: [Flip(batch_first=True), LSTM(6, 4, batch_first=True), Flip(True)],
     "skip": lambda: [Linear(6, 5), Tanh(), GRU(5, 6, batch_first=True), AddInput(6), Sigmoid()],

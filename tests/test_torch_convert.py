@@ -34,6 +34,7 @@ MODULES: dict[str, Any] = {
     "convolution": (
         lambda: nn.Sequential(OrderedDict(
             pad=nn.ZeroPad1d((1, 2)),
+            mirror=nn.ReflectionPad1d((2, 1)),
             body=nn.Sequential(
                 nn.Conv1d(6, 4, 3, stride=2, padding=1, groups=2), nn.Tanh(),
                 nn.Conv1d(4, 4, 3, padding="same", dilation=2, bias=False), nn.Sigmoid(),
@@ -60,7 +61,8 @@ MODULES: dict[str, Any] = {
 
 # What is exact in numpy, and so the same on every instruction set.
 UNCOMPILED = (
-    fastrnn.Embedding, fastrnn.Dropout, fastrnn.ReLU, fastrnn.ZeroPad1d, fastrnn.Flatten,
+    fastrnn.Embedding, fastrnn.Dropout, fastrnn.ReLU, fastrnn.ZeroPad1d, fastrnn.ReflectionPad1d,
+    fastrnn.Flatten,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from .embedding import Embedding
 from .norm import LayerNorm
 from .sequential import Sequential
 from .shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
+from .signal import Magnitude, ReflectionPad1d
 from .streams import SequentialStream
 from .time import AddInput, Flip, Last, Mask, Pool, ZeroPad1d
 
@@ -25,10 +26,12 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "LogSoftmax",
+    "Magnitude",
     "Mask",
     "Permute",
     "Pool",
     "ReLU",
+    "ReflectionPad1d",
     "Sequential",
     "SequentialStream",
     "Sigmoid",

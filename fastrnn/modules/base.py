@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,6 +74,8 @@ class Layer(Weighted):
     x holds there. The axes of x are then (steps, batch, ...), or (steps, ...) for a single
     sequence, unless the layer says otherwise; in a `Sequential` the layers agree on them.
     """
+
+    _finds_lengths: ClassVar[bool] = False  # whether y has lengths where x has none
 
     def __init__(self, isa: str | None = None) -> None:
         super().__init__(isa)
@@ -188,6 +190,8 @@ class Layer(Weighted):
 
 def entry_flow(layers: Sequence[Any], x: NDArray[Any], lengths: Any) -> Flow:
     """The flow into layers that run one after another."""
+    if lengths is None and not any(layer._finds_lengths for layer in layers):
+        return Flow(None, None, x)  # nothing will ask where the rows and steps are
     axes = find_axes(layers, x.ndim)
     if lengths is None:
         return Flow(None, axes, x)

@@ -19,6 +19,7 @@ from .norm import LayerNorm
 from .recurrent import Recurrent
 from .sequential import Sequential
 from .shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
+from .signal import Magnitude, ReflectionPad1d
 from .time import AddInput, Flip, Last, Mask, Pool, ZeroPad1d
 
 _STACKS: tuple[type[Any], ...] = (LSTM, GRU, RNN)
@@ -27,7 +28,7 @@ WITH_KERNELS: tuple[type[Any], ...] = (
     *_STACKS, Linear, Conv1d, LayerNorm, Tanh, Sigmoid, Softmax, LogSoftmax, Pool,
 )  # fmt: skip
 _OTHERS: tuple[type[Any], ...] = (
-    Embedding, Dropout, ReLU, Last, Flip, Mask, ZeroPad1d, AddInput,
+    Embedding, Dropout, ReLU, Last, Flip, Mask, ZeroPad1d, ReflectionPad1d, Magnitude, AddInput,
     Flatten, Transpose, Permute, Squeeze, Unsqueeze,
 )  # fmt: skip
 KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*WITH_KERNELS, *_OTHERS)}

@@ -178,34 +178,37 @@ class Conv1d(Layer):
         return axes == ((0, 2) if ndim == 3 else (None, 1))
 
     def _steps(self, steps: Any) -> Any:
+        """Steps of y; less than 1 where x is shorter than the kernel."""
         reach = self.dilation * (self.kernel_size - 1)
-        return np.maximum((steps + sum(self._sides) - reach - 1) // self.stride + 1, 0)
+        return (steps + sum(self._sides) - reach - 1) // self.stride + 1
 
     def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths | None:
         if lengths is None:
             return None
-        return np.where(lengths > 0, self._steps(lengths), 0)
+        return np.where(lengths > 0, np.maximum(self._steps(lengths), 0), 0)
 
     def _why_not_causal(self) -> str:
         return "its x is (B, C, T), and a step of y needs several steps of x"
 
-    def _batched(self, x: Array) -> Array:
+    def _batched(self, x: Array) -> tuple[Array, int]:
+        """x as (B, C, T), and the steps of y."""
         if x.ndim not in (2, 3) or x.shape[-2] != self.in_channels:
             raise ValueError(
                 f"x: expected (batch, {self.in_channels}, steps) or ({self.in_channels}, steps), "
                 f"got shape {x.shape}"
             )
-        if self._steps(x.shape[-1]) == 0:
+        steps = self._steps(x.shape[-1])
+        if steps < 1:
             reach = self.dilation * (self.kernel_size - 1)
             raise ValueError(
                 f"x: expected at least {max(reach + 1 - sum(self._sides), 1)} steps for a kernel "
                 f"that spans {reach + 1}, got {x.shape[-1]}"
             )
-        return x if x.ndim == 3 else x[None]
+        return (x if x.ndim == 3 else x[None]), steps
 
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
-        rows = self._batched(x)
-        y = np.empty((len(rows), self.out_channels, int(self._steps(x.shape[-1]))), FLOAT32)
+        rows, steps = self._batched(x)
+        y = np.empty((len(rows), self.out_channels, steps), FLOAT32)
         if y.size:
             self._packed().run(rows, y)
         return y if x.ndim == 3 else y[0]
@@ -214,7 +217,7 @@ class Conv1d(Layer):
         weights = self._weights
 
         def back(dy: Array) -> tuple[Array, dict[str, Array]]:
-            dx, dw = self._products(self._batched(x), weights["weight"], dy.reshape(shape))
+            dx, dw = self._products(self._batched(x)[0], weights["weight"], dy.reshape(shape))
             grads = {"weight": dw, "bias": dy.reshape(shape).sum((0, 2))}
             return dx.reshape(x.shape), {name: grads[name] for name in weights}
 

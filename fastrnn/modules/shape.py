@@ -194,7 +194,7 @@ class Unsqueeze(_Moves):
         return self.dim % (ndim + 1)
 
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
-        return np.expand_dims(x, self._place(x.ndim))
+        return x[(slice(None),) * self._place(x.ndim) + (None,)]
 
     def _axes_after(self, axes: Axes, ndim: int) -> Axes:
         dim, (rows, steps) = self._place(ndim), axes

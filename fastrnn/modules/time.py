@@ -206,6 +206,8 @@ class Mask(Layer):
     [[7, 8, 0], [9, 0, 0]]
     """
 
+    _finds_lengths = True
+
     def __init__(self, value: float = 0.0) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
             raise TypeError(f"value: expected a number, got {type(value).__name__}")

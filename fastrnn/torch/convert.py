@@ -39,6 +39,7 @@ _ATTRIBUTES: dict[type[nn.Module], tuple[str, ...]] = {
     nn.LogSoftmax: ("dim",),
     nn.Dropout: ("p",),
     nn.ZeroPad1d: ("padding",),
+    nn.ReflectionPad1d: ("padding",),
     nn.Flatten: ("start_dim", "end_dim"),
     nn.LSTM: (*_STACK, "proj_size"),
     nn.GRU: _STACK,
@@ -52,10 +53,10 @@ def from_module(module: nn.Module, example: Any = None, *, isa: str | None = Non
     """Make a `fastrnn.Sequential` of a module, with its weights.
 
     Without an example: of a torch.nn.Sequential, or of one layer, which is called "0". Taken are
-    Linear, Conv1d, Embedding, LayerNorm, the activations and Dropout, ZeroPad1d, Flatten, Identity,
-    LSTM, GRU and RNN, fastrnn.torch's own among them, and Sequential of these; names stay as they
-    are. Weights are copied, as float32. A recurrent layer can only be the last one: what torch
-    hands on of it is a pair.
+    Linear, Conv1d, Embedding, LayerNorm, the activations and Dropout, ZeroPad1d, ReflectionPad1d,
+    Flatten, Identity, LSTM, GRU and RNN, fastrnn.torch's own among them, and Sequential of these;
+    names stay as they are. Weights are copied, as float32. A recurrent layer can only be the last
+    one: what torch hands on of it is a pair.
 
     example: an input, or a tuple of the arguments of the forward. With it the module may be any
     whose forward is a chain of such layers: torch.export runs it in eval mode and the layers come
