@@ -240,3 +240,32 @@ def test_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     layer(SHORT)
     assert seen[:3] == [3, 1, 2]
     assert fastrnn.get_num_threads() == seen[3]
+
+
+def test_memory_of_old_weights_and_tapes_is_used_again() -> None:
+    """While an optimizer changes weights, packed weights and tapes stay where they are."""
+    layer, x = fastrnn.torch.GRU(9, 40), torch.randn(30, 20, 9)
+    packed, seen = layer._packed, set()
+    for _ in range(4):
+        loss = layer(x)[0].square().sum()
+        seen.add((id(packed._found.model), packed._old_tapes[-1].ctypes.data))
+        loss.backward()
+        del loss
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter -= 1e-3 * parameter.grad
+    assert len(seen) == 1
+
+
+def test_tapes_that_are_alive_are_not_written_over() -> None:
+    layer, x = fastrnn.torch.LSTM(9, 40), torch.randn(30, 20, 9)
+    wanted = []
+    for scale in (1.0, 2.0):
+        (found,) = torch.autograd.grad(layer(x * scale)[0].sum(), [layer.weight_hh_l0])
+        wanted.append(found)
+    ys = [layer(x * scale)[0].sum() for scale in (1.0, 2.0)]
+    layer.eval()
+    with torch.no_grad():
+        layer(x)
+    for y, gradient in zip(reversed(ys), reversed(wanted), strict=True):
+        assert torch.equal(torch.autograd.grad(y, [layer.weight_hh_l0])[0], gradient)

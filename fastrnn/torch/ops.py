@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 
 from .. import _core, threads
 from . import engine
-from .packed import PackedWeights, by_handle
+from .packed import ALIGNMENT, PackedWeights, by_handle
 from .spec import (
     STEP,
     Ragged,
@@ -67,6 +67,7 @@ def run(
     if wanted:
         found: Results = _Pass.apply(call, x, h0, c0, batch_sizes, seed, *weights)
         return found
+    packed.forget_tapes()
     # The engine drops units in recorded passes alone.
     tape = _new_tape(spec, x, h0, batch_sizes, layout) if dropout else None
     return _forward(call, x, h0, c0, batch_sizes, seed, weights, tape)
@@ -159,7 +160,7 @@ def _backward(
     ]
     if batch == 0:
         return [None if result is None else result.zero_() for result in results]
-    if tape.data_ptr() % _ALIGNMENT:  # what kept it (saved_tensors_hooks) put it elsewhere
+    if tape.data_ptr() % ALIGNMENT:  # what kept it (saved_tensors_hooks) put it elsewhere
         tape = tape.clone()
     map_ = None if batch_sizes is None else ragged(batch_sizes.numpy())
     dx, dh0, dc0, *dweights = results
@@ -218,9 +219,6 @@ def _tape_bytes(spec: Spec, x: Tensor, h0: Maybe, batch_sizes: Maybe, layout: st
     return engine.tape_bytes(spec, steps, batch)
 
 
-_ALIGNMENT = 64  # of a tape's parts in the core, and of the memory of a new tensor
-
-
 def _new_tape(spec: Spec, x: Tensor, h0: Maybe, batch_sizes: Maybe, layout: str) -> Tensor:
     return x.new_empty(_tape_bytes(spec, x, h0, batch_sizes, layout), dtype=torch.uint8)
 
@@ -262,7 +260,7 @@ class _Pass(torch.autograd.Function):
         seed: Maybe,
         *weights: Tensor,
     ) -> Results:
-        tape = _new_tape(call.spec, x, h0, batch_sizes, call.layout)
+        tape = call.packed.tape(_tape_bytes(call.spec, x, h0, batch_sizes, call.layout))
         results = _forward(call, x, h0, c0, batch_sizes, seed, weights, tape)
         ctx.call = call
         ctx.save_for_backward(x, h0, c0, batch_sizes, seed, tape, *weights)

@@ -9,12 +9,15 @@ the pass is long enough to hide it, else some of every tensor.
 from __future__ import annotations
 
 import random
+import sys
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .. import _core
@@ -31,6 +34,11 @@ _SMALL = 4096  # numbers of a tensor that is looked at whole, as biases are
 # seen, unless they move by a multiple of this many pairs.
 _COLUMNS = 509
 
+ALIGNMENT = 64  # of a tape's parts in the core, and of the memory of a new tensor
+_MINE = 2  # what getrefcount says of what only a local variable and its own argument refer to
+
+_Kind = tuple[Spec, bool, str]  # of a packed model: sizes, for training, instruction set
+
 
 class PackedWeights:
     """The packed weights of one module; any number of threads may ask for them."""
@@ -38,6 +46,10 @@ class PackedWeights:
     def __init__(self) -> None:
         self.handle = random.getrandbits(62)  # by which an operator finds it again
         self._found: _Contents | None = None
+        # What was used before and may be used again once nobody else has it. Only pop() and
+        # append(), which threads cannot interrupt.
+        self._old_stacks: list[tuple[_Kind, _core.Stack]] = []
+        self._old_tapes: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
         _by_handle[self.handle] = self
 
     def model(
@@ -46,10 +58,41 @@ class PackedWeights:
         """Return these weights as the kernels want them; `rows` is steps times batch."""
         found = self._found
         if found is None or not found.current(spec, weights, training, rows >= _LONG):
-            del found
-            self._found = None  # the new one may take the memory of the old
-            self._found = found = _Contents(spec, weights, training, rows >= _LONG)
+            kind = (spec, training, default_isa())
+            self._found = None
+            if found is not None:
+                self._old_stacks.append((found.kind, found.model))
+                del found
+            self._found = found = _Contents(kind, weights, self._unused_stack(kind), rows >= _LONG)
         return found.model
+
+    def _unused_stack(self, kind: _Kind) -> _core.Stack | None:
+        """One of this kind, to be packed anew in its memory, while an optimizer changes weights."""
+        while self._old_stacks:
+            with suppress(IndexError):  # another thread has taken it
+                old, stack = self._old_stacks.pop()
+                if old == kind and sys.getrefcount(stack) == _MINE:
+                    return stack
+        return None
+
+    def tape(self, size: int) -> Tensor:
+        """Memory of so many bytes for a pass; that of an earlier one whose tensor is gone."""
+        with suppress(IndexError):
+            bytes_ = self._old_tapes.pop()
+            if len(bytes_) >= size + ALIGNMENT and sys.getrefcount(bytes_) == _MINE:
+                return self._tape_in(bytes_, size)
+            del bytes_
+        return self._tape_in(np.empty(size + ALIGNMENT, np.uint8), size)
+
+    def _tape_in(self, bytes_: np.ndarray[Any, np.dtype[np.uint8]], size: int) -> Tensor:
+        first = -bytes_.ctypes.data % ALIGNMENT
+        tape = torch.from_numpy(bytes_[first : first + size])  # keeps bytes_
+        self._old_tapes.append(bytes_)
+        return tape
+
+    def forget_tapes(self) -> None:
+        """Give back memory that passes without gradients do not need."""
+        self._old_tapes.clear()
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()  # a copy packs for itself
@@ -59,11 +102,12 @@ class _Contents:
     """A packed model and what it was made from."""
 
     def __init__(
-        self, spec: Spec, weights: Sequence[Tensor], training: bool, thorough: bool
+        self, kind: _Kind, weights: Sequence[Tensor], unused: _core.Stack | None, thorough: bool
     ) -> None:
         arrays = [w.detach().contiguous().numpy(force=True) for w in weights]
-        self.model = _pack(spec, arrays, training)
-        self.spec, self.training = spec, training
+        self.model = _pack(kind, arrays, unused)
+        self.kind = kind
+        self.spec, self.training, _ = kind
         # Tensors that share memory with the weights: while they live, no other tensor gets it.
         self.aliases = [w.detach() for w in weights]
         self.marks = _marks(weights)
@@ -108,7 +152,11 @@ def _sums(flat: np.ndarray[Any, np.dtype[np.uint32]]) -> bytes:
     return table.sum(axis=0, dtype=np.uint64).tobytes() + flat[whole:].tobytes()
 
 
-def _pack(spec: Spec, arrays: Sequence[np.ndarray[Any, Any]], training: bool) -> _core.Stack:
+def _pack(
+    kind: _Kind, arrays: Sequence[np.ndarray[Any, Any]], unused: _core.Stack | None
+) -> _core.Stack:
+    """Pack into a stack that nobody uses, where there is one."""
+    spec, training, isa = kind
     shapes = weight_shapes(spec)
     for index, array in enumerate(arrays):
         if array.shape != shapes[index] or array.dtype != np.float32:
@@ -117,14 +165,14 @@ def _pack(spec: Spec, arrays: Sequence[np.ndarray[Any, Any]], training: bool) ->
                 f"{name[index]}: expected float32 of shape {shapes[index]}, "
                 f"got {array.dtype} {array.shape}"
             )
-    model = _core.Stack(
+    model = unused or _core.Stack(
         spec.cell,
         spec.input_size,
         spec.hidden_size,
         spec.num_layers,
         spec.bidirectional,
         spec.proj_size,
-        default_isa(),
+        isa,
         training,
     )
     for place, own in enumerate(by_place(spec, arrays)):
