@@ -182,3 +182,25 @@ def test_a_child_forked_while_weights_are_edited():
     leave.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_model_is_edited_as_one():
+    """Nested, with weights that are packed and others; a stream keeps what is packed."""
+    model = fastrnn.Sequential(
+        rows=fastrnn.Sequential(fastrnn.Linear(5, 4, seed=0), fastrnn.GRU(4, 4, seed=1)),
+        norm=fastrnn.LayerNorm(4),
+        head=fastrnn.Linear(4, 2, seed=2),
+    )
+    before = model.state_dict()
+    model(X)
+    with model.editing() as weights:
+        assert list(weights) == list(before)
+        for array in weights.values():
+            array += np.float32(0.1)
+        weights["head.bias"] = np.array([7.0, 8.0])
+    after = model.state_dict()
+    np.testing.assert_array_equal(after["rows.0.weight"], before["rows.0.weight"] + np.float32(0.1))
+    assert after["head.bias"].tolist() == [7, 8]
+    other = copy.deepcopy(model)
+    other.load_state_dict(after)
+    np.testing.assert_array_equal(model(X)[0], other(X)[0])
