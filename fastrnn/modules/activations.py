@@ -47,7 +47,8 @@ class _Curve(Layer):
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
         y = self._forward(x, flow)
-        return y, lambda dy: (dy * self._slope(y), {})
+        kept = y.copy()  # the caller may write into y, as in y -= target
+        return y, lambda dy: (dy * self._slope(kept), {})
 
     def _slope(self, y: Array) -> Array:
         """dy/dx, by y."""
@@ -126,7 +127,8 @@ class Softmax(_OverAxis):
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
         y = flow.zeroed(self._forward(x, flow))
-        return y, lambda dy: (y * (dy - (dy * y).sum(self.dim, keepdims=True)), {})
+        kept = y.copy()  # the caller may write into y
+        return y, lambda dy: (kept * (dy - (dy * kept).sum(self.dim, keepdims=True)), {})
 
 
 class LogSoftmax(_OverAxis):
@@ -140,7 +142,8 @@ class LogSoftmax(_OverAxis):
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
         y = self._forward(x, flow)
-        return y, lambda dy: (dy - np.exp(y) * dy.sum(self.dim, keepdims=True), {})
+        kept = y.copy()  # the caller may write into y
+        return y, lambda dy: (dy - np.exp(kept) * dy.sum(self.dim, keepdims=True), {})
 
 
 class Dropout(Layer):

@@ -38,6 +38,7 @@ class Flow:
     lengths: Lengths | None = None
     axes: Axes | None = None
     first: NDArray[Any] | None = None  # the input of the model
+    moved: bool = False  # steps are no longer where they were in x
 
     def zeroed(self, x: NDArray[Any]) -> NDArray[Any]:
         """A copy of x with zeros beyond the lengths, x itself where there are none."""
@@ -162,6 +163,10 @@ class Layer(Weighted):
     def _ndim_after(self, ndim: int) -> int:
         return ndim
 
+    def _moves(self, x: NDArray[Any], flow: Flow) -> bool:
+        """Whether steps of this x come to lie elsewhere, as where some are left out."""
+        return False
+
     def _why_not_causal(self) -> str:
         """Why the layer cannot run step by step; "" where it can."""
         return ""
@@ -175,7 +180,8 @@ class Layer(Weighted):
     def _flow_after(self, flow: Flow, x: NDArray[Any], y: Array) -> Flow:
         axes = None if flow.axes is None else self._axes_after(flow.axes, x.ndim)
         lengths = self.lengths_after(flow.lengths, x) if axes is not None else None
-        return Flow(lengths, axes, flow.first)
+        moved = axes is not None and (flow.moved or self._moves(x, flow))
+        return Flow(lengths, axes, flow.first, moved)
 
     def _run(self, x: NDArray[Any], flow: Flow) -> tuple[Array, Flow]:
         y = self._forward(x, flow)

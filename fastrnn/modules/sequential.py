@@ -208,7 +208,8 @@ class Sequential:
         if lengths is None and not self._finds_lengths:
             return self._run_full(array, state)
         flow = entry_flow([self], array, lengths)
-        y, last, _ = self._run(flow.zeroed(array), state, flow)
+        y, last, after = self._run(flow.zeroed(array), state, flow)
+        _check_places(after)
         return y, last
 
     def _run_full(self, x: NDArray[Any], state: Any) -> tuple[Array, Any]:
@@ -235,7 +236,7 @@ class Sequential:
 
     def _run(self, x: NDArray[Any], state: Any, flow: Flow) -> tuple[Array, Any, Flow]:
         states, last, outer = self._checked_states(state, "state"), {}, flow.first
-        y, flow = x, Flow(flow.lengths, flow.axes, x)
+        y, flow = x, Flow(flow.lengths, flow.axes, x, flow.moved)
         for name, child in self._children.items():
             with _naming(name):
                 own = states.get(name)
@@ -247,7 +248,7 @@ class Sequential:
                     )
                 else:
                     y, flow = child._run(y, flow)
-        return y, _or_none(last), Flow(flow.lengths, flow.axes, outer)
+        return y, _or_none(last), Flow(flow.lengths, flow.axes, outer, flow.moved)
 
     def vjp(
         self,
@@ -274,7 +275,9 @@ class Sequential:
         """
         array = self._input(x)
         flow = entry_flow([self], array, lengths)
-        y, last, _, back = self._run_vjp(flow.zeroed(array), state, flow, drawn_seed(seed))
+        seed = drawn_seed(seed)
+        y, last, after, back = self._run_vjp(flow.zeroed(array), state, flow, seed)
+        _check_places(after)
 
         def whole(dy: Any, dstate: Any) -> Gradients:
             grads = back(checked_dy(dy, y.shape), dstate)
@@ -287,7 +290,7 @@ class Sequential:
         self, x: NDArray[Any], state: Any, flow: Flow, seed: int
     ) -> tuple[Array, Any, Flow, Callable[[Array, Any], Gradients]]:
         states, last, outer = self._checked_states(state, "state"), {}, flow.first
-        y, flow = x, Flow(flow.lengths, flow.axes, x)
+        y, flow = x, Flow(flow.lengths, flow.axes, x, flow.moved)
         steps: list[_Step] = []
         seeds = np.random.SeedSequence(seed).generate_state(len(self), np.uint64)
         for (name, child), drawn in zip(self._children.items(), seeds, strict=True):
@@ -302,7 +305,7 @@ class Sequential:
                     y, flow, simple = child._run_vjp(y, flow, int(drawn))
                     back = _stateless(simple)
                 steps.append((name, child, before, back))
-        after = Flow(flow.lengths, flow.axes, outer)
+        after = Flow(flow.lengths, flow.axes, outer, flow.moved)
         return y, _or_none(last), after, lambda dy, dstate: self._back(steps, flow, x, dy, dstate)
 
     def _back(
@@ -372,6 +375,15 @@ class Sequential:
         for child in self.layers:
             ndim = child._ndim_after(ndim)
         return ndim
+
+
+def _check_places(flow: Flow) -> None:
+    """Refuses a y whose steps would silently not be those of x."""
+    if flow.moved:
+        raise ValueError(
+            "x: expected masked steps at the end of each row alone, got some before or between "
+            "others, which would move the steps of y; put the padding at the end"
+        )
 
 
 class _naming:  # noqa: N801 (used as a statement)

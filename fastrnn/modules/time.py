@@ -199,7 +199,8 @@ class Mask(Layer):
 
     x: (B, T, F) of floats or (B, T) of floats or integers, batch first; y has its shape, zeros
     after the steps that are left. In a `Sequential` these are the lengths of the rows for the
-    layers after it.
+    layers after it; where its y still has steps, only those at the end of a row may be left out:
+    ValueError otherwise, as the steps of y would not be those of x.
 
     >>> import numpy as np
     >>> Mask(0)(np.array([[7, 0, 8], [0, 0, 9]]))[0].tolist()
@@ -240,6 +241,10 @@ class Mask(Layer):
 
     def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths:
         return np.asarray(self._kept(x, lengths).sum(1), np.intp)
+
+    def _moves(self, x: NDArray[Any], flow: Flow) -> bool:
+        kept = self._kept(x, flow.lengths)
+        return bool((kept[:, 1:] > kept[:, :-1]).any())
 
     def _order(self, kept: NDArray[np.bool_], ndim: int) -> NDArray[np.intp]:
         """For each step of y its step of x: first those kept."""
