@@ -32,13 +32,12 @@ class LayerStream:
     def step(self, x_t: ArrayLike, out: Array | None = None) -> Array:
         """y_t (B, ...) of x_t (B, ...), written to `out` where it is given."""
         x = self._layer._input(x_t)
-        return given(self._run(x, x), out)
+        return given(self._run(x, one_step(x)), out)
 
-    def _run(self, x: NDArray[Any], first: NDArray[Any]) -> Array:
+    def _run(self, x: NDArray[Any], flow: Flow) -> Array:
         if x.shape[:1] != (self._batch,):
             raise ValueError(f"x: expected {self._batch} rows, got shape {x.shape}")
-        # One step of a sequence: layers see the axes they see in the whole one.
-        y: Array = self._layer._forward(x[None], Flow(None, (1, 0), first[None]))[0]
+        y: Array = self._layer._forward(x[None], flow)[0]
         return y
 
     @property
@@ -90,11 +89,11 @@ class SequentialStream:
         return given(self._run(self._input(x_t)), out)
 
     def _run(self, x: NDArray[Any]) -> Array:
-        y = first = x
+        y, flow = x, one_step(x)
         for name, stream in self._streams.items():
             try:
                 if isinstance(stream, LayerStream):
-                    y = stream._run(y, first)
+                    y = stream._run(y, flow)
                 elif isinstance(stream, SequentialStream):
                     y = stream._run(y)
                 else:
@@ -146,6 +145,11 @@ class SequentialStream:
 
     def __reduce__(self) -> Any:
         raise TypeError("a stream is not copied or pickled: copy its state to a new one's")
+
+
+def one_step(x: NDArray[Any]) -> Flow:
+    """The flow of one step of a sequence: layers see the axes they see in the whole one."""
+    return Flow(None, (1, 0), x[None])
 
 
 def stream_of(layer: Layer, batch_size: int) -> LayerStream:
