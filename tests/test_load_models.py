@@ -129,3 +129,19 @@ def test_run_of_a_whole_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert error(np.load(files[2]), wanted) <= PARITY
     assert cli.main(["run", *files[:2], "-o", files[2], "--state-out", files[2] + "s"]) == 1
     assert "whole model" in capsys.readouterr().err
+
+
+def test_a_reshape_to_fixed_sizes_is_not_guessed(tmp_path: Path) -> None:
+    """(7, 3, 5) as (3, 7, 5) mixes rows and steps, which a trace without sizes does not show."""
+
+    class Regrouped(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = torch.nn.GRU(5, 4)
+
+        def forward(self, x):
+            return self.rnn(x.reshape(3, 7, 5))[0]
+
+    save_trace(Regrouped().eval(), torch.randn(7, 3, 5), tmp_path / "m.pt")
+    with pytest.raises(fastrnn.FormatError, match=r"reshape(.|\n)*fixed size"):
+        fastrnn.load(tmp_path / "m.pt")

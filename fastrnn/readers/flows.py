@@ -233,7 +233,9 @@ def _count(chain: Chain, labels: list[int], size: object, later: int) -> int:
     count = 1
     while type(size) is int and count <= len(labels):
         found = chain.size(labels[:count])
-        if found is None or found == size:
+        if found is None:
+            raise ObstructionError("it gives a fixed size to an axis of unknown size")
+        if found == size:
             break
         count += 1
     if count > len(labels):
