@@ -33,6 +33,9 @@ def probe_read(isa: str, values: Array, repeats: int) -> None: ...
 class Workspace: ...
 
 @disjoint_base
+class Pair: ...
+
+@disjoint_base
 class Stack:
     nbytes: int
     isa: str
