@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from fastrnn.machine import cpu_count
@@ -30,6 +31,23 @@ def add_common(parser: argparse.ArgumentParser, quick: str) -> None:
 def chosen_plan(options: argparse.Namespace) -> Plan:
     plan = QUICK if options.quick else FULL
     return Plan(options.rounds or plan.rounds, options.slice or plan.seconds, plan.most)
+
+
+def add_parts(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """--parts, all of them unless some are chosen."""
+    every = ",".join(names)
+    parser.add_argument("--parts", default=every, help=f"out of {every}")
+
+
+def chosen_parts(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, names: Collection[str]
+) -> list[str]:
+    """Those of --parts; wrong usage if there is none or another."""
+    chosen = words(options.parts)
+    unknown = [name for name in chosen if name not in names]
+    if unknown or not chosen:
+        parser.error(f"parts: expected some of {', '.join(names)}, got {', '.join(unknown)!r}")
+    return chosen
 
 
 def words(text: str) -> list[str]:

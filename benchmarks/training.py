@@ -19,7 +19,7 @@ from fastrnn.bench import Case
 from .cases import select
 from .document import Document
 from .measure import CaseResult, Plan, greet, measure_cases, start_clients
-from .options import add_common, chosen_plan, words
+from .options import add_common, add_parts, chosen_parts, chosen_plan
 from .peak import CASE as MEMORY
 from .peak import Peak, measure_peak
 from .progress import Progress
@@ -122,13 +122,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.training", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--parts", default=",".join(NAMES), help=f"out of {','.join(NAMES)}")
+    add_parts(parser, NAMES)
     add_common(parser, "about two minutes")
     options = parser.parse_args(argv)
-    options.parts = words(options.parts)
-    unknown = [name for name in options.parts if name not in NAMES]
-    if unknown or not options.parts:
-        parser.error(f"parts: expected some of {', '.join(NAMES)}, got {', '.join(unknown)!r}")
+    options.parts = chosen_parts(parser, options, NAMES)
     options.plan = chosen_plan(options)
     return options
 

@@ -12,7 +12,7 @@ from fastrnn.bench import Case
 from .document import Document
 from .engines import TITLES
 from .measure import CaseResult, greet, measure_cases, start_clients
-from .options import add_common, chosen_plan, words
+from .options import add_common, add_parts, chosen_parts, chosen_plan
 from .tables import ratio, table, threads_word
 
 ENGINES = ("fastrnn", "torch", "onnxruntime")
@@ -112,13 +112,10 @@ def _problems(results: Sequence[CaseResult]) -> list[str]:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.whole", description=__doc__)
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"out of {','.join(PARTS)}")
+    add_parts(parser, PARTS)
     add_common(parser, "some seconds")
     options = parser.parse_args(argv)
-    options.parts = words(options.parts)
-    unknown = [name for name in options.parts if name not in PARTS]
-    if unknown or not options.parts:
-        parser.error(f"parts: expected some of {', '.join(PARTS)}, got {', '.join(unknown)!r}")
+    options.parts = chosen_parts(parser, options, PARTS)
     options.plan = chosen_plan(options)
     return options
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import FLOAT32, Array
-from .base import Axes, Back, Flow, Layer, Lengths, check_int
+from .base import Axes, Back, Flow, Layer, Lengths
+from .time import both_sides
 
 
 class _Channels(Layer):
@@ -37,14 +38,8 @@ class ReflectionPad1d(_Channels):
     """
 
     def __init__(self, padding: int | tuple[int, int]) -> None:
-        sides = tuple(padding) if isinstance(padding, tuple | list) else (padding, padding)
-        if len(sides) != 2:
-            raise ValueError(f"padding: expected a number or (left, right), got {padding!r}")
-        left, right = (check_int("padding", side) for side in sides)
-        if not (0 <= left < 2**24 and 0 <= right < 2**24):
-            raise ValueError(f"padding: expected 0 to {2**24 - 1}, got {padding!r}")
         super().__init__()
-        self.padding = (left, right)
+        self.padding = both_sides(padding)
 
     def _options(self) -> dict[str, object]:
         return {"padding": self.padding}

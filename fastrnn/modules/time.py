@@ -272,6 +272,17 @@ class Mask(Layer):
         return self._forward(x, flow), back
 
 
+def both_sides(padding: int | tuple[int, int]) -> tuple[int, int]:
+    """(left, right) of one number for both or of two; ValueError or TypeError for others."""
+    sides = tuple(padding) if isinstance(padding, tuple | list) else (padding, padding)
+    if len(sides) != 2:
+        raise ValueError(f"padding: expected a number or (left, right), got {padding!r}")
+    left, right = (check_int("padding", side) for side in sides)
+    if not (0 <= left < 2**24 and 0 <= right < 2**24):
+        raise ValueError(f"padding: expected 0 to {2**24 - 1}, got {padding!r}")
+    return left, right
+
+
 class ZeroPad1d(Layer):
     """Zeros before and after the last axis, as torch.nn.ZeroPad1d.
 
@@ -283,14 +294,8 @@ class ZeroPad1d(Layer):
     """
 
     def __init__(self, padding: int | tuple[int, int]) -> None:
-        sides = tuple(padding) if isinstance(padding, tuple | list) else (padding, padding)
-        if len(sides) != 2:
-            raise ValueError(f"padding: expected a number or (left, right), got {padding!r}")
-        left, right = (check_int("padding", side) for side in sides)
-        if not (0 <= left < 2**24 and 0 <= right < 2**24):
-            raise ValueError(f"padding: expected 0 to {2**24 - 1}, got {padding!r}")
         super().__init__()
-        self.padding = (left, right)
+        self.padding = both_sides(padding)
 
     def _options(self) -> dict[str, object]:
         return {"padding": self.padding}
