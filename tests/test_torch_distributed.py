@@ -77,6 +77,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            cwd=tmp_path,  # a checkout there would be imported before the installed package
         )
         for rank in range(2)
     ]
