@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastrnn.machine import cpu_count
 
+from .document import Document
 from .measure import FULL, QUICK, Plan
 
 
@@ -48,6 +49,16 @@ def chosen_parts(
     if unknown or not chosen:
         parser.error(f"parts: expected some of {', '.join(names)}, got {', '.join(unknown)!r}")
     return chosen
+
+
+def publish(document: Document, text: str, options: argparse.Namespace) -> int:
+    """Print the report and write what --json and --markdown ask for; returns the exit status."""
+    if options.json:
+        document.write(options.json)
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(text, encoding="utf-8")
+    return 1 if document.failed or not document.engines else 0
 
 
 def words(text: str) -> list[str]:

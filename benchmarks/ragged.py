@@ -11,7 +11,7 @@ from fastrnn.bench import Case
 
 from .document import Document
 from .measure import CaseResult, greet, measure_cases, start_clients
-from .options import add_common, chosen_plan
+from .options import add_common, chosen_plan, publish
 from .tables import geometric_mean, milliseconds, ratio, table, threads_word
 
 CASES = [
@@ -38,13 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         versions, usable = greet(clients)
         results = measure_cases(CASES, usable, plan)
     document = Document(versions, options.threads, plan, results)
-    if options.json:
-        document.write(options.json)
-    text = markdown(document)
-    print(text)
-    if options.markdown:
-        options.markdown.write_text(text, encoding="utf-8")
-    return 1 if document.failed or not versions else 0
+    return publish(document, markdown(document), options)
 
 
 def markdown(document: Document) -> str:

@@ -12,7 +12,7 @@ from fastrnn.bench import Case
 from .document import Document
 from .engines import TITLES
 from .measure import CaseResult, Measurement, greet, measure_cases, start_clients
-from .options import add_common, chosen_plan
+from .options import add_common, chosen_plan, publish
 from .tables import ratio, table, threads_word
 
 # Each row of the batch is a stream; a call steps all of them `steps` times, round robin.
@@ -36,13 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         versions, usable = greet(clients)
         results = measure_cases([STREAMS], usable, plan)
     document = Document(versions, options.threads, plan, results)
-    if options.json:
-        document.write(options.json)
-    text = markdown(document)
-    print(text)
-    if options.markdown:
-        options.markdown.write_text(text, encoding="utf-8")
-    return 1 if document.failed or not versions else 0
+    return publish(document, markdown(document), options)
 
 
 def markdown(document: Document) -> str:

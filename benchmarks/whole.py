@@ -12,7 +12,7 @@ from fastrnn.bench import Case
 from .document import Document
 from .engines import TITLES
 from .measure import CaseResult, greet, measure_cases, start_clients
-from .options import add_common, add_parts, chosen_parts, chosen_plan
+from .options import add_common, add_parts, chosen_parts, chosen_plan, publish
 from .tables import ratio, table, threads_word
 
 ENGINES = ("fastrnn", "torch", "onnxruntime")
@@ -52,13 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             versions |= found
             results += measure_cases(PARTS[part], usable, options.plan)
     document = Document(versions, options.threads, options.plan, results)
-    if options.json:
-        document.write(options.json)
-    text = markdown(document)
-    print(text)
-    if options.markdown:
-        options.markdown.write_text(text, encoding="utf-8")
-    return 1 if document.failed or not versions else 0
+    return publish(document, markdown(document), options)
 
 
 def markdown(document: Document) -> str:

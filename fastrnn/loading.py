@@ -52,7 +52,7 @@ def load(
     path: a str or os.PathLike; a file of torch.save (a state dict or a checkpoint that holds one),
         a TorchScript or torch.export archive, a .safetensors, .npz or .onnx file with PyTorch's
         names of weights, a .keras or .weights.h5 file of Keras 3, whose activations are taken to be
-        the usual ones, or the JSON of GuitarML or NAM. Nothing in it is executed.
+        the usual ones, the JSON of GuitarML or NAM, or a .frnn file. Nothing in it is executed.
     prefix: the path of the recurrent module in the state dict, as "decoder.rnn"; "" is the top
         level. Needed only if there are several; what lies outside of it does not matter.
     key: the dotted path of the state dict inside a checkpoint that holds several, as "model".
@@ -67,7 +67,8 @@ def load(
         must agree.
 
     Raises FormatError, a ValueError, if the file is damaged or of an unsupported kind, if it has
-    no such stack or several to choose from, or if the stack is broken; ValueError if an option
+    no such stack or several to choose from, or if the stack is broken, and lists what is in the way
+    where a whole model cannot be mapped; ValueError if an option
     contradicts the file; TypeError for an unknown option or an argument of a wrong type; OSError
     if the file cannot be opened.
 
