@@ -14,11 +14,11 @@ FLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -g $(OPT) -ffp-co
 
 X86 := $(filter x86_64 amd64,$(shell uname -m))
 ISAS = scalar $(if $(X86),avx2 avx512)
-CORE = $(patsubst src_c/%.c,%.o,$(wildcard src_c/core/*.c))
+CORE = $(patsubst src_c/%.c,%.o,$(wildcard src_c/core/*/*.c))
 LIBRARY = $(addprefix $(OUT)/,$(CORE) $(patsubst src_c/%.c,%.o,$(wildcard src_c/platform/*.c)) \
     $(ISAS:%=isa/%.o) isa/select.o $(if $(SIMDE),tests/simde_shim/cpu_simulated.o,isa/cpu.o))
 SUPPORT = $(patsubst %,$(OUT)/tests/%.o,check crew fence masks network oracle oracle_backward)
-HEADERS := $(wildcard src_c/*/*.h src_c/tests/simde_shim/*.h)
+HEADERS := $(wildcard src_c/*/*.h src_c/*/*/*.h)
 .SECONDARY:
 .PHONY: menu check test bench asan ubsan sanitize threads tsan ulp embedded test-avx512 test-bochs format clean
 

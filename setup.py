@@ -20,7 +20,7 @@ def version() -> str:
 def c_sources() -> list[str]:
     """Sources of the library; tests, benchmarks and examples are programs of their own."""
     folders = ("core", "isa", "platform")
-    found = [path for folder in folders for path in sorted(Path("src_c", folder).glob("*.c"))]
+    found = [path for folder in folders for path in sorted(Path("src_c", folder).rglob("*.c"))]
     return [path.as_posix() for path in found]
 
 

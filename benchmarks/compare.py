@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .cases import GROUPS, select
-from .document import Document
-from .engines import COMPILERS, INFERENCE, MODULES, TRAINING
-from .machine import Limits, ideal_seconds, measure_limits
-from .measure import CaseResult, greet, measure_cases, start_clients
-from .options import add_common, chosen_plan, words
-from .report import STATISTICS, markdown
+from .engines.engines import COMPILERS, INFERENCE, MODULES, TRAINING
+from .measuring.cases import GROUPS, select
+from .measuring.machine_limits import Limits, ideal_seconds, measure_limits
+from .measuring.measure import CaseResult, greet, measure_cases, start_clients
+from .measuring.options import add_common, chosen_plan, words
+from .reports.document import Document
+from .reports.report import STATISTICS, markdown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,11 +50,11 @@ def write(document: Document, options: argparse.Namespace) -> None:
     if options.markdown:
         options.markdown.write_text(text, encoding="utf-8")
     if options.bars:
-        from .plot import draw_bars
+        from .reports.plot import draw_bars
 
         draw_bars(document, options.bars, options.by)
     if options.roofline:
-        from .roofline import draw_roofline
+        from .reports.roofline import draw_roofline
 
         draw_roofline(document, options.roofline)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from fastrnn.machine import cpu_count
+from fastrnn.runtime.machine import cpu_count
 
-from . import machine
+from .measuring import machine_limits as machine
 
 HERE = Path(__file__).parent
 BASELINES = HERE / "baselines"
@@ -21,7 +21,9 @@ HAS_PLUGIN = importlib.util.find_spec("pytest_benchmark") is not None
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """The speed tests need pytest-benchmark."""
-    speed = collection_path.parent == HERE and collection_path.name.startswith("test_speed_")
+    speed = collection_path.parent.name == "suites" and collection_path.name.startswith(
+        "test_speed_"
+    )
     return True if speed and not HAS_PLUGIN else None
 
 

@@ -19,8 +19,8 @@ from typing import Any
 from fastrnn.bench import Case, Workload, make_workload
 
 from . import ROOT
-from .engines import MODULES, Engine, UnsupportedError, load_engine
-from .workload import output_gradient
+from .engines.engines import MODULES, Engine, UnsupportedError, load_engine
+from .measuring.workload import output_gradient
 
 CASE = Case("memory_lstm_512", "LSTM", 500, 32, 512, 512, source="one layer, long sequences")
 PATIENCE = 300.0

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from fastrnn.bench import Case
 
-from .document import Document
-from .measure import CaseResult, greet, measure_cases, start_clients
-from .options import add_common, chosen_plan, publish
-from .tables import geometric_mean, milliseconds, ratio, table, threads_word
+from .measuring.measure import CaseResult, greet, measure_cases, start_clients
+from .measuring.options import add_common, chosen_plan, publish
+from .reports.document import Document
+from .reports.tables import geometric_mean, milliseconds, ratio, table, threads_word
 
 CASES = [
     Case(

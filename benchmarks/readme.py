@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import ROOT
-from .document import Document
-from .engines import PEERS, TITLES
-from .plot import draw_bars
-from .report import STATISTICS, fastest, peer_ratio, share, speed_up
-from .roofline import draw_roofline
-from .tables import geometric_mean, milliseconds, percent, ratio, table
+from .engines.engines import PEERS, TITLES
+from .reports.document import Document
+from .reports.plot import draw_bars
+from .reports.report import STATISTICS, fastest, peer_ratio, share, speed_up
+from .reports.roofline import draw_roofline
+from .reports.tables import geometric_mean, milliseconds, percent, ratio, table
 
 BEGIN = "<!-- benchmark:begin, written by python -m benchmarks.readme -->"
 END = "<!-- benchmark:end -->"

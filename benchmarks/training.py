@@ -16,14 +16,14 @@ from typing import Any
 
 from fastrnn.bench import Case
 
-from .cases import select
-from .document import Document
-from .measure import CaseResult, Plan, greet, measure_cases, start_clients
-from .options import add_common, add_parts, chosen_parts, chosen_plan
+from .measuring.cases import select
+from .measuring.measure import CaseResult, Plan, greet, measure_cases, start_clients
+from .measuring.options import add_common, add_parts, chosen_parts, chosen_plan
+from .measuring.progress import Progress
 from .peak import CASE as MEMORY
 from .peak import Peak, measure_peak
-from .progress import Progress
-from .training_report import markdown
+from .reports.document import Document
+from .reports.training_report import markdown
 
 Ways = Sequence[tuple[str, str]]  # engine, mode
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from fastrnn.bench import Case
 
-from .document import Document
-from .engines import TITLES
-from .measure import CaseResult, greet, measure_cases, start_clients
-from .options import add_common, add_parts, chosen_parts, chosen_plan, publish
-from .tables import ratio, table, threads_word
+from .engines.engines import TITLES
+from .measuring.measure import CaseResult, greet, measure_cases, start_clients
+from .measuring.options import add_common, add_parts, chosen_parts, chosen_plan, publish
+from .reports.document import Document
+from .reports.tables import ratio, table, threads_word
 
 ENGINES = ("fastrnn", "torch", "onnxruntime")
 PARTS = {

@@ -21,10 +21,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 from . import _core
-from .config import config, show_config
-from .layers import GRU, LSTM, RNN
-from .loading import load
-from .modules import (
+from .files.loading import load
+from .files.saving import save
+from .layers import (
     AddInput,
     Conv1d,
     Dropout,
@@ -51,11 +50,12 @@ from .modules import (
     Unsqueeze,
     ZeroPad1d,
 )
-from .plans import explain, plan
+from .layers.recurrent import GRU, LSTM, RNN
+from .layers.stream import Stream
 from .readers import FormatError, read_state_dict
-from .saving import save
-from .streams import Stream
-from .threads import get_num_threads, num_threads, set_num_threads
+from .runtime.config import config, show_config
+from .runtime.plans import explain, plan
+from .runtime.threads import get_num_threads, num_threads, set_num_threads
 from .train import (
     SGD,
     Adam,

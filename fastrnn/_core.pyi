@@ -9,7 +9,7 @@ from numpy import uint8, uintp
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-from .arrays import Array
+from .layers.arrays import Array
 
 CELLS: Final[dict[str, int]]
 VERSION: Final[str]

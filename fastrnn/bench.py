@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core, reference
-from .checks import default_isa
-from .layers import GRU, LSTM, RNN
-from .threads import get_num_threads
-from .weights import GATES, parameter_shapes
+from .layers.checks import default_isa
+from .layers.recurrent import GRU, LSTM, RNN
+from .runtime.threads import get_num_threads
+from .stack_spec import GATES, parameter_shapes
 
 Arrays = dict[str, NDArray[Any]]
 Layer = LSTM | GRU | RNN

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fastrnn
-from fastrnn.files import write_atomically
+from fastrnn.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -339,8 +339,8 @@ def write_state(path: str, state: Any) -> None:
 
 
 def convert(args: argparse.Namespace) -> None:
-    from fastrnn.model_file import write_c_array, write_model
-    from fastrnn.saving import describe_model
+    from fastrnn.files.frnn_writer import write_c_array, write_model
+    from fastrnn.files.saving import describe_model
 
     if _same_file(args.output, args.model):
         args.parser.error(f"OUTPUT: expected another file than MODEL, got {args.output!r}")
@@ -395,7 +395,7 @@ def inspect(args: argparse.Namespace) -> None:
 
 def _recurrent_stacks(model: ModelFile) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """The file's recurrent layers with their sizes, and what is wrong with its broken ones."""
-    from fastrnn.weights import Stack, scan_stacks
+    from fastrnn.files.stacks import Stack, scan_stacks
 
     stacks: list[dict[str, Any]] = []
     broken: dict[str, str] = {}

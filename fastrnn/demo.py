@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrnn.loading import load
+from fastrnn.files.loading import load
 from fastrnn.readers import read_state_dict
 
 DATA = Path(__file__).parent / "demo_data"

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .elements import Array, Entry, Unreadable
+from .containers.elements import Array, Entry, Unreadable
+from .containers.source import Source, open_source
 from .errors import FormatError, OnlyWeights, UnsupportedModel
-from .source import Source, open_source
 
 if TYPE_CHECKING:
     from .description import Description
@@ -156,10 +156,11 @@ def _read(
     source: Source, folder: str, key: str | None, check_crc: bool
 ) -> tuple[str, dict[str, Entry], Recurrent]:
     # Not before a file is read: these are most of what `import fastrnn` would cost.
-    from .frnn import read_frnn
-    from .npz import read_npz
-    from .pt2_models import read_pt2
-    from .safetensors import read_safetensors
+    from .containers.npz import read_npz
+    from .containers.safetensors import read_safetensors
+    from .containers.zip_archive import ZipArchive
+    from .frnn.frnn_reader import read_frnn
+    from .pt2.pt2_models import read_pt2
     from .sniff import (
         FRNN,
         JSON,
@@ -175,11 +176,10 @@ def _read(
         sniff_archive,
         sniff_head,
     )
-    from .state_dict import below, select, wrapper_path
-    from .torch_legacy import read_torch_legacy
-    from .torch_zip import read_torch_zip
-    from .torchscript import read_torchscript
-    from .zip_archive import ZipArchive
+    from .torch.state_dict import below, select, wrapper_path
+    from .torch.torch_legacy import read_torch_legacy
+    from .torch.torch_zip import read_torch_zip
+    from .torchscript.script_archive import read_torchscript
 
     kind = sniff_head(source)
     entries: dict[str, Entry]
@@ -207,7 +207,7 @@ def _read(
 
             entries = read_onnx(source, folder)
         elif kind in (KERAS, KERAS_WEIGHTS):
-            from .keras import read_keras_archive, read_keras_weights
+            from .keras.keras_archive import read_keras_archive, read_keras_weights
 
             if kind == KERAS:
                 entries, recurrent = read_keras_archive(archive, source)

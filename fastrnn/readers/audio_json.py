@@ -9,11 +9,11 @@ from itertools import chain
 
 import numpy as np
 
+from .containers.elements import Array, Entry
+from .containers.json_text import LARGEST_TEXT, parse_json
+from .containers.source import Source, open_source
 from .description import Description, Layer, Obstacle, unsupported
-from .elements import Array, Entry
 from .errors import FormatError, listing, quote
-from .json_text import LARGEST_TEXT, parse_json
-from .source import Source, open_source
 
 GUITARML = "guitarml"
 NAM = "nam"

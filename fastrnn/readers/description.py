@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .elements import Array
+from .containers.elements import Array
 from .errors import UnsupportedModel, quote
 
 

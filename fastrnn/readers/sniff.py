@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .containers.source import Source
 from .errors import FormatError, listing
-from .source import Source
 
 TORCH_ZIP = "torch zip"
 TORCH_LEGACY = "torch legacy"

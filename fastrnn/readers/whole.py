@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from .containers.source import Source
+from .containers.zip_archive import ZipArchive
 from .description import Description
 from .errors import FormatError, OnlyWeights
 from .sniff import (
@@ -16,8 +18,6 @@ from .sniff import (
     sniff_archive,
     sniff_head,
 )
-from .source import Source
-from .zip_archive import ZipArchive
 
 _ONLY_WEIGHTS = (
     "the file ({}) holds only weights, not the layers of a model: take them by name with "
@@ -34,7 +34,7 @@ def describe_source(source: Source, folder: str, key: str | None, check_crc: boo
         archive = ZipArchive(source, check_crc)
         kind = sniff_archive(list(archive.members))
     if kind == TORCH_EXPORT:
-        from .pt2_models import describe_pt2
+        from .pt2.pt2_models import describe_pt2
 
         return describe_pt2(archive, source, key)
     if kind == ONNX:
@@ -46,15 +46,15 @@ def describe_source(source: Source, folder: str, key: str | None, check_crc: boo
     if key is not None:
         raise FormatError(f"key={key!r}: a file of this kind ({kind}) holds one model, without key")
     if kind == FRNN:
-        from .frnn import read_frnn
+        from .frnn.frnn_reader import read_frnn
 
         return read_frnn(source, check_crc)
     if kind == TORCHSCRIPT:
-        from .script_models import describe_script
+        from .torchscript.script_models import describe_script
 
         return describe_script(archive, source)
     if kind == KERAS:
-        from .keras import describe_keras
+        from .keras.keras_archive import describe_keras
 
         return describe_keras(archive, source)
     from .audio_json import describe_audio

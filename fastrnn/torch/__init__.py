@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from .cells import GRUCell, LSTMCell, RNNCell
 from .convert import from_module
-from .layers import GRU, LSTM, RNN
+from .drop_in import GRU, LSTM, RNN
 from .swap import Accelerated, Report, accelerate
 
 __all__ = [

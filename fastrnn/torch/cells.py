@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from .layers import Packs, as_float32, check_supported
+from .drop_in import Packs, as_float32, check_supported
 from .ops import run
 from .spec import STEP, Spec
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..modules import Sequential
-from ..modules.build import KINDS, WITH_KERNELS, from_description
+from ..files.build import KINDS, WITH_KERNELS, from_description
+from ..layers import Sequential
 from ..readers import describe_file
 from ..readers.description import Obstacle, unsupported
-from .layers import GRU, LSTM, RNN
+from .drop_in import GRU, LSTM, RNN
 
 _ADVICE = (
     "expected a torch.nn.Sequential of layers that fastrnn has, or one of these; of another module "

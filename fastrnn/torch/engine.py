@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..arrays import Array
+from ..layers.arrays import Array
 from .spec import Spec
 
 Bytes = NDArray[np.uint8]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .. import _core, threads
+from .. import _core
+from ..runtime import threads
 from . import engine
 from .packed import ALIGNMENT, PackedWeights, by_handle
 from .spec import (

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from .. import _core
-from ..checks import default_isa
-from ..weights import parameter_names
+from ..layers.checks import default_isa
+from ..stack_spec import parameter_names
 from .spec import Spec, by_place, weight_shapes
 
 # Rows (steps times batch) from which a look at every weight costs less than 2 % of the pass: it

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..weights import parameter_shapes
+from ..stack_spec import parameter_shapes
 
 
 class Spec(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .cells import GRUCell, LSTMCell, RNNCell
-from .layers import GRU, LSTM, RNN
+from .drop_in import GRU, LSTM, RNN
 from .packed import PackedWeights
 
 _COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from .clipping import clip_grad_norm, clip_grad_value
 from .fitting import Progress, fit
-from .gradients import clip_grad_norm, clip_grad_value
 from .losses import bce_with_logits, cross_entropy, mse
 from .optimizers import SGD, Adam, AdamW, Optimizer
 from .show import ProgressBar

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array
+from ..layers.arrays import Array
+from .clipping import clip_grad_norm, clip_grad_value, gradient_norm
 from .data import Batches, Data
-from .gradients import clip_grad_norm, clip_grad_value, gradient_norm
 from .optimizers import Optimizer
 
 Loss = Callable[..., tuple[float, Array]]

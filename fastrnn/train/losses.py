@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arrays import Array, float_array
+from ..layers.arrays import Array, float_array
 
 Lengths = Sequence[int] | ArrayLike | None
 

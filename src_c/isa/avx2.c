@@ -10,7 +10,7 @@
 #endif
 #include "../simd/vec_avx2.h"
 
-#include "../kernels/all.h"
+#include "../kernels/isa_table.h"
 
 const frnn_isa frnn_isa_avx2 = ISA_TABLE("avx2");
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../core/order.h"
+#include "../core/pass/order.h"
 #include "../kernels/table.h"
 #include "check.h"
 #include "crew.h"

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 FOLDER = Path(__file__).resolve().parent
-sys.path[:0] = [str(FOLDER.parent), str(FOLDER.parent.parent)]
+sys.path[:0] = [str(FOLDER.parent / "support"), str(FOLDER.parent.parent)]
 
 from description_runner import run  # noqa: E402
 from model_files import make as layer  # noqa: E402
 
-from fastrnn.model_file import read_model, write_model  # noqa: E402
+from fastrnn.files.frnn_writer import read_model, write_model  # noqa: E402
 from fastrnn.readers.description import Description  # noqa: E402
-from fastrnn.readers.frnn import MAJOR, MINOR  # noqa: E402
+from fastrnn.readers.frnn.frnn_reader import MAJOR, MINOR  # noqa: E402
 
 
 def models() -> dict[str, tuple[Description, np.ndarray]]:

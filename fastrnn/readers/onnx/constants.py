@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..elements import Array
-from ..source import Budget
+from ..containers.elements import Array
+from ..containers.source import Budget
 from .messages import Node, int_attribute
 from .settings import Slices, axis_of, read_axes, read_slices, split_points
 from .values import CannotMap, Const, Inputs, Value

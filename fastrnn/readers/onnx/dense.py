@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..containers.elements import Array
 from ..description import Layer
-from ..elements import Array
 from .axes import after, arrange, features_last
 from .constants import constant_value
 from .messages import Node, float_attribute, int_attribute, ints_attribute, text_attribute

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..containers.source import Budget
 from ..errors import FormatError, quote
-from ..source import Budget
 from .wire import Field, Kind, View, decode, fields, fixed, text, varints
 
 _MODEL = {

@@ -9,18 +9,7 @@ from .axes import copy_zeros, reshape
 from .messages import Node, int_attribute
 from .settings import axis_of, read_axes, read_perm
 from .sizes import as_sizes
-from .values import (
-    Axes,
-    CannotMap,
-    Data,
-    Dim,
-    Finals,
-    Inputs,
-    Value,
-    dim_of,
-    solid,
-    times,
-)
+from .values import Axes, CannotMap, Data, Dim, Finals, Inputs, Value, dim_of, solid, times
 
 MOVES = ("Identity", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 
+from ..containers.elements import Entry, Unreadable
+from ..containers.source import Source, open_source
 from ..description import Description
-from ..elements import Entry, Unreadable
 from ..errors import FormatError, quote
-from ..source import Source, open_source
-from ..state_dict import check_name
+from ..torch.state_dict import check_name
 from .messages import Model, check_top_level, read_model
 from .tensors import Tensors
 

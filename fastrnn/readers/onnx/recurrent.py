@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..containers.elements import Array
 from ..description import Layer
-from ..elements import Array
 from .axes import after, features_last, time_position
 from .messages import (
     Node,

@@ -12,25 +12,8 @@ from .messages import Node, int_attribute
 from .names import module_name
 from .recurrent import bidirectional, reverse, same
 from .settings import ENDLESS, axis_of, read_axes, read_slices, split_points
-from .states import (
-    join_finals,
-    over_time,
-    settle,
-    take_rows,
-    whole,
-)
-from .values import (
-    Axis,
-    CannotMap,
-    Const,
-    Data,
-    Finals,
-    Inputs,
-    Moment,
-    Value,
-    dim_of,
-    solid,
-)
+from .states import join_finals, over_time, settle, take_rows, whole
+from .values import Axis, CannotMap, Const, Data, Finals, Inputs, Moment, Value, dim_of, solid
 
 
 def gather(node: Node, inputs: Inputs) -> list[Value]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..elements import Array
+from ..containers.elements import Array
 from .constants import constant_value
 from .messages import Node, int_attribute, tensor_attribute
 from .settings import axis_of, read_axes, read_perm, read_slices, split_points

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..elements import BFLOAT16, Array, Entry, Unreadable, check_shape, finish, raw_dtype
+from ..containers.elements import BFLOAT16, Array, Entry, Unreadable, check_shape, finish, raw_dtype
+from ..containers.source import Budget, Source
 from ..errors import FormatError, quote
-from ..source import Budget, Source
 from .messages import TENSOR, Record
 from .wire import Field, Kind, View, decode, fixed, varints
 

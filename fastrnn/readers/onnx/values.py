@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..containers.elements import Array
 from ..description import Layer
-from ..elements import Array
 
 
 class CannotMap(Exception):  # noqa: N818

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..containers.source import Budget
 from ..errors import FormatError, quote
-from ..source import Budget
 
 View = memoryview | bytearray
 

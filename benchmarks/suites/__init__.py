@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Benchmarks of fastrnn alone, by pytest-benchmark."""

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""The bridge to files: from the description of a model to a `Sequential`, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..layers.activations import Dropout, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from ..layers.base import Layer
+from ..layers.dense import Conv1d, Linear
+from ..layers.embedding import Embedding
+from ..layers.empty_rows import Recurrent
+from ..layers.norm import LayerNorm
+from ..layers.recurrent import GRU, LSTM, RNN
+from ..layers.sequential import Sequential
+from ..layers.shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
+from ..layers.signal import Magnitude, ReflectionPad1d
+from ..layers.time import AddInput, Flip, Last, Mask, Pool, ZeroPad1d
+from ..readers.description import Description, Obstacle, unsupported
+from ..readers.description import Layer as Described
+
+_STACKS: tuple[type[Any], ...] = (LSTM, GRU, RNN)
+# The kinds whose arithmetic is the core's: they take isa.
+WITH_KERNELS: tuple[type[Any], ...] = (
+    *_STACKS, Linear, Conv1d, LayerNorm, Tanh, Sigmoid, Softmax, LogSoftmax, Pool,
+)  # fmt: skip
+_OTHERS: tuple[type[Any], ...] = (
+    Embedding, Dropout, ReLU, Last, Flip, Mask, ZeroPad1d, ReflectionPad1d, Magnitude, AddInput,
+    Flatten, Transpose, Permute, Squeeze, Unsqueeze,
+)  # fmt: skip
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*WITH_KERNELS, *_OTHERS)}
+
+_FIRST_STATES = ("h_0", "c_0")
+_ADVICE = "fastrnn.read_state_dict has its weights, fastrnn.load(path, prefix=) one recurrent layer"
+
+
+def from_description(description: Description, isa: str | None = None) -> Sequential:
+    """Make the layers of a description, with their weights, into a `Sequential`.
+
+    Names of layers stay as they are, so that a state dict has the names of the file. `h_0` and
+    `c_0` of a recurrent layer become its entry in `initial_state`.
+    UnsupportedModel, a ValueError, lists every layer that cannot be made.
+    """
+    layers: dict[str, Any] = {}
+    initial: dict[str, Any] = {}
+    obstacles: list[Obstacle] = []
+    for described in description.layers:
+        try:
+            if described.name in layers:
+                raise ValueError("two layers have this name")
+            layer = _made(described, isa)
+            layers[described.name] = layer
+            first = tuple(described.arrays[n] for n in _FIRST_STATES if n in described.arrays)
+            if first:
+                initial[described.name] = first if len(first) == 2 else first[0]
+        except (ValueError, TypeError) as error:
+            obstacles.append(Obstacle(described.name, described.kind, str(error)))
+    if obstacles:
+        raise unsupported(obstacles, _ADVICE)
+    model = Sequential(layers)
+    model.initial_state = initial
+    return model
+
+
+def _made(described: Described, isa: str | None) -> Any:
+    kind = KINDS.get(described.kind)
+    if kind is None:
+        raise ValueError(f"expected one of the kinds {sorted(KINDS)}")
+    options = _constructor_options(described)
+    if kind in WITH_KERNELS:
+        options["isa"] = isa
+    make: Callable[..., Any] = kind
+    layer = make(**options)
+    weights = {n: a for n, a in described.arrays.items() if n not in _FIRST_STATES}
+    layer.load_state_dict(weights)
+    return layer
+
+
+def _constructor_options(described: Described) -> dict[str, Any]:
+    options: dict[str, Any] = dict(described.options)
+    if described.kind == "Last" and "bidirectional" in options:
+        of_state = options.pop("bidirectional") or options.get("of") == "state"
+        options["of"] = "state" if of_state else "step"
+    if described.kind == "GRU" and not options.get("proj_size", 1):
+        del options["proj_size"]
+    if described.kind in ("LSTM", "GRU", "RNN") and options.get("num_layers", 1) == 1:
+        options.pop("dropout", None)  # it acts between layers
+    if described.kind == "RNN" and not options.get("proj_size", 1):
+        del options["proj_size"]
+    return options
+
+
+def describe(model: Sequential, format: str = "fastrnn") -> Description:
+    """Return what `from_description` makes the same model of; nested layers have dotted names."""
+    return Description(format, tuple(_described("", model)))
+
+
+def _described(prefix: str, model: Sequential) -> Iterator[Described]:
+    initial = model.initial_state
+    for name, child in model.items():
+        whole = prefix + name
+        if isinstance(child, Sequential):
+            if any(isinstance(inner, AddInput) for inner in child):
+                raise ValueError(
+                    f"layer {whole!r}: its AddInput adds the input of this inner Sequential, "
+                    "expected AddInput in the outermost one only"
+                )
+            yield from _described(f"{whole}.", child)
+            continue
+        arrays: dict[str, Any] = child.state_dict()
+        if name in initial:
+            parts = initial[name] if isinstance(initial[name], tuple) else (initial[name],)
+            arrays |= {n: np.array(p) for n, p in zip(_FIRST_STATES, parts, strict=False)}
+        yield Described(whole, type(child).__name__, _options(child), arrays)
+
+
+def _options(layer: Layer | Recurrent) -> dict[str, object]:
+    return layer._options()

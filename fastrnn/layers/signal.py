@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""`ReflectionPad1d` and `Magnitude`: what makes a spectrum of a convolution with sines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import FLOAT32, Array
+from .base import Axes, Back, Flow, Layer, Lengths
+from .time import both_sides
+
+
+class _Channels(Layer):
+    """A layer of (B, C, T) or (C, T)."""
+
+    def _takes(self, axes: Axes, ndim: int) -> bool:
+        return axes == ((0, 2) if ndim == 3 else (None, 1))
+
+    def _check(self, x: NDArray[Any]) -> None:
+        if x.ndim not in (2, 3):
+            raise ValueError(
+                f"x: expected (batch, channels, steps) or (channels, steps), got shape {x.shape}"
+            )
+
+
+class ReflectionPad1d(_Channels):
+    """The steps next to both ends once more, in reverse, as torch.nn.ReflectionPad1d.
+
+    x: (B, C, T) or (C, T); y has T + left + right steps. padding: one number for both sides, or
+    (left, right), each less than the steps of x. A row of a given length is reflected at its own
+    end, and grows by both.
+
+    >>> ReflectionPad1d((2, 1))([[[1.0, 2.0, 3.0]]])[0].tolist()
+    [[[3.0, 2.0, 1.0, 2.0, 3.0, 2.0]]]
+    """
+
+    def __init__(self, padding: int | tuple[int, int]) -> None:
+        super().__init__()
+        self.padding = both_sides(padding)
+
+    def _options(self) -> dict[str, object]:
+        return {"padding": self.padding}
+
+    def _why_not_causal(self) -> str:
+        return "it adds steps to the sequence"
+
+    def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths | None:
+        return None if lengths is None else np.where(lengths > 0, lengths + sum(self.padding), 0)
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        self._check(x)
+        (left, right), steps = self.padding, x.shape[-1]
+        shortest = steps
+        if flow.lengths is not None and flow.lengths.any():
+            shortest = int(flow.lengths[flow.lengths > 0].min())
+        if shortest <= max(self.padding):
+            raise ValueError(
+                f"x: expected more than {max(self.padding)} steps to reflect, got {shortest}"
+            )
+        if flow.lengths is not None:
+            return self._ragged(x, flow.lengths)
+        y = np.empty((*x.shape[:-1], left + steps + right), FLOAT32)
+        y[..., left : left + steps] = x
+        if left:
+            y[..., :left] = x[..., left:0:-1]
+        if right:
+            y[..., left + steps :] = x[..., steps - 1 - right : steps - 1][..., ::-1]
+        return y
+
+    def _sources(self, steps: int, lengths: Lengths) -> NDArray[np.intp]:
+        """For each row and step of y its step of x; beyond the lengths, any."""
+        ends = np.maximum(lengths, 1)[:, None] - 1
+        places = np.abs(np.arange(steps + sum(self.padding)) - self.padding[0])
+        sources: NDArray[np.intp] = np.clip(ends - np.abs(ends - places), 0, steps - 1)
+        return sources
+
+    def _ragged(self, x: Array, lengths: Lengths) -> Array:
+        rows = x if x.ndim == 3 else x[None]
+        y = np.take_along_axis(rows, self._sources(x.shape[-1], lengths)[:, None], 2)
+        return y if x.ndim == 3 else y[0]
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        y = self._forward(x, flow)
+        rows = x if x.ndim == 3 else x[None]
+        lengths = np.full(len(rows), x.shape[-1]) if flow.lengths is None else flow.lengths
+
+        def back(dy: Array) -> tuple[Array, dict[str, Array]]:
+            dx = np.zeros(rows.shape, FLOAT32)
+            sources = self._sources(x.shape[-1], lengths)
+            for row, (drow, source) in enumerate(zip(dx, sources, strict=True)):
+                np.add.at(drow.T, source, dy.reshape(len(rows), *y.shape[-2:])[row].T)
+            return dx.reshape(x.shape), {}
+
+        return y, back
+
+
+class Magnitude(_Channels):
+    """sqrt(a^2 + b^2), where a is the first half of the channels and b the second.
+
+    x: (B, 2 F, T) or (2 F, T), as a convolution with cosines and then sines gives the real and
+    imaginary parts of a spectrum; y: (B, F, T) or (F, T). The gradient at 0 is 0.
+
+    >>> Magnitude()([[3.0, 0.0], [4.0, 0.0]])[0].tolist()
+    [[5.0, 0.0]]
+    """
+
+    def _halves(self, x: NDArray[Any]) -> tuple[Array, Array]:
+        self._check(x)
+        channels = x.shape[-2]
+        if channels % 2:
+            raise ValueError(
+                f"x: expected channels of two parts, an even number, got shape {x.shape}"
+            )
+        return x[..., : channels // 2, :], x[..., channels // 2 :, :]
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        a, b = self._halves(x)
+        squares = a * a
+        squares += b * b
+        y: Array = np.sqrt(squares, out=squares)
+        return y
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        y = self._forward(x, flow)
+
+        def back(dy: Array) -> tuple[Array, dict[str, Array]]:
+            slope = np.divide(dy, y, out=np.zeros_like(y), where=y > 0)
+            return np.concatenate([slope * part for part in self._halves(x)], -2), {}
+
+        return y, back

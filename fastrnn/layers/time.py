@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: MIT
+"""Layers over the steps of sequences: `Last`, `Pool`, `Flip`, `Mask`, `ZeroPad1d`, `AddInput`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _core
+from .arrays import FLOAT32, Array, float_array
+from .base import Axes, Back, Flow, Layer, Lengths, check_int
+from .checks import check_size, checked_flag
+
+
+class _Sequences(Layer):
+    """A layer of (steps, batch, features), batch first where it is told, or (steps, features)."""
+
+    batch_first: bool
+
+    def _takes(self, axes: Axes, ndim: int) -> bool:
+        return axes == ((None, 0) if ndim == 2 else (0, 1) if self.batch_first else (1, 0))
+
+    def _time_major(self, x: Array) -> Array:
+        """A view (steps, batch, features) of x."""
+        if x.ndim not in (2, 3):
+            axes = "(batch, steps" if self.batch_first else "(steps, batch"
+            raise ValueError(
+                f"x: expected {axes}, features) or (steps, features), got shape {x.shape}"
+            )
+        rows = x[:, None] if x.ndim == 2 else x.swapaxes(0, 1) if self.batch_first else x
+        if len(rows) == 0:
+            raise ValueError("x: expected at least one step, got a sequence of length 0")
+        return rows
+
+    def _counts(self, rows: Array, flow: Flow) -> NDArray[np.intp]:
+        """The valid steps of each row."""
+        return np.full(rows.shape[1], len(rows)) if flow.lengths is None else flow.lengths
+
+
+class _Ending(_Sequences):
+    """A layer that makes one vector of each sequence: y is (batch, features) or (features,)."""
+
+    def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> None:
+        return None
+
+    def _axes_after(self, axes: Axes, ndim: int) -> None:
+        return None
+
+    def _ndim_after(self, ndim: int) -> int:
+        return ndim - 1
+
+    def _why_not_causal(self) -> str:
+        return "it needs the end of the sequence"
+
+
+class Last(_Ending):
+    """The last valid step of each row.
+
+    x: (T, B, F), (B, T, F) with batch_first, or (T, F); y: (B, F) or (F,). of: "step"; or "state",
+    for the y of a bidirectional layer: then the second half of the features, the reverse
+    direction's, is taken from the first step, so that y is the layer's last state. A row of length
+    0, as `Mask` may leave one, gives zeros.
+
+    >>> import numpy as np
+    >>> x = np.arange(6.0).reshape(3, 2, 1)
+    >>> Last()(x, lengths=[3, 1])[0].tolist()
+    [[4.0], [1.0]]
+    """
+
+    def __init__(self, batch_first: bool = False, of: str = "step") -> None:
+        super().__init__()
+        self.batch_first = checked_flag("batch_first", batch_first)
+        if of not in ("step", "state"):
+            raise ValueError(f"of: expected 'step' or 'state', got {of!r}")
+        self.of = of
+
+    def _options(self) -> dict[str, object]:
+        return {"batch_first": self.batch_first, "of": self.of}
+
+    def _places(self, x: Array, flow: Flow) -> tuple[Array, list[tuple[Any, ...]]]:
+        """x by steps, and where in it the parts of y are, for the rows that have steps."""
+        rows = self._time_major(x)
+        counts, width = self._counts(rows, flow), rows.shape[2]
+        if self.of == "state" and width % 2:
+            raise ValueError(f"x: expected features of two directions, an even number, got {width}")
+        some = np.flatnonzero(counts > 0)
+        half = width // 2 if self.of == "state" else width
+        ahead = (counts[some] - 1, some, slice(0, half))
+        return rows, [ahead, (np.zeros_like(some), some, slice(half, width))]
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        rows, places = self._places(x, flow)
+        y = np.zeros(rows.shape[1:], FLOAT32)
+        for place in places:
+            y[place[1:]] = rows[place]
+        return y[0] if x.ndim == 2 else y
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        def back(dy: Array) -> tuple[Array, dict[str, Array]]:
+            dx = np.zeros(x.shape, FLOAT32)
+            drows, places = self._places(dx, flow)
+            for place in places:
+                drows[place] = dy.reshape(drows.shape[1:])[place[1:]]
+            return dx, {}
+
+        return self._forward(x, flow), back
+
+
+class Pool(_Ending):
+    """The mean or the maximum over the valid steps of each row.
+
+    x: (T, B, F), (B, T, F) with batch_first, or (T, F); y: (B, F) or (F,). mode: "mean" or "max";
+    a maximum's gradient goes to the first step that holds it. A row of length 0, as `Mask` may
+    leave one, gives zeros. isa: instruction set of the mean, one of `fastrnn.isas()`.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 2.0], [3.0, 0.0], [8.0, 9.0]])
+    >>> Pool("mean")(x, lengths=[2])[0].tolist()
+    [2.0, 1.0]
+    """
+
+    def __init__(self, mode: str, batch_first: bool = False, *, isa: str | None = None) -> None:
+        super().__init__(isa)
+        if mode not in ("mean", "max"):
+            raise ValueError(f"mode: expected 'mean' or 'max', got {mode!r}")
+        self.mode = mode
+        self.batch_first = checked_flag("batch_first", batch_first)
+
+    def _options(self) -> dict[str, object]:
+        return {"mode": self.mode, "batch_first": self.batch_first}
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        rows = self._time_major(x)
+        y = np.empty(rows.shape[1:], FLOAT32)
+        if y.size and self.mode == "mean":
+            counts = None if flow.lengths is None else flow.lengths.astype(np.uintp)
+            rows = rows if rows.strides[2] == rows.itemsize else np.ascontiguousarray(rows)
+            _core.pool_mean(self.isa, rows, counts, y)
+        elif y.size:
+            y[...] = np.where(self._inside(rows, flow), rows, np.float32(-np.inf)).max(0)
+            y[self._counts(rows, flow) == 0] = 0
+        return y[0] if x.ndim == 2 else y
+
+    def _inside(self, rows: Array, flow: Flow) -> NDArray[np.bool_]:
+        return (np.arange(len(rows))[:, None] < self._counts(rows, flow))[..., None]
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        def back(dy: Array) -> tuple[Array, dict[str, Array]]:
+            rows, dx = self._time_major(x), np.zeros(x.shape, FLOAT32)
+            drows, inside = self._time_major(dx), self._inside(rows, flow)
+            dy = dy.reshape(rows.shape[1:])
+            if self.mode == "mean":
+                counts = np.maximum(self._counts(rows, flow), 1).astype(FLOAT32)
+                drows[...] = np.where(inside, dy / counts[:, None], np.float32(0))
+            else:
+                best = np.where(inside, rows, np.float32(-np.inf)).argmax(0)[None]
+                np.put_along_axis(drows, best, dy[None], 0)
+            return dx, {}
+
+        return self._forward(x, flow), back
+
+
+class Flip(_Sequences):
+    """Each row's valid steps in reverse order; what is beyond them stays at the end.
+
+    x: (T, B, F), (B, T, F) with batch_first, or (T, F); y has its shape.
+
+    >>> import numpy as np
+    >>> Flip()(np.array([[1.0], [2.0], [3.0]]))[0].tolist()
+    [[3.0], [2.0], [1.0]]
+    """
+
+    def __init__(self, batch_first: bool = False) -> None:
+        super().__init__()
+        self.batch_first = checked_flag("batch_first", batch_first)
+
+    def _options(self) -> dict[str, object]:
+        return {"batch_first": self.batch_first}
+
+    def _why_not_causal(self) -> str:
+        return "it needs the end of the sequence"
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        rows, y = self._time_major(x), np.zeros(x.shape, FLOAT32)
+        steps = np.arange(len(rows))[:, None]
+        source = self._counts(rows, flow) - 1 - steps
+        source = np.where(source < 0, steps, source)
+        self._time_major(y)[...] = np.take_along_axis(rows, source[..., None], 0)
+        return y
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        return self._forward(x, flow), lambda dy: (self._forward(dy, flow), {})
+
+
+class Mask(Layer):
+    """Leaves out the steps that hold nothing but one value; the rest of a row moves together.
+
+    x: (B, T, F) of floats or (B, T) of floats or integers, batch first; y has its shape, zeros
+    after the steps that are left. In a `Sequential` these are the lengths of the rows for the
+    layers after it; where its y still has steps, only those at the end of a row may be left out:
+    ValueError otherwise, as the steps of y would not be those of x.
+
+    >>> import numpy as np
+    >>> Mask(0)(np.array([[7, 0, 8], [0, 0, 9]]))[0].tolist()
+    [[7, 8, 0], [9, 0, 0]]
+    """
+
+    _finds_lengths = True
+
+    def __init__(self, value: float = 0.0) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise TypeError(f"value: expected a number, got {type(value).__name__}")
+        super().__init__()
+        self.value = value
+
+    def _options(self) -> dict[str, object]:
+        return {"value": self.value}
+
+    def _input(self, x: ArrayLike) -> NDArray[Any]:
+        array = np.asarray(x)
+        return array if array.dtype.kind in "iu" else float_array(array, "x")
+
+    def _takes(self, axes: Axes, ndim: int) -> bool:
+        return axes == (0, 1)
+
+    def _why_not_causal(self) -> str:
+        return "it takes steps out of the sequence"
+
+    def _kept(self, x: NDArray[Any], lengths: Lengths | None) -> NDArray[np.bool_]:
+        if x.ndim not in (2, 3):
+            raise ValueError(
+                f"x: expected (batch, steps, features) or (batch, steps), got shape {x.shape}"
+            )
+        kept: Any = x != self.value
+        kept = kept if x.ndim == 2 else kept.any(-1)
+        if lengths is not None:
+            kept = kept & (np.arange(x.shape[1]) < lengths[:, None])
+        return np.asarray(kept, np.bool_)
+
+    def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths:
+        return np.asarray(self._kept(x, lengths).sum(1), np.intp)
+
+    def _moves(self, x: NDArray[Any], flow: Flow) -> bool:
+        kept = self._kept(x, flow.lengths)
+        return bool((kept[:, 1:] > kept[:, :-1]).any())
+
+    def _order(self, kept: NDArray[np.bool_], ndim: int) -> NDArray[np.intp]:
+        """For each step of y its step of x: first those kept."""
+        order = np.argsort(~kept, axis=1, kind="stable")
+        return order if ndim == 2 else order[..., None]
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        kept = self._kept(x, flow.lengths)
+        if flow.axes is None:
+            raise ValueError("x: the layers after Mask do not take sequences with the batch first")
+        y = np.take_along_axis(x, self._order(kept, x.ndim), 1)
+        return Flow(kept.sum(1), (0, 1)).zeroed(y)
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        kept = self._kept(x, flow.lengths)
+
+        def back(dy: Array) -> tuple[Array | None, dict[str, Array]]:
+            if x.dtype.kind in "iu":
+                return None, {}
+            dx = np.zeros(x.shape, FLOAT32)
+            inside = Flow(kept.sum(1), (0, 1)).zeroed(dy)
+            np.put_along_axis(dx, self._order(kept, x.ndim), inside, 1)
+            return dx, {}
+
+        return self._forward(x, flow), back
+
+
+def both_sides(padding: int | tuple[int, int]) -> tuple[int, int]:
+    """(left, right) of one number for both or of two; ValueError or TypeError for others."""
+    sides = tuple(padding) if isinstance(padding, tuple | list) else (padding, padding)
+    if len(sides) != 2:
+        raise ValueError(f"padding: expected a number or (left, right), got {padding!r}")
+    left, right = (check_int("padding", side) for side in sides)
+    if not (0 <= left < 2**24 and 0 <= right < 2**24):
+        raise ValueError(f"padding: expected 0 to {2**24 - 1}, got {padding!r}")
+    return left, right
+
+
+class ZeroPad1d(Layer):
+    """Zeros before and after the last axis, as torch.nn.ZeroPad1d.
+
+    x: (B, C, T) or (C, T); y has T + left + right steps. padding: one number for both sides, or
+    (left, right). A row of a given length grows by both.
+
+    >>> ZeroPad1d((1, 2))([[[5.0]]])[0].tolist()
+    [[[0.0, 5.0, 0.0, 0.0]]]
+    """
+
+    def __init__(self, padding: int | tuple[int, int]) -> None:
+        super().__init__()
+        self.padding = both_sides(padding)
+
+    def _options(self) -> dict[str, object]:
+        return {"padding": self.padding}
+
+    def _takes(self, axes: Axes, ndim: int) -> bool:
+        return axes == ((0, 2) if ndim == 3 else (None, 1))
+
+    def _why_not_causal(self) -> str:
+        return "it adds steps to the sequence"
+
+    def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths | None:
+        return None if lengths is None else lengths + sum(self.padding)
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        if x.ndim not in (2, 3):
+            raise ValueError(
+                f"x: expected (batch, channels, steps) or (channels, steps), got shape {x.shape}"
+            )
+        return np.pad(x, [(0, 0)] * (x.ndim - 1) + [self.padding])
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        left = self.padding[0]
+        return self._forward(x, flow), lambda dy: (dy[..., left : left + x.shape[-1]], {})
+
+
+class AddInput(Layer):
+    """Adds the first features of the input of the `Sequential` that holds it: a skip connection.
+
+    x: (..., features) of the same rows and steps as that input; y has its shape. By itself its own
+    x is that input.
+
+    >>> AddInput(2)([[1.0, 2.0]])[0].tolist()
+    [[2.0, 4.0]]
+    """
+
+    def __init__(self, features: int) -> None:
+        check_size("features", features)
+        super().__init__()
+        self.features = int(features)
+
+    def _options(self) -> dict[str, object]:
+        return {"features": self.features}
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        return x + self.part(x.shape, x if flow.first is None else flow.first)
+
+    def part(self, shape: tuple[int, ...], first: NDArray[Any]) -> Array:
+        """The part of the model's input that is added to an x of this shape."""
+        if first.dtype != FLOAT32:
+            raise TypeError(f"x: expected floats for a model with AddInput, got {first.dtype}")
+        part = first[..., : self.features]
+        if part.shape != shape or part.shape[-1] != self.features:
+            raise ValueError(
+                f"x: expected as many rows and steps as the model's input of shape {first.shape}, "
+                f"and {self.features} features, got shape {shape}"
+            )
+        return part
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        return self._forward(x, flow), lambda dy: (dy, {})
+
+    def _to_first(self, dy: Array, first: Array) -> Array:
+        dfirst = np.zeros(first.shape, FLOAT32)
+        dfirst[..., : self.features] = dy
+        return dfirst

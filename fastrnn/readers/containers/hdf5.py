@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: MIT
+"""The part of HDF5 that Keras writes: old-style groups and contiguous arrays, nothing else.
+
+The whole file is walked and checked when it is opened; every header lies within the file, is read
+once, and only the structures below are understood. Links, external data, filters and chunks are
+refused, so that an array takes no more memory than it has bytes in the file.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import FormatError, UnsupportedError, quote
+from .elements import BFLOAT16, Array, check_shape, finish, raw_dtype
+from .source import Budget, Bytes
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_UNDEFINED = (1 << 64) - 1
+_DEEPEST = 32
+_LONGEST_NAME = 256
+_LONGEST_ATTRIBUTE = 4096
+_RESAVE = "write the file again with Keras 3"
+
+# Messages of an object header.
+_DATASPACE, _LINK_INFO, _DATATYPE, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 6, 7, 8
+_FILTERS, _ATTRIBUTE, _CONTINUATION, _SYMBOL_TABLE = 11, 12, 16, 17
+_REFUSED = {
+    _LINK_INFO: "a group of a newer kind",
+    _LINK: "a link",
+    _EXTERNAL: "data outside the file",
+    _FILTERS: "compressed data",
+}
+_SHARED = 2  # flag of a message that stands elsewhere
+_FIXED, _FLOAT, _STRING, _OPAQUE, _ENUM, _VARIABLE = 0, 1, 3, 5, 8, 9  # classes of datatypes
+_IEEE = {  # bytes: place and size of exponent and mantissa, bias
+    2: (10, 5, 0, 10, 15), 4: (23, 8, 0, 23, 127), 8: (52, 11, 0, 52, 1023),
+}  # fmt: skip
+
+Messages = dict[int, list[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a checked array's elements are."""
+
+    shape: tuple[int, ...]
+    code: str
+    big_endian: bool
+    begin: int
+    nbytes: int
+
+
+@dataclass(slots=True)
+class Node:
+    """A group or an array of the file."""
+
+    attributes: dict[str, str] = field(default_factory=dict)  # those that are short texts
+    place: _Place | str | None = None  # None: a group; str: why the array is not read
+
+
+class Hdf5File:
+    """The groups and arrays of a file by path, as "layers/lstm/cell/vars/0"."""
+
+    def __init__(self, data: Bytes, budget: Budget) -> None:
+        self._data = data
+        self._view = data.data
+        self._budget = budget
+        self._unread = 2 * len(data)  # headers that overlap would make reading them long
+        self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
+        self.nodes: dict[str, Node] = {}
+        self._walk(self._root())
+
+    def array(self, path: str) -> Array:
+        """The elements of one array."""
+        place, what = self.nodes[path].place, f"array {quote(path)}"
+        if not isinstance(place, _Place):
+            raise UnsupportedError(f"{what} {place or 'is a group'}: not supported")
+        self._budget.spend(place.nbytes, what)
+        dtype = raw_dtype(place.code, place.big_endian)
+        elements = self._data[place.begin : place.begin + place.nbytes]
+        array: Array = np.ndarray(place.shape, dtype, elements.copy())
+        return finish(array, place.code)
+
+    # --- bytes
+
+    def _bytes(self, at: int, count: int, what: str) -> memoryview:
+        if at < 0 or count < 0 or at + count > len(self._view):
+            raise FormatError(f"{what}: {count} bytes at byte {at} reach beyond the HDF5 data")
+        self._unread -= count
+        if self._unread < 0:
+            raise FormatError(f"{what}: HDF5 headers overlap")
+        return self._view[at : at + count]
+
+    def _unpack(self, layout: str, at: int, what: str) -> tuple[Any, ...]:
+        return struct.unpack(layout, self._bytes(at, struct.calcsize(layout), what))
+
+    # --- groups
+
+    def _root(self) -> int:
+        what = "HDF5 superblock"
+        head = bytes(self._bytes(0, min(96, len(self._view)), what))
+        if not head.startswith(SIGNATURE) or len(head) < 96:
+            raise FormatError(f"{what}: not an HDF5 file, or truncated")
+        if head[8] != 0 or head[9:12] != bytes(3) or head[13:15] != b"\x08\x08":
+            raise FormatError(f"{what} of version {head[8]}: only version 0 is read; {_RESAVE}")
+        base, _, end, driver, _, root = struct.unpack_from("<6Q", head, 24)
+        if base != 0 or driver != _UNDEFINED:
+            raise FormatError(f"{what}: a base address or a driver is not supported; {_RESAVE}")
+        if end != len(self._view):
+            raise FormatError(f"{what}: the file should have {end} bytes, not {len(self._view)}")
+        return int(root)
+
+    def _walk(self, root: int) -> None:
+        """Read every object that can be reached from the root, each once."""
+        todo, seen = [("", root, 0)], {root}
+        while todo:
+            path, at, depth = todo.pop()
+            what = f"object {quote(path)}" if path else "the root group"
+            messages = self._messages(at, what)
+            node = self.nodes[path] = Node(self._attributes(messages, what))
+            if _SYMBOL_TABLE not in messages:
+                node.place = self._place(messages, node.attributes, what)
+                continue
+            if depth >= _DEEPEST:
+                raise FormatError(f"{what}: groups are nested more than {_DEEPEST} deep")
+            for name, child in self._children(messages[_SYMBOL_TABLE][0], what):
+                below = f"{path}/{name}" if path else name
+                if child in seen or below in self.nodes:
+                    raise FormatError(f"object {quote(below)} stands twice in the file")
+                seen.add(child)
+                self.nodes[below] = Node()
+                todo.append((below, child, depth + 1))
+
+    def _children(self, table: bytes, what: str) -> Iterator[tuple[str, int]]:
+        tree, heap = _fields("<2Q", table, 0, what)
+        sign, version, size, _, names = self._unpack("<4sB3x3Q", heap, what)
+        if sign != b"HEAP" or version != 0:
+            raise FormatError(f"{what}: bad local heap")
+        if names + size > len(self._view):
+            raise FormatError(f"{what}: the local heap reaches beyond the HDF5 data")
+        todo = [tree]
+        while todo:
+            at = todo.pop()
+            sign, kind, _, count, _, _ = self._unpack("<4sBBH2Q", at, what)
+            if sign != b"TREE" or kind != 0:
+                raise FormatError(f"{what}: bad B-tree node")
+            numbers = self._unpack(f"<{2 * count + 1}Q", at + 24, what)
+            for child in numbers[1::2]:
+                if bytes(self._bytes(child, 4, what)) == b"TREE":
+                    todo.append(child)
+                else:
+                    yield from self._symbols(child, names, size, what)
+
+    def _symbols(self, at: int, names: int, size: int, what: str) -> Iterator[tuple[str, int]]:
+        sign, version, count = self._unpack("<4sBxH", at, what)
+        if sign != b"SNOD" or version != 1:
+            raise FormatError(f"{what}: bad symbol table node")
+        for index in range(count):
+            name_at, child, cache = self._unpack("<2QL20x", at + 8 + 40 * index, what)
+            if cache > 1:
+                raise FormatError(f"{what} holds a soft link: not supported")
+            yield self._name(names + name_at, names + size, what), child
+
+    def _name(self, at: int, end: int, what: str) -> str:
+        raw = bytes(self._bytes(at, max(0, min(_LONGEST_NAME, end - at)), what))
+        self._unread += len(raw) - len(raw.partition(b"\0")[0])  # the rest was not looked at
+        name, stop, _ = raw.partition(b"\0")
+        try:
+            text = name.decode("utf-8")
+        except UnicodeDecodeError:
+            text = ""
+        if not (stop and text.isprintable()) or text in ("", ".", "..") or "/" in text:
+            raise FormatError(f"{what}: bad name {raw[:40]!r}")
+        return text
+
+    # --- object headers
+
+    def _messages(self, at: int, what: str) -> Messages:
+        version, count, size = self._unpack("<BxH4xL4x", at, what)
+        if version != 1:
+            raise FormatError(f"{what}: object header of version {version}; {_RESAVE}")
+        messages: Messages = {}
+        blocks = [(at + 16, size)]
+        while blocks and count:
+            begin, size = blocks.pop(0)
+            block = bytes(self._bytes(begin, size, what))
+            position = 0
+            while count and position + 8 <= size:
+                kind, length, flags = struct.unpack_from("<HHB", block, position)
+                body = block[position + 8 : position + 8 + length]
+                if len(body) != length:
+                    raise FormatError(f"{what}: a message reaches beyond its object header")
+                if kind in _REFUSED:
+                    raise FormatError(f"{what} has {_REFUSED[kind]}: not supported; {_RESAVE}")
+                if flags & _SHARED and kind != _ATTRIBUTE:
+                    raise FormatError(f"{what}: a shared message is not supported; {_RESAVE}")
+                if kind == _CONTINUATION:
+                    blocks.append(_fields("<2Q", body, 0, what))
+                else:
+                    messages.setdefault(kind, []).append(body)
+                position += 8 + length
+                count -= 1
+        if count:
+            raise FormatError(f"{what}: {count} messages of the object header are missing")
+        return messages
+
+    def _attributes(self, messages: Messages, what: str) -> dict[str, str]:
+        """The attributes that are single short texts; others are left out."""
+        found: dict[str, str] = {}
+        for body in messages.get(_ATTRIBUTE, []):
+            version, flags, *sizes = _fields("<BB3H", body, 0, what)
+            if version not in (1, 3) or (version == 3 and flags):
+                continue
+            at, parts = 8 + (version == 3), []
+            for size in sizes:
+                parts.append(body[at : at + size])
+                at += (size + 7) // 8 * 8 if version == 1 else size
+            name = parts[0].partition(b"\0")[0].decode("utf-8", "replace")
+            text = self._text(parts[1], body[at:], what)
+            if text is not None:
+                found[name] = text
+        return found
+
+    def _text(self, datatype: bytes, data: bytes, what: str) -> str | None:
+        if len(datatype) < 8:
+            return None
+        kind, bits, size = datatype[0] & 15, datatype[1], int.from_bytes(datatype[4:8], "little")
+        if kind == _VARIABLE and bits & 15 == 1 and len(data) == 16:
+            length, heap, index = struct.unpack("<LQL", data)
+            raw = self._heap_object(heap, index, length, what)
+        elif kind == _STRING and size == len(data) <= _LONGEST_ATTRIBUTE:
+            raw = data.rstrip(b"\0 ")
+        else:
+            return None
+        return raw.decode("utf-8", "replace")
+
+    def _heap_object(self, at: int, wanted: int, length: int, what: str) -> bytes:
+        """One text of a global heap."""
+        if length > _LONGEST_ATTRIBUTE:
+            raise FormatError(f"{what}: an attribute of {length} characters")
+        if at not in self._heaps:
+            sign, version, size = self._unpack("<4sB3xQ", at, what)
+            if sign != b"GCOL" or version != 1:
+                raise FormatError(f"{what}: bad global heap")
+            self._heaps[at] = self._index_heap(at + 16, at + size, what)
+        begin, available = self._heaps[at].get(wanted, (0, -1))
+        if length > available:
+            raise FormatError(f"{what}: an attribute is not in the global heap")
+        return bytes(self._bytes(begin, length, what))
+
+    def _index_heap(self, at: int, end: int, what: str) -> dict[int, tuple[int, int]]:
+        objects = {}
+        while at + 16 <= end:
+            index, size = self._unpack("<H6xQ", at, what)
+            if not index:  # what is left of the heap
+                break
+            if at + 16 + size > end:
+                raise FormatError(f"{what}: bad global heap")
+            objects[index] = (at + 16, size)
+            at += 16 + (size + 7) // 8 * 8
+        return objects
+
+    # --- arrays
+
+    def _place(self, messages: Messages, attributes: dict[str, str], what: str) -> _Place | str:
+        try:
+            space, datatype, layout = (
+                messages[kind][0] for kind in (_DATASPACE, _DATATYPE, _LAYOUT)
+            )
+        except KeyError:
+            raise FormatError(f"{what} is neither a group nor an array of HDF5") from None
+        code, big_endian = _element_type(datatype, attributes, what)
+        if not code:
+            return f"has elements of HDF5 class {datatype[0] & 15}"
+        itemsize = raw_dtype(code).itemsize
+        shape, nbytes = check_shape(_shape(space, what), itemsize, what)
+        version, kind = _fields("<BB", layout, 0, what)
+        if (version, kind) != (3, 1):
+            raise FormatError(f"{what}: layout {version}.{kind}, not contiguous; {_RESAVE}")
+        begin, stored = _fields("<2Q", layout, 2, what)
+        if stored != nbytes:
+            raise FormatError(f"{what} has {stored} bytes, its shape needs {nbytes}")
+        if nbytes and begin + nbytes > len(self._view):
+            raise FormatError(f"{what}: its {nbytes} bytes reach beyond the HDF5 data")
+        return _Place(shape, code, big_endian, begin if nbytes else 0, nbytes)
+
+
+def _fields(layout: str, body: bytes, at: int, what: str) -> tuple[Any, ...]:
+    if at + struct.calcsize(layout) > len(body):
+        raise FormatError(f"{what}: a message of the object header is too short")
+    return struct.unpack_from(layout, body, at)
+
+
+def _shape(space: bytes, what: str) -> list[int]:
+    version, rank, _, kind = _fields("<4B", space, 0, what)
+    if version not in (1, 2) or (version == 2 and kind > 1):
+        raise FormatError(f"{what}: unknown dataspace")
+    return list(_fields(f"<{rank}Q", space, 8 if version == 1 else 4, what))
+
+
+def _element_type(datatype: bytes, attributes: dict[str, str], what: str) -> tuple[str, bool]:
+    """The type code, empty if it is not read, and whether the elements are big-endian."""
+    head, bits, _, _, size = _fields("<4BL", datatype, 0, what)
+    kind, big_endian = head & 15, bool(bits & 1)
+    if kind == _OPAQUE and size == 2 and attributes.get("dtype") == "bfloat16":
+        return BFLOAT16, False
+    if kind == _ENUM and size == 1:
+        return "b1", False
+    if kind == _FIXED and size in (1, 2, 4, 8):
+        offset, precision = _fields("<2H", datatype, 8, what)
+        code = f"{'i' if bits & 8 else 'u'}{size}"
+        return (code if (offset, precision) == (0, 8 * size) else ""), big_endian
+    if kind == _FLOAT and not bits & 64:
+        offset, precision, *form = _fields("<2H4BL", datatype, 8, what)
+        if (offset, precision) == (0, 8 * size) and tuple(form) == _IEEE.get(size):
+            return f"f{size}", big_endian
+        if (size, offset, precision, *form) == (2, 0, 16, 7, 8, 0, 7, 127):
+            return BFLOAT16, big_endian
+    return "", False

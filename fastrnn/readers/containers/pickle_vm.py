@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: MIT
+"""An inert interpreter of pickle protocol 2: it builds plain containers and calls nothing.
+
+A global is only its name (Global); calling or instantiating one only notes the name and the
+arguments (Node). What a few names mean is decided by the readers, from closed tables. The single
+exception is collections.OrderedDict, which becomes a plain dict.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..errors import FormatError, quote
+
+LARGEST_PICKLE = 64 << 20
+_LONGEST_GLOBAL = 1024
+_MEMO_LIMIT = 1 << 24
+# A container costs about 80 bytes of memory but as little as one byte of pickle; real pickles
+# spend at least four bytes on each.
+_FREE_CONTAINERS = 10_000
+_BYTES_PER_CONTAINER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """The dotted name of something that the pickle would import."""
+
+    name: str
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Node:
+    """A call or instance that was not made: whose, with which arguments and which state."""
+
+    name: str
+    args: tuple[object, ...]
+    state: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A reference to raw bytes outside the pickle."""
+
+    kind: str
+    key: str
+    count: int  # elements, or bytes when kind is torch.storage.UntypedStorage
+
+
+@dataclass(slots=True)
+class Unpickled:
+    """The object, the offset behind its STOP, and the storages it refers to by key."""
+
+    value: object
+    end: int
+    storages: dict[str, Storage] = field(default_factory=dict)
+
+
+def load_pickle(data: bytes, where: str, start: int = 0) -> Unpickled:
+    """Interpret the pickle that begins at `start` of `data`."""
+    return _Machine(data, where, start).run()
+
+
+class _Machine:
+    def __init__(self, data: bytes, where: str, start: int) -> None:
+        self.data = data
+        self.where = where
+        self.start = self.at = start
+        self.stack: list[object] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, object] = {}
+        self.storages: dict[str, Storage] = {}
+        self.containers = 0
+
+    def run(self) -> Unpickled:
+        if self.data[self.start : self.start + 1] != b"\x80":
+            raise self.error("not a pickle (no PROTO opcode)")
+        while True:
+            opcode = self.take(1)[0]
+            if opcode == _STOP:
+                break
+            action = _OPCODES.get(opcode)
+            if action is None:
+                raise self.error(_refusal(opcode))
+            action(self)
+        value = self.pop()
+        if self.stack or self.marks:
+            raise self.error("STOP with values left on the stack")
+        return Unpickled(value, self.at, self.storages)
+
+    # input and stack
+
+    def error(self, reason: str) -> FormatError:
+        return FormatError(f"{self.where}: {reason} (byte {max(self.at - 1, 0)})")
+
+    def take(self, count: int) -> bytes:
+        if count > len(self.data) - self.at:
+            raise self.error("the pickle is truncated")
+        piece = self.data[self.at : self.at + count]
+        self.at += count
+        return piece
+
+    def number(self, layout: struct.Struct) -> int:
+        value: int = layout.unpack(self.take(layout.size))[0]
+        return value
+
+    def line(self) -> str:
+        end = self.data.find(b"\n", self.at, self.at + _LONGEST_GLOBAL)
+        if end < 0:
+            raise self.error("the name of a global does not end")
+        return self.text(self.take(end + 1 - self.at)[:-1])
+
+    def text(self, raw: bytes) -> str:
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise self.error("a string is not UTF-8") from None
+
+    def push(self, value: object) -> None:
+        self.stack.append(value)
+
+    def push_new(self, value: object) -> None:
+        """Push a fresh container and account for it."""
+        self.charge(1)
+        self.stack.append(value)
+
+    def charge(self, count: int) -> None:
+        self.containers += count
+        if self.containers > _FREE_CONTAINERS + (self.at - self.start) // _BYTES_PER_CONTAINER:
+            raise self.error(f"the pickle builds too many containers ({self.containers})")
+
+    def pop(self) -> object:
+        self.need(1)
+        return self.stack.pop()
+
+    def need(self, count: int) -> None:
+        floor = self.marks[-1] if self.marks else 0
+        if len(self.stack) - floor < count:
+            raise self.error("stack underflow")
+
+    def pop_marked(self) -> list[object]:
+        if not self.marks:
+            raise self.error("MARK is missing")
+        at = self.marks.pop()
+        values = self.stack[at:]
+        del self.stack[at:]
+        return values
+
+    # opcodes
+
+    def proto(self) -> None:
+        version = self.take(1)[0]
+        if version != 2:
+            raise self.error(
+                f"pickle protocol {version}, only 2 (the default of torch.save) is read"
+            )
+
+    def mark(self) -> None:
+        self.marks.append(len(self.stack))
+
+    def put(self, index: int) -> None:
+        self.need(1)
+        if index >= _MEMO_LIMIT:
+            raise self.error(f"memo index {index} is too large")
+        self.memo[index] = self.stack[-1]
+
+    def get(self, index: int) -> None:
+        if index not in self.memo:
+            raise self.error(f"memo entry {index} was never set")
+        self.push(self.memo[index])
+
+    def counted_string(self, layout: struct.Struct) -> None:
+        self.push(self.text(self.take(self.number(layout))))
+
+    def byte_string(self, layout: struct.Struct) -> None:
+        # Python 2 str: either text or bytes, nothing tells which.
+        self.push(self.take(self.number(layout)).decode("utf-8", "surrogateescape"))
+
+    def long1(self) -> None:
+        self.push(int.from_bytes(self.take(self.number(_U1)), "little", signed=True))
+
+    def global_(self) -> None:
+        module = self.line()
+        self.push_new(Global(f"{module}.{self.line()}"))
+
+    def tuple_of(self, count: int) -> None:
+        self.need(count)
+        values = tuple(self.stack[-count:])
+        del self.stack[-count:]
+        self.push_new(values)
+
+    def tuple_marked(self) -> None:
+        self.push_new(tuple(self.pop_marked()))
+
+    def append(self, values: list[object]) -> None:
+        self.need(1)
+        target = self.stack[-1]
+        if isinstance(target, list):
+            target.extend(values)
+        elif not isinstance(target, Node):  # into a foreign object: dropped
+            raise self.error(f"APPEND to {_kind(target)}")
+
+    def set_items(self, values: list[object]) -> None:
+        self.need(1)
+        target = self.stack[-1]
+        if len(values) % 2:
+            raise self.error("SETITEMS with a key but no value")
+        if isinstance(target, dict):
+            for key, value in zip(values[::2], values[1::2], strict=True):
+                target[_key(key)] = value
+        elif not isinstance(target, Node):
+            raise self.error(f"SETITEM on {_kind(target)}")
+
+    def set_item(self) -> None:
+        value, key = self.pop(), self.pop()
+        self.set_items([key, value])
+
+    def call(self) -> None:
+        args, callee = self.pop(), self.pop()
+        if not isinstance(callee, Global) or not isinstance(args, tuple):
+            raise self.error(f"call of {_kind(callee)} with {_kind(args)}")
+        if callee.name == "collections.OrderedDict":
+            self.push_new(self.ordered_dict(args))
+        else:
+            self.push_new(Node(callee.name, args))
+
+    def ordered_dict(self, args: tuple[object, ...]) -> dict[object, object]:
+        """An OrderedDict: empty, or (Python 2) from a list of pairs."""
+        result: dict[object, object] = {}
+        pairs = args[0] if len(args) == 1 else []
+        if len(args) > 1 or not isinstance(pairs, list):
+            raise self.error("OrderedDict from something else than a list of pairs")
+        self.charge(len(pairs))  # the memo may give the same list many times
+        for pair in pairs:
+            if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+                raise self.error("OrderedDict from something else than a list of pairs")
+            result[_key(pair[0])] = pair[1]
+        return result
+
+    def build(self) -> None:
+        state = self.pop()
+        self.need(1)
+        target = self.stack[-1]
+        if isinstance(target, Node):
+            target.state = state
+        elif not isinstance(target, dict):  # a state dict's _metadata: not needed
+            raise self.error(f"BUILD on {_kind(target)}")
+
+    def persistent(self) -> None:
+        """Push the storage of ('storage', class, key, location, count[, view])."""
+        parts = self.pop()
+        if not isinstance(parts, tuple) or len(parts) < 4:
+            raise self.error("persistent id that is not a storage")
+        if parts[0] == "module" and isinstance(parts[1], Global):
+            self.push(parts[1])  # a class with its source text, in legacy files of whole modules
+            return
+        if len(parts) not in (5, 6) or parts[0] != "storage":
+            raise self.error("persistent id that is not a storage")
+        _, kind, key, location, count = parts[:5]
+        if not (isinstance(kind, Global) and isinstance(key, str) and isinstance(location, str)):
+            raise self.error("malformed storage reference")
+        if type(count) is not int or not 0 <= count < 1 << 62:
+            raise self.error(f"storage {quote(key)} with an impossible element count")
+        if parts[5:] not in ((), (None,)):
+            raise self.error(f"storage {quote(key)} is a view of another storage: not supported")
+        storage = Storage(kind.name, key, count)
+        self.storages.setdefault(key, storage)
+        self.push_new(storage)
+
+
+def _key(key: object) -> object:
+    """A dict key that is cheap and safe to hash; any other kind becomes unfindable."""
+    return key if isinstance(key, (str, int, float, type(None))) else object()
+
+
+def _kind(value: object) -> str:
+    return quote(value.name) if isinstance(value, (Global, Node)) else type(value).__name__
+
+
+def _refusal(opcode: int) -> str:
+    name = _PROTOCOL_4.get(opcode)
+    if name:
+        return f"opcode {name} of pickle protocol 3 or 4: save with the default pickle_protocol=2"
+    return f"opcode 0x{opcode:02x} does not occur in a PyTorch file"
+
+
+_U1, _U2, _U4 = struct.Struct("<B"), struct.Struct("<H"), struct.Struct("<L")
+_I4, _F8 = struct.Struct("<l"), struct.Struct(">d")
+_STOP = ord(".")
+
+_OPCODES: dict[int, Callable[[_Machine], None]] = {
+    0x80: _Machine.proto,
+    0x81: _Machine.call,  # NEWOBJ
+    0x85: lambda m: m.tuple_of(1),
+    0x86: lambda m: m.tuple_of(2),
+    0x87: lambda m: m.tuple_of(3),
+    0x88: lambda m: m.push(True),
+    0x89: lambda m: m.push(False),
+    0x8A: _Machine.long1,
+    ord("("): _Machine.mark,
+    ord(")"): lambda m: m.push(()),
+    ord("]"): lambda m: m.push_new([]),
+    ord("}"): lambda m: m.push_new({}),
+    ord("G"): lambda m: m.push(_F8.unpack(m.take(8))[0]),
+    ord("J"): lambda m: m.push(m.number(_I4)),
+    ord("K"): lambda m: m.push(m.number(_U1)),
+    ord("M"): lambda m: m.push(m.number(_U2)),
+    ord("N"): lambda m: m.push(None),
+    ord("Q"): _Machine.persistent,
+    ord("R"): _Machine.call,
+    ord("T"): lambda m: m.byte_string(_U4),
+    ord("U"): lambda m: m.byte_string(_U1),
+    ord("X"): lambda m: m.counted_string(_U4),
+    ord("a"): lambda m: m.append([m.pop()]),
+    ord("b"): _Machine.build,
+    ord("c"): _Machine.global_,
+    ord("e"): lambda m: m.append(m.pop_marked()),
+    ord("h"): lambda m: m.get(m.number(_U1)),
+    ord("j"): lambda m: m.get(m.number(_U4)),
+    ord("q"): lambda m: m.put(m.number(_U1)),
+    ord("r"): lambda m: m.put(m.number(_U4)),
+    ord("s"): _Machine.set_item,
+    ord("t"): _Machine.tuple_marked,
+    ord("u"): lambda m: m.set_items(m.pop_marked()),
+}
+
+_PROTOCOL_4 = {
+    ord("B"): "BINBYTES",
+    ord("C"): "SHORT_BINBYTES",
+    0x8C: "SHORT_BINUNICODE",
+    0x8D: "BINUNICODE8",
+    0x8E: "BINBYTES8",
+    0x8F: "EMPTY_SET",
+    0x90: "ADDITEMS",
+    0x91: "FROZENSET",
+    0x92: "NEWOBJ_EX",
+    0x93: "STACK_GLOBAL",
+    0x94: "MEMOIZE",
+    0x95: "FRAME",
+}

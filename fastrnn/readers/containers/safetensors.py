@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""The safetensors format: a JSON header that tells type, shape and place, then the raw elements."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from ..errors import FormatError, quote
+from ..torch.state_dict import check_name
+from .elements import Array, Entry, Unreadable, check_shape, finish, raw_dtype
+from .source import Source
+
+_LARGEST_HEADER = 100_000_000
+_ARRAY_OVERHEAD = 256
+_CODES = {
+    "BOOL": "b1", "U8": "u1", "I8": "i1", "U16": "u2", "I16": "i2", "U32": "u4", "I32": "i4",
+    "U64": "u8", "I64": "i8", "F16": "f2", "BF16": "bf16", "F32": "f4", "F64": "f8", "C64": "c8",
+}  # fmt: skip
+_BITS_OF_OTHERS = {  # not read, but their place in the file is checked
+    "F8_E4M3": 8, "F8_E4M3FNUZ": 8, "F8_E5M2": 8, "F8_E5M2FNUZ": 8, "F8_E8M0": 8,
+    "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def read_safetensors(source: Source) -> dict[str, Entry]:
+    """All tensors of the file, in the order of the header."""
+    length = int.from_bytes(source.read(0, 8, "header length"), "little")
+    if length > _LARGEST_HEADER:
+        raise FormatError(f"safetensors header of {length} bytes, at most {_LARGEST_HEADER}")
+    header = _parse(source.read(8, length, "safetensors header"))
+    entries = [_entry(name, item) for name, item in header.items() if name != "__metadata__"]
+    _check_cover(entries, source.size - 8 - length)
+    return {entry.name: _load(source, 8 + length, entry) for entry in entries}
+
+
+def _load(source: Source, base: int, entry: _Place) -> Entry:
+    what = f"tensor {quote(entry.name)}"
+    source.budget.spend(_ARRAY_OVERHEAD + entry.end - entry.begin, what)
+    if entry.dtype not in _CODES:
+        return Unreadable(f"{what} has elements of type {quote(entry.dtype)}: not supported")
+    code = _CODES[entry.dtype]
+    data = source.read_array(base + entry.begin, entry.end - entry.begin, what)
+    array: Array = np.ndarray(entry.shape, raw_dtype(code), data)
+    return finish(array, code)
+
+
+def _parse(raw: bytes) -> dict[str, object]:
+    try:
+        header = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_int=_integer,
+            parse_float=_refuse_number,
+            parse_constant=_refuse_number,
+        )
+    except FormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"the safetensors header is not valid JSON ({error})") from None
+    if not isinstance(header, dict):
+        raise FormatError("the safetensors header is not a JSON object")
+    metadata = header.get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise FormatError("__metadata__ of the safetensors header is not a map of strings")
+    return header
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
+        raise FormatError(f"{quote(twice)} stands twice in the safetensors header")
+    return result
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20:
+        _refuse_number(text)
+    return int(text)
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise FormatError(f"number {quote(text)} in the safetensors header")
+
+
+def _entry(name: str, item: object) -> _Place:
+    what = f"tensor {quote(check_name(name))}"
+    if not isinstance(item, dict) or item.keys() != {"dtype", "shape", "data_offsets"}:
+        raise FormatError(f"{what}: expected exactly dtype, shape and data_offsets")
+    dtype, offsets = item["dtype"], item["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in _CODES.keys() | _BITS_OF_OTHERS:
+        kind = quote(dtype) if isinstance(dtype, str) else type(dtype).__name__
+        raise FormatError(f"{what} has elements of type {kind}: not supported")
+    if not isinstance(item["shape"], list):
+        raise FormatError(f"{what}: the shape is not a list")
+    bits = 8 * raw_dtype(_CODES[dtype]).itemsize if dtype in _CODES else _BITS_OF_OTHERS[dtype]
+    shape, nbits = check_shape(item["shape"], bits, what)
+    if (
+        not isinstance(offsets, list)
+        or len(offsets) != 2
+        or any(type(offset) is not int or offset < 0 for offset in offsets)
+    ):
+        raise FormatError(f"{what}: data_offsets are not two positions")
+    begin, end = offsets
+    if 8 * (end - begin) != nbits:
+        raise FormatError(f"{what} takes {end - begin} bytes, its shape needs {nbits / 8:g}")
+    return _Place(name, dtype, shape, begin, end)
+
+
+def _check_cover(entries: list[_Place], size: int) -> None:
+    """The tensors must fill the data without gap or overlap, to the last byte of the file."""
+    at = 0
+    for entry in sorted(entries, key=lambda entry: (entry.begin, entry.end)):
+        if entry.begin != at:
+            kind = "overlaps the tensor before it" if entry.begin < at else "leaves a gap before it"
+            raise FormatError(f"tensor {quote(entry.name)} {kind} (byte {entry.begin} of the data)")
+        at = entry.end
+    if at != size:
+        raise FormatError(f"the tensors take {at} bytes, the file has {size} bytes of data")

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""Bounds-checked access to the bytes of one regular file, and the budget for what they become."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FormatError
+
+Bytes = NDArray[np.uint8]
+
+_BUDGET_FACTOR = 4
+_BUDGET_SLACK = 64 << 20
+
+
+class Budget:
+    """A limit on all memory that a file may ask for: a small multiple of its own size."""
+
+    def __init__(self, file_size: int) -> None:
+        self.limit = _BUDGET_FACTOR * file_size + _BUDGET_SLACK
+        self.spent = 0
+
+    def spend(self, count: int, what: str) -> None:
+        """Account for `count` bytes before they are allocated."""
+        self.spent += count
+        if self.spent > self.limit:
+            raise FormatError(
+                f"{what}: the file unfolds to more than {self.limit} bytes "
+                f"({_BUDGET_FACTOR} times its size and {_BUDGET_SLACK >> 20} MiB)"
+            )
+
+
+class Source:
+    """Reads of exactly the asked length, anywhere inside the file."""
+
+    def __init__(self, handle: io.BufferedReader, size: int) -> None:
+        self._handle = handle
+        self.size = size
+        self.budget = Budget(size)
+
+    def read(self, offset: int, count: int, what: str) -> bytes:
+        """The `count` bytes at `offset`."""
+        self._check(offset, count, what)
+        self._handle.seek(offset)
+        data = self._handle.read(count)
+        if len(data) != count:
+            raise FormatError(f"{what}: the file became shorter while it was read")
+        return data
+
+    def read_array(self, offset: int, count: int, what: str) -> Bytes:
+        """The `count` bytes at `offset` as a fresh writable array."""
+        self._check(offset, count, what)
+        array = np.empty(count, np.uint8)
+        self._handle.seek(offset)
+        filled = 0
+        while filled < count:
+            got = self._handle.readinto(array.data[filled:])
+            if not got:
+                raise FormatError(f"{what}: the file became shorter while it was read")
+            filled += got
+        return array
+
+    def map(self) -> Bytes:
+        """The whole file, which is not empty, as a read-only array that shows the file itself."""
+        import mmap  # not with fastrnn itself, which hardly ever maps
+
+        try:
+            mapped = mmap.mmap(self._handle.fileno(), self.size, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise FormatError("the file became shorter while it was read") from None
+        return np.frombuffer(mapped, np.uint8)
+
+    def _check(self, offset: int, count: int, what: str) -> None:
+        if offset < 0 or count < 0 or offset + count > self.size:
+            raise FormatError(
+                f"{what}: {count} bytes at byte {offset} reach beyond the end of the file "
+                f"({self.size} bytes)"
+            )
+
+
+@contextmanager
+def open_source(path: str) -> Iterator[Source]:
+    """Open a regular file; a directory, pipe or device is refused before it is opened."""
+    _require_regular(os.stat(path).st_mode)
+    with open(path, "rb") as handle:
+        status = os.fstat(handle.fileno())
+        _require_regular(status.st_mode)
+        yield Source(handle, status.st_size)
+
+
+def _require_regular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        raise FormatError(f"expected a model file, this is {kind}")

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: MIT
+"""The kinds of layers that a .frnn file holds: number, options, arrays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..containers.elements import Array
+from ..errors import FormatError
+from .frnn_fields import MOST_SIZES, Choice, Field, Flag, Integer, Integers, Number, Options
+
+Shapes = dict[str, tuple[int, ...]]
+
+MOST_DIMENSIONS = 4  # of an array
+MOST_LAYERS = 2**15  # of a recurrent stack, so that directions of layers number below 2^16
+MOST_AXES = MOST_SIZES  # of a value that goes from layer to layer
+_LOWEST_AXIS = -MOST_AXES
+
+ROLES = {
+    "weight": 1, "bias": 2, "weight_ih": 3, "weight_hh": 4, "bias_ih": 5, "bias_hh": 6,
+    "weight_hr": 7, "h_0": 8, "c_0": 9,
+}  # fmt: skip
+_FLAT_NAME = re.compile(r"((?:weight|bias)_[ih][hr])_l([0-9]+)(_reverse)?")
+
+
+def role_of(name: str) -> tuple[int, int, int]:
+    """(role, layer of the stack, direction) of a parameter name."""
+    flat = _FLAT_NAME.fullmatch(name)
+    if flat is None:
+        return ROLES[name], 0, 0
+    return ROLES[flat[1]], int(flat[2]), int(flat[3] is not None)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of layer: its number in the file, its options, its arrays by the options."""
+
+    number: int
+    fields: tuple[Field, ...] = ()
+    shapes: Callable[[Options], Shapes] = lambda options: {}
+    check: Callable[[Options], None] = lambda options: None
+
+
+def _recurrent(gates: int) -> Callable[[Options], Shapes]:
+    def shapes(options: Options) -> Shapes:
+        hidden, proj = options["hidden_size"], options.get("proj_size", 0)
+        directions, rows, size = 1 + options["bidirectional"], gates * hidden, proj or hidden
+        found: Shapes = {}
+        for layer in range(options["num_layers"]):
+            inputs = directions * size if layer else options["input_size"]
+            for end in [f"_l{layer}", f"_l{layer}_reverse"][:directions]:
+                found |= {f"weight_ih{end}": (rows, inputs), f"weight_hh{end}": (rows, size)}
+                if options["bias"]:
+                    found |= {f"bias_ih{end}": (rows,), f"bias_hh{end}": (rows,)}
+                if proj:
+                    found[f"weight_hr{end}"] = (proj, hidden)
+        return found
+
+    return shapes
+
+
+def _check_recurrent(options: Options) -> None:
+    if options["num_layers"] > MOST_LAYERS:
+        raise FormatError(f"num_layers: at most {MOST_LAYERS}, got {options['num_layers']}")
+    if options.get("proj_size", 0) >= options["hidden_size"]:
+        raise FormatError(
+            f"proj_size: expected less than hidden_size ({options['hidden_size']}), "
+            f"got {options['proj_size']}"
+        )
+
+
+def initial_states(kind: str, options: Options) -> Shapes:
+    """The arrays that a recurrent layer may have beside its parameters: where it starts from."""
+    if kind not in ("LSTM", "GRU", "RNN"):
+        return {}
+    states = options["num_layers"] * (1 + options["bidirectional"])
+    found: Shapes = {"h_0": (states, options.get("proj_size", 0) or options["hidden_size"])}
+    return found | ({"c_0": (states, options["hidden_size"])} if kind == "LSTM" else {})
+
+
+def _with_bias(options: Options, weight: tuple[int, ...]) -> Shapes:
+    return {"weight": weight} | ({"bias": weight[:1]} if options["bias"] else {})
+
+
+def _linear(options: Options) -> Shapes:
+    return _with_bias(options, (options["out_features"], options["in_features"]))
+
+
+def _conv1d(options: Options) -> Shapes:
+    inputs = options["in_channels"] // options["groups"]
+    return _with_bias(options, (options["out_channels"], inputs, options["kernel_size"]))
+
+
+def _check_conv1d(options: Options) -> None:
+    for name in ("in_channels", "out_channels"):
+        if options[name] % options["groups"]:
+            raise FormatError(
+                f"groups: expected a divisor of {name} ({options[name]}), got {options['groups']}"
+            )
+    if options["padding"] == "same" and options["stride"] != 1:
+        raise FormatError(f"stride: expected 1 with padding 'same', got {options['stride']}")
+
+
+def _layer_norm(options: Options) -> Shapes:
+    if not options["elementwise_affine"]:
+        return {}
+    shape = options["normalized_shape"]
+    return {"weight": shape} | ({"bias": shape} if options["bias"] else {})
+
+
+def _embedding(options: Options) -> Shapes:
+    return {"weight": (options["num_embeddings"], options["embedding_dim"])}
+
+
+def _check_embedding(options: Options) -> None:
+    index, count = options["padding_idx"], options["num_embeddings"]
+    if index is not None and index >= count:
+        raise FormatError(f"padding_idx: expected below num_embeddings ({count}), got {index}")
+
+
+def _check_permute(options: Options) -> None:
+    dims = options["dims"]
+    axes = sorted(dim + len(dims) if dim < 0 else dim for dim in dims)
+    if axes != list(range(len(dims))):
+        raise FormatError(f"dims: expected a permutation, got {dims}")
+
+
+def _stack_fields(*more: Field) -> tuple[Field, ...]:
+    """Options of the recurrent kinds."""
+    return (
+        Integer("input_size", 0),
+        Integer("hidden_size", 1),
+        Integer("num_layers", 2, default=1),
+        Flag("bias", 0, True),
+        Flag("batch_first", 1, False),
+        Number("dropout", 0, 0.0, 1.0, 0.0),
+        Flag("bidirectional", 2, False),
+        *more,
+    )
+
+
+def _axis(name: str, place: int = 0) -> Integer:
+    return Integer(name, place, _LOWEST_AXIS)
+
+
+_BIAS = Flag("bias", 0, True)
+_BATCH_FIRST = Flag("batch_first", 1, False)
+_LARGE = 3.4e38  # the largest float32, nearly
+
+KINDS: dict[str, Kind] = {
+    "LSTM": Kind(1, _stack_fields(Integer("proj_size", 3, 0, 0)), _recurrent(4), _check_recurrent),
+    "GRU": Kind(2, _stack_fields(Flag("reset_after", 3, True)), _recurrent(3), _check_recurrent),
+    "RNN": Kind(
+        3,
+        _stack_fields(Choice("nonlinearity", 3, ("tanh", "relu"), "tanh")),
+        _recurrent(1),
+        _check_recurrent,
+    ),
+    "Embedding": Kind(
+        4,
+        (
+            Integer("num_embeddings", 0),
+            Integer("embedding_dim", 1),
+            Integer("padding_idx", 2, 0, None, word=None),
+        ),
+        _embedding,
+        _check_embedding,
+    ),
+    "Linear": Kind(5, (Integer("in_features", 0), Integer("out_features", 1), _BIAS), _linear),
+    "Conv1d": Kind(
+        6,
+        (
+            Integer("in_channels", 0),
+            Integer("out_channels", 1),
+            Integer("kernel_size", 2),
+            Integer("stride", 3, default=1),
+            Integer("padding", 4, 0, 0, word="same"),
+            Integer("dilation", 5, default=1),
+            Integer("groups", 6, default=1),
+            _BIAS,
+        ),
+        _conv1d,
+        _check_conv1d,
+    ),
+    "LayerNorm": Kind(
+        7,
+        (
+            Integers("normalized_shape", 1, MOST_DIMENSIONS),
+            Number("eps", 0, 0.0, _LARGE, 1e-5),
+            Flag("elementwise_affine", 2, True),
+            _BIAS,
+        ),
+        _layer_norm,
+    ),
+    "ReLU": Kind(8),
+    "Tanh": Kind(9),
+    "Sigmoid": Kind(10),
+    "Softmax": Kind(11, (_axis("dim"),)),
+    "LogSoftmax": Kind(12, (_axis("dim"),)),
+    "Dropout": Kind(13, (Number("p", 0, 0.0, 1.0, 0.5),)),
+    "Last": Kind(14, (_BATCH_FIRST, Choice("of", 2, ("step", "state"), "step"))),
+    "Pool": Kind(15, (Choice("mode", 2, ("mean", "max")), _BATCH_FIRST)),
+    "Flip": Kind(16, (_BATCH_FIRST,)),
+    "Mask": Kind(17, (Number("value", 0, -_LARGE, _LARGE),)),
+    "ZeroPad1d": Kind(18, (Integer("left", 0, 0), Integer("right", 1, 0))),
+    "AddInput": Kind(19, (Integer("features", 0),)),
+    "Flatten": Kind(
+        20,
+        (Integer("start_dim", 0, _LOWEST_AXIS, 1), Integer("end_dim", 1, _LOWEST_AXIS, -1)),
+    ),
+    "Transpose": Kind(21, (_axis("dim0"), _axis("dim1", 1))),
+    "Permute": Kind(22, (Integers("dims", _LOWEST_AXIS, MOST_AXES),), check=_check_permute),
+    "Squeeze": Kind(23, (_axis("dim"),)),
+    "Unsqueeze": Kind(24, (_axis("dim"),)),
+}
+
+BY_NUMBER = {kind.number: name for name, kind in KINDS.items()}
+
+
+def plain_options(kind: str, options: Options) -> Options:
+    """Options in the one form that the file has a place for."""
+    plain = dict(options)
+    if kind == "Last" and plain.pop("bidirectional", False):
+        plain["of"] = "state"
+    elif kind == "ZeroPad1d" and "padding" in plain:
+        padding = plain.pop("padding")
+        both = padding if isinstance(padding, (tuple, list)) else (padding, padding)
+        if len(both) != 2:
+            raise FormatError(f"padding: expected 2 integers, got {len(both)}")
+        plain["left"], plain["right"] = both
+    elif kind == "Conv1d" and plain.get("padding") == "valid":
+        plain["padding"] = 0
+    elif kind in ("GRU", "RNN") and plain.get("proj_size") == 0:
+        del plain["proj_size"]
+    elif kind == "Embedding":
+        index, count = plain.get("padding_idx"), plain.get("num_embeddings")
+        if isinstance(index, int) and isinstance(count, int) and -count <= index < 0:
+            plain["padding_idx"] = index + count
+    return plain
+
+
+def torch_options(kind: str, options: Options) -> Options:
+    """Options of a file in the words of the layer's constructor."""
+    if kind == "ZeroPad1d":
+        return {"padding": (options["left"], options["right"])}
+    return options
+
+
+def check_arrays(kind: str, options: Options, found: Shapes) -> None:
+    """The arrays must be those of the kind, in their order, with the shapes of the options."""
+    if options.get("num_layers", 0) > len(found):  # before as many names are made
+        raise FormatError(f"{options['num_layers']} layers, but {len(found)} arrays")
+    expected = KINDS[kind].shapes(options)
+    states = initial_states(kind, options)
+    if states and found.keys() >= states.keys():
+        expected |= states
+    for name, shape in expected.items():
+        if name not in found:
+            raise FormatError(f"the array {name} is missing")
+        if found[name] != shape:
+            raise FormatError(
+                f"{name}: expected the shape {_shown(shape)}, got {_shown(found[name])}"
+            )
+    for name in found:
+        if name not in expected:
+            raise FormatError(f"{name!r:.80} is no array of a {kind} with these options")
+    if list(found) != list(expected):
+        raise FormatError("its arrays are not in the order of the format")
+
+
+def in_order(kind: str, options: Options, arrays: dict[str, Array]) -> dict[str, Array]:
+    """The arrays as the file orders them; those that the kind has not come last."""
+    if options.get("num_layers", 0) > len(arrays):
+        return arrays  # which check_arrays refuses
+    names = [*KINDS[kind].shapes(options), *initial_states(kind, options)]
+    known = {name: arrays[name] for name in names if name in arrays}
+    return known | arrays
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Graphs of operators, and their translation to a description of layers."""

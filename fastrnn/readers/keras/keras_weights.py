@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: MIT
+"""Variables of Keras layers in PyTorch's names, layout and gate order.
+
+Keras keeps matrices transposed, the gates of a GRU as z r n, and one bias where PyTorch has two
+(two rows in a GRU with reset_after).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..containers.elements import Array, Entry, Unreadable
+from ..containers.hdf5 import Hdf5File
+from ..errors import FormatError, UnsupportedError, quote
+from ..torch.state_dict import check_name
+
+Arrays = dict[str, Array]
+Options = dict[str, object]
+
+CELLS = {4: "LSTM", 3: "GRU", 1: "RNN"}
+FLOATS = ("float16", "float32", "float64")
+_SKIPPED = ("optimizer", "seed_generator", "_metrics", "metrics")
+
+
+def variables(file: Hdf5File, path: str) -> list[Array]:
+    """The variables of one layer or cell, in their order."""
+    found: list[Array] = []
+    while f"{path}/vars/{len(found)}" in file.nodes:
+        found.append(_floats(file.array(f"{path}/vars/{len(found)}"), path))
+    return found
+
+
+def _floats(array: Array, path: str) -> Array:
+    if array.dtype.name not in FLOATS:
+        raise UnsupportedError(f"{quote(path)} has elements of type {array.dtype}: not supported")
+    return array
+
+
+def _expect(arrays: Sequence[Array], dimensions: Sequence[int], path: str) -> None:
+    if [array.ndim for array in arrays] != list(dimensions):
+        shapes = ", ".join(str(array.shape) for array in arrays) or "nothing"
+        raise FormatError(
+            f"{quote(path)} holds {shapes}, expected arrays of {', '.join(map(str, dimensions))} "
+            "dimensions"
+        )
+
+
+def _transposed(array: Array) -> Array:
+    return np.ascontiguousarray(array.T)
+
+
+def recurrent(arrays: Sequence[Array], path: str, suffix: str = "") -> tuple[Arrays, Options]:
+    """A cell's kernel, recurrent kernel and bias; and what they tell of the layer."""
+    if len(arrays) not in (2, 3) or [a.ndim for a in arrays[:2]] != [2, 2]:
+        _expect(arrays, (2, 2, 1), path)
+    kernel, recurrent_kernel, *bias = arrays
+    hidden, columns = recurrent_kernel.shape
+    cell = CELLS.get(columns // hidden if hidden and columns % hidden == 0 else 0)
+    if cell is None or kernel.shape[1] != columns or not kernel.shape[0]:
+        raise FormatError(
+            f"{quote(path)}: kernels of shapes {kernel.shape} and {recurrent_kernel.shape} are not "
+            "those of an LSTM, a GRU or a simple RNN"
+        )
+    options: Options = {
+        "cell": cell, "input_size": kernel.shape[0], "hidden_size": hidden, "bias": bool(bias),
+    }  # fmt: skip
+    found = {"weight_ih": kernel.T, "weight_hh": recurrent_kernel.T}
+    if bias:
+        two = bias[0].ndim == 2 and cell == "GRU"
+        if bias[0].shape != ((2, columns) if two else (columns,)):
+            raise FormatError(f"{quote(path)}: a bias of shape {bias[0].shape} for {columns} gates")
+        found["bias_ih"] = bias[0][0] if two else bias[0]
+        found["bias_hh"] = bias[0][1] if two else np.zeros_like(bias[0])
+        if cell == "GRU":
+            options["reset_after"] = two
+    order = (1, 0, 2) if cell == "GRU" else range(columns // hidden)
+    rows = np.concatenate([np.arange(k * hidden, (k + 1) * hidden) for k in order])
+    named = {f"{name}_l0{suffix}": np.ascontiguousarray(a[rows]) for name, a in found.items()}
+    return named, options
+
+
+def two_way(file: Hdf5File, path: str) -> tuple[Arrays, Options]:
+    """Both cells of a Bidirectional layer."""
+    ways: list[tuple[Arrays, Options]] = []
+    for way, suffix in zip(_WAYS, ("", "_reverse"), strict=True):
+        cell_path = f"{path}/{way}/cell"
+        ways.append(recurrent(variables(file, cell_path), cell_path, suffix))
+    (forward, options), (backward, others) = ways
+    if options != others:
+        raise FormatError(f"{quote(path)}: the two directions differ: {options} and {others}")
+    return forward | backward, options
+
+
+def dense(arrays: Sequence[Array], path: str) -> Arrays:
+    """Kernel and bias of a Dense layer."""
+    _expect(arrays, (2, 1)[: max(1, len(arrays))], path)
+    return _with_bias(_transposed(arrays[0]), arrays[1:], path)
+
+
+def conv1d(arrays: Sequence[Array], path: str) -> Arrays:
+    """Kernel [steps][in][out] and bias of a Conv1D layer."""
+    _expect(arrays, (3, 1)[: max(1, len(arrays))], path)
+    return _with_bias(_transposed(arrays[0]), arrays[1:], path)
+
+
+def _with_bias(weight: Array, bias: Sequence[Array], path: str) -> Arrays:
+    if bias and bias[0].shape != weight.shape[:1]:
+        raise FormatError(f"{quote(path)}: {bias[0].size} biases for {weight.shape[0]} outputs")
+    return {"weight": weight} | ({"bias": bias[0]} if bias else {})
+
+
+def embedding(arrays: Sequence[Array], path: str) -> Arrays:
+    """The table of an Embedding layer."""
+    _expect(arrays, (2,), path)
+    return {"weight": arrays[0]}
+
+
+def layer_norm(arrays: Sequence[Array], path: str) -> Arrays:
+    """Gamma and beta of a LayerNormalization that has both."""
+    _expect(arrays, (1, 1), path)
+    if arrays[0].shape != arrays[1].shape:
+        raise FormatError(f"{quote(path)}: gamma and beta differ in length")
+    return {"weight": arrays[0], "bias": arrays[1]}
+
+
+# --- A file of weights alone
+
+
+_SIMPLE: dict[str, Callable[[Sequence[Array], str], Arrays]] = {
+    "dense": dense, "conv1d": conv1d, "embedding": embedding, "layer_normalization": layer_norm,
+}  # fmt: skip
+_CELL_NAMES = ("lstm_cell", "gru_cell", "simple_rnn_cell")
+_RECURRENT_NAMES = ("lstm", "gru", "simple_rnn")
+_WAYS = ("forward_layer", "backward_layer")
+
+
+def read_weights(file: Hdf5File) -> tuple[dict[str, Entry], dict[str, Options]]:
+    """All weights by name, and what is known of the recurrent layers by prefix.
+
+    Recurrent, Dense, Conv1D, Embedding and LayerNormalization weights get PyTorch's names and
+    layout under the user's name of the layer; others keep their path and their layout.
+    """
+    owners = [path.removesuffix("/vars") for path in file.nodes if path.endswith("/vars")]
+    owners = [path for path in owners if f"{path}/vars/0" in file.nodes]
+    owners = [path for path in owners if path.split("/")[0] not in _SKIPPED]
+    names = _display_names(file)
+    entries: dict[str, Entry] = {}
+    known: dict[str, Options] = {}
+    for owner in sorted(owners, key=_natural):
+        layer, way = _recurrent_layer(file, owner)
+        if way == "backward_layer":
+            continue  # read with the forward one
+        if layer is not None:
+            prefix = names(layer)
+            if way:
+                arrays, options = two_way(file, layer)
+            else:
+                arrays, options = recurrent(variables(file, owner), owner)
+            options |= {"num_layers": 1, "batch_first": True, "bidirectional": bool(way)}
+            known[prefix] = options
+            found: dict[str, Entry] = dict(arrays)
+        else:
+            prefix, found = names(owner), _simple(file, owner)
+        for name, entry in found.items():
+            full = check_name(f"{prefix}.{name}" if prefix else name)
+            if full in entries:
+                raise FormatError(f"{quote(full)} stands twice in the file")
+            entries[full] = entry
+    return entries, known
+
+
+def _natural(path: str) -> list[tuple[str, int]]:
+    """The order of the counters in names, "lstm_2" before "lstm_10"."""
+    return [(_base(part), int(part[len(_base(part)) + 1 :] or 0)) for part in path.split("/")]
+
+
+def _base(part: str) -> str:
+    """The name of a group without its counter."""
+    base, _, count = part.rpartition("_")
+    counter = count.isascii() and count.isdigit() and len(count) < 7
+    return base if base and counter else part
+
+
+def _recurrent_layer(file: Hdf5File, owner: str) -> tuple[str | None, str]:
+    """The group of the layer whose cell this is, and which way of a Bidirectional layer it is."""
+    parts = owner.split("/")
+    if parts[-1] != "cell" or len(parts) < 2:
+        return None, ""
+    cell = file.nodes[f"{owner}/vars"].attributes.get("name", "")
+    if parts[-2] in _WAYS:
+        layer = "/".join(parts[:-2])
+        if all(f"{layer}/{way}/cell/vars/0" in file.nodes for way in _WAYS):
+            return layer, parts[-2]
+    if _base(cell) in _CELL_NAMES or _base(parts[-2]) in _RECURRENT_NAMES:
+        return "/".join(parts[:-1]), ""
+    return None, ""
+
+
+def _simple(file: Hdf5File, owner: str) -> dict[str, Entry]:
+    convert = _SIMPLE.get(_base(owner.rpartition("/")[2]))
+    if convert is not None:
+        try:
+            return dict(convert(variables(file, owner), owner))
+        except FormatError:
+            pass  # a layer of another kind under this name: as it is
+    found: dict[str, Entry] = {}
+    while (path := f"{owner}/vars/{len(found)}") in file.nodes:
+        try:
+            found[f"vars.{len(found)}"] = file.array(path)
+        except UnsupportedError as error:
+            found[f"vars.{len(found)}"] = Unreadable(str(error))
+    return found
+
+
+def _display_names(file: Hdf5File) -> Callable[[str], str]:
+    """A naming of groups: by the users' names of the layers if these are unique, else by path."""
+
+    def users(path: str) -> str:
+        parts, shown = path.split("/"), []
+        for at, part in enumerate(parts):
+            here = file.nodes.get("/".join([*parts[: at + 1], "vars"]))
+            if part != "layers" or here is not None:
+                shown.append((here.attributes.get("name") if here else None) or part)
+        return ".".join(shown)
+
+    def plain(path: str) -> str:
+        return ".".join(part for part in path.split("/") if part != "layers")
+
+    groups = [path.removesuffix("/vars") for path in file.nodes if path.endswith("/vars")]
+    unique = len({users(path) for path in groups}) == len(groups)
+    return users if unique else plain

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""torch.export archives (.pt2)."""

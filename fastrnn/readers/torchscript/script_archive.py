@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: MIT
+"""TorchScript archives: scripted, traced and frozen modules, without running their code.
+
+The state dict is a walk over the attributes of the pickled module. What the weights do not tell
+(batch_first, dropout, nonlinearity) is taken from the code text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..containers.elements import Entry, Unreadable
+from ..containers.pickle_vm import Node
+from ..containers.source import Source
+from ..containers.zip_archive import ZipArchive
+from ..errors import FormatError, quote
+from ..recurrent_names import PART_NAMES, flat_names
+from ..torch.state_dict import check_name
+from ..torch.torch_tensors import is_tensor
+from ..torch.torch_zip import TorchArchive
+from .script_code import Constants, RecurrentCall, ScriptClass, read_classes
+
+Recurrent = dict[str, Constants]
+
+_LARGEST_CODE = 16 << 20
+_MOST_MODULES = 100_000
+_MOST_CALLS = 100_000
+_DEEPEST = 64
+_CLASS_PREFIX = "__torch__."
+_CUSTOM_PREFIX = "__torch__.torch.classes."
+_OPTIONS = {
+    "input_size": int,
+    "hidden_size": int,
+    "num_layers": int,
+    "proj_size": int,
+    "bias": bool,
+    "batch_first": bool,
+    "bidirectional": bool,
+    "dropout": float,
+    "nonlinearity": str,
+    "cell": str,
+}
+_MODES = {
+    "LSTM": ("LSTM", None),
+    "GRU": ("GRU", None),
+    "RNN_TANH": ("RNN", "tanh"),
+    "RNN_RELU": ("RNN", "relu"),
+}
+_CELL_CLASSES = {"LSTMCell": "LSTM", "GRUCell": "GRU", "RNNCell": "RNN"}
+_FLAT_WEIGHTS = re.compile(r"self_(\w+?)__flat_weights\d*")
+
+
+def read_torchscript(
+    archive: ZipArchive, source: Source
+) -> tuple[dict[str, Entry], dict[str, Constants]]:
+    """The state dict and, by module path, what the code says of recurrent layers."""
+    members = TorchArchive(archive, source)
+    modules = list(walk_modules(check_root(members.pickle("data.pkl").value)))
+    loader = members.loader("data")
+    arrays: dict[str, Entry] = {}
+    for path, class_name, attributes in modules:
+        if _is_packed(class_name):
+            arrays[path] = Unreadable(
+                f"module {quote(path)} has packed or quantized weights "
+                f"({quote(class_name)}): not supported"
+            )
+        for name, value in attributes.items():
+            if is_tensor(value):
+                full = check_name(f"{path}.{name}" if path else name)
+                arrays[full] = loader.entry(full, value)
+    classes = _read_code(members)
+    recurrent, frozen = _describe(modules, classes)
+    if frozen:
+        _add_frozen(members, frozen, arrays, recurrent)
+    return arrays, recurrent
+
+
+def check_root(root: object) -> Node:
+    """The object of an archive, which must be a module."""
+    if not isinstance(root, Node) or not root.name.startswith(_CLASS_PREFIX):
+        raise FormatError("data.pkl does not hold a TorchScript module")
+    return root
+
+
+def walk_modules(root: Node) -> Iterator[tuple[str, str, dict[str, object]]]:
+    """Every module with its dotted path, class name and attributes; parents first."""
+    pending: list[tuple[str, int, Node]] = [("", 0, root)]
+    visited = 0
+    while pending:
+        path, depth, node = pending.pop()
+        visited += 1
+        if depth > _DEEPEST or visited > _MOST_MODULES:
+            raise FormatError(f"module {quote(path)}: the modules nest too deep or are too many")
+        attributes = {} if _is_packed(node.name) else _attributes(node, path)
+        yield path, node.name, attributes
+        children = [
+            (check_name(f"{path}.{name}" if path else name), depth + 1, value)
+            for name, value in attributes.items()
+            if isinstance(value, Node) and value.name.startswith(_CLASS_PREFIX)
+        ]
+        pending.extend(reversed(children))
+
+
+def _is_packed(class_name: str) -> bool:
+    """Whether a class keeps its weights in a form known only to the library that made it."""
+    return class_name.startswith(_CUSTOM_PREFIX) or "PackedParams" in class_name
+
+
+def _attributes(node: Node, path: str) -> dict[str, object]:
+    state = node.state
+    if state is None:
+        return {}
+    if not isinstance(state, dict):
+        raise FormatError(f"module {quote(path)} ({quote(node.name)}) has a state of its own kind")
+    if not all(isinstance(name, str) for name in state):
+        raise FormatError(f"module {quote(path)} has attributes whose names are not strings")
+    return state
+
+
+def read_texts(members: TorchArchive) -> Iterator[tuple[str, str]]:
+    """Qualified module name and text of every code file."""
+    for name in members.names:
+        if not (name.startswith("code/") and name.endswith(".py")):
+            continue
+        try:
+            text = members.read(name, _LARGEST_CODE).decode("utf-8")
+        except UnicodeDecodeError:
+            raise FormatError(f"{quote(name)} is not UTF-8 text") from None
+        yield name[len("code/") : -len(".py")].replace("/", "."), text
+
+
+def _read_code(members: TorchArchive) -> dict[str, ScriptClass]:
+    """All classes of the archive by qualified name."""
+    return {
+        f"{module}.{short}": content
+        for module, text in read_texts(members)
+        for short, content in read_classes(text).items()
+    }
+
+
+def _describe(
+    modules: list[tuple[str, str, dict[str, object]]], classes: dict[str, ScriptClass]
+) -> tuple[Recurrent, list[RecurrentCall]]:
+    """Recurrent layers by path, and the calls whose weights are constants."""
+    recurrent: Recurrent = {}
+    frozen: dict[tuple[int, ...], RecurrentCall] = {}
+    work = 0
+    for path, class_name, _ in modules:
+        code = classes.get(class_name)
+        if code is None:
+            continue
+        work += len(code.calls)
+        if work > _MOST_CALLS:
+            raise FormatError(f"module {quote(path)}: too many recurrent calls in the code")
+        known = _from_constants(class_name.rpartition(".")[2], code.constants)
+        if known:
+            recurrent[path] = known
+            continue
+        if nonlinearity := _traced_nonlinearity(class_name.rpartition(".")[2], code):
+            recurrent[path] = {"nonlinearity": nonlinearity}
+        for call in code.calls:
+            if call.constants:
+                frozen.setdefault(tuple(call.constants), call)
+            elif (owner := _owner(path, call)) is not None:
+                merged = recurrent.setdefault(owner, {})
+                merged.update({k: v for k, v in _typed(call.options).items() if k not in merged})
+    return recurrent, list(frozen.values())
+
+
+def _from_constants(class_name: str, constants: Constants) -> Constants:
+    """Hyper-parameters of a scripted layer or cell; empty if the class is none."""
+    if "hidden_size" not in constants or "input_size" not in constants:
+        return {}
+    mode = constants.get("mode")
+    if isinstance(mode, str) and mode in _MODES:
+        cell, nonlinearity = _MODES[mode]
+    elif class_name in _CELL_CLASSES:
+        cell, nonlinearity = _CELL_CLASSES[class_name], None
+    else:
+        return {}
+    known = _typed(constants)
+    known["cell"] = cell
+    if nonlinearity:
+        known["nonlinearity"] = nonlinearity
+    return known
+
+
+def _traced_nonlinearity(class_name: str, code: ScriptClass) -> str | None:
+    """The nonlinearity of a traced RNNCell, whose code is two products and one function."""
+    if class_name != "RNNCell" or len(code.activations) != 1:
+        return None
+    (nonlinearity,) = code.activations
+    return nonlinearity
+
+
+def _typed(options: Constants) -> Constants:
+    """The known options that have a value of the right type."""
+    return {name: v for name, v in options.items() if type(v) is _OPTIONS.get(name)}
+
+
+def _owner(path: str, call: RecurrentCall) -> str | None:
+    """The path of the module whose attributes the weights of a call are."""
+    first, _, rest = (call.owner or "").partition(".")
+    return ".".join(part for part in (path, rest) if part) if first == "self" else None
+
+
+def _add_frozen(
+    members: TorchArchive, calls: list[RecurrentCall], arrays: dict[str, Entry], found: Recurrent
+) -> None:
+    """Name the constants of a frozen module by their place in the recurrent calls."""
+    constants = members.pickle("constants.pkl").value
+    if not isinstance(constants, tuple):
+        raise FormatError("constants.pkl does not hold a tuple")
+    loader = members.loader("constants")
+    used: set[int] = set()
+    for call in calls:
+        path = _frozen_path(call, found)
+        for name, index in zip(_flat_names(call, path), call.constants, strict=True):
+            full = check_name(f"{path}.{name}")
+            if index >= len(constants) or not is_tensor(constants[index]):
+                raise FormatError(f"{quote(full)}: CONSTANTS.c{index} is not in constants.pkl")
+            arrays[full] = loader.entry(full, constants[index])
+        used.update(call.constants)
+        found[path] = _typed(call.options)
+    for index, value in enumerate(constants):
+        if is_tensor(value) and index not in used:
+            arrays[f"CONSTANTS.c{index}"] = loader.entry(f"CONSTANTS.c{index}", value)
+
+
+def _frozen_path(call: RecurrentCall, taken: Recurrent) -> str:
+    """A module path for a frozen layer: self_rnn__flat_weights tells it, else the cell's name."""
+    base = str(call.options["cell"]).lower()
+    if match := _FLAT_WEIGHTS.fullmatch(call.variable):
+        base = match[1]
+    path, count = base, 1
+    while path in taken:
+        path, count = f"{base}_{count}", count + 1
+    return path
+
+
+def _flat_names(call: RecurrentCall, path: str) -> list[str]:
+    """PyTorch's names of the weights of a call, in the order in which the call lists them."""
+    if call.is_cell:
+        return list(PART_NAMES[: len(call.constants)])
+    layers, bias = call.options.get("num_layers"), call.options.get("bias")
+    two_way = call.options.get("bidirectional")
+    if type(layers) is not int or not isinstance(bias, bool) or not isinstance(two_way, bool):
+        raise FormatError(f"frozen layer {quote(path)}: the options of its call are not literals")
+    what = f"frozen layer {quote(path)}"
+    return flat_names(len(call.constants), layers, bias, two_way, what)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""Whole models of TorchScript archives: scripted, traced and frozen modules."""
+
+from __future__ import annotations
+
+import os
+
+from ..containers.elements import Array, Unreadable
+from ..containers.pickle_vm import Node
+from ..containers.source import Source, open_source
+from ..containers.zip_archive import ZipArchive
+from ..description import Description
+from ..errors import FormatError, UnsupportedModel
+from ..graph.graph_describe import describe_graph
+from ..pt2.pt2_archive import open_name
+from ..sniff import TORCHSCRIPT, sniff_archive
+from ..torch.torch_tensors import TensorLoader, is_tensor
+from ..torch.torch_zip import TorchArchive
+from .script_archive import check_root, read_texts, walk_modules
+from .script_graph import Module, ScriptReader
+from .script_text import Function, read_functions
+
+_ADVICE = (
+    "read_state_dict(path) gives all weights by name, fastrnn.load(path, prefix=...) one recurrent "
+    "layer"
+)
+_LIKELY_RANKS = (3, 2, 1)
+
+
+def describe(path: str | os.PathLike[str], *, check_crc: bool = True) -> Description:
+    """The layers of the model in a TorchScript archive; its code is read, not run.
+
+    Raises UnsupportedModel, a FormatError, which lists every call that is no layer; FormatError
+    if the file is damaged or of another kind; OSError if it cannot be opened.
+    """
+    name = open_name(path)
+    try:
+        with open_source(name) as source:
+            return describe_script(ZipArchive(source, check_crc), source)
+    except FormatError as error:
+        error.args = (f"{name}: {error}",)
+        raise
+    except MemoryError:
+        raise FormatError(f"{name}: not enough memory to read this file") from None
+
+
+def describe_script(archive: ZipArchive, source: Source) -> Description:
+    """The layers of the model in an open archive."""
+    if sniff_archive(list(archive.members)) != TORCHSCRIPT:
+        raise FormatError("this is not a TorchScript archive")
+    return _Archive(TorchArchive(archive, source)).describe()
+
+
+class _Archive:
+    def __init__(self, members: TorchArchive) -> None:
+        self.members = members
+        self.root = check_root(members.pickle("data.pkl").value)
+        constants = members.pickle("constants.pkl").value
+        if not isinstance(constants, tuple):
+            raise FormatError("constants.pkl does not hold a tuple")
+        self.constants = constants
+        self.loaders = {False: members.loader("data"), True: members.loader("constants")}
+        self.loaded: dict[int, Array | Unreadable] = {}
+        self.kept: list[object] = []
+        self.names: dict[int, str] = {}
+        for path, _, attributes in walk_modules(self.root):
+            for name, value in attributes.items():
+                if is_tensor(value):
+                    full = f"{path}.{name}" if path else name
+                    self.names.setdefault(id(self.load(full, value, False)), full)
+        self.functions: dict[str, Function] = {}
+        for module, text in read_texts(members):
+            for name, function in read_functions(text).items():
+                self.functions[f"{module}.{name}"] = function
+
+    def load(self, name: str, tensor: object, is_constant: bool) -> Array | Unreadable:
+        """The array of a tensor; the same one for the same tensor."""
+        if id(tensor) not in self.loaded:
+            loader: TensorLoader = self.loaders[is_constant]
+            self.loaded[id(tensor)] = loader.entry(name, tensor)
+            self.kept.append(tensor)  # so that no other gets its id
+        return self.loaded[id(tensor)]
+
+    def describe(self) -> Description:
+        """Try the numbers of axes that the inputs may have; traced archives tell them."""
+        traced = self.traced_ranks()
+        attempts = [traced] if traced else [[rank] for rank in _LIKELY_RANKS]
+        failures: list[UnsupportedModel] = []
+        for ranks in attempts:
+            reader = ScriptReader(self.functions, self.constants, self.load, self.names)
+            state = self.root.state if isinstance(self.root.state, dict) else {}
+            root = Module("", self.root.name, {str(key): item for key, item in state.items()})
+            try:
+                return describe_graph(reader.read(root, ranks), TORCHSCRIPT, _ADVICE)
+            except UnsupportedModel as error:
+                failures.append(error)
+        raise min(failures, key=lambda error: str(error).count("\n"))
+
+    def traced_ranks(self) -> list[int]:
+        """The numbers of axes of the example inputs of forward, in their order."""
+        if "traced_inputs.pkl" not in self.members.names:
+            return []
+        found: list[int] = []
+        pending = [self.members.pickle("traced_inputs.pkl").value]
+        while pending and len(found) < 100:
+            value = pending.pop(0)
+            if is_tensor(value) and isinstance(value, Node):
+                shape = value.args[2] if len(value.args) > 2 else ()
+                found.append(len(shape) if isinstance(shape, tuple) else 0)
+            elif isinstance(value, dict):
+                pending = [*value.values(), *pending]
+            elif isinstance(value, (list, tuple)):
+                pending = [*value, *pending]
+            elif isinstance(value, Node):
+                pending = [*value.args, value.state, *pending]
+        return found

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* How the workers of a pass wait for each other: by counters, each on a cache line of its own. */
+#ifndef FRNN_CORE_SYNC_H
+#define FRNN_CORE_SYNC_H
+
+#include <fastrnn.h>
+#include <stdatomic.h>
+
+#include "../../kernels/table.h"
+
+enum {
+    /* Some 0.5 us: a look at the clock costs as much as a few looks at a counter. */
+    PAUSES_PER_LOOK = 16,
+    /* 2 to 3 us, some steps of a small layer: who has waited so long may be keeping the other from
+     * its CPU, and to yield where nobody else wants to run costs less than 1 us. */
+    TICKS_BEFORE_YIELD = 6000,
+    LOOKS_BEFORE_YIELD = 256 /* where ticks are 0 */
+};
+
+/* Counts up; written by one worker (or one team) and read by others. Starts at 0. */
+typedef struct {
+    atomic_uint count;
+    int yielded; /* its writer's last wait came to that: the next one will, sooner */
+    char alone[2 * FRNN_ALIGNMENT - sizeof(atomic_uint) - sizeof(int)]; /* fetched in pairs */
+} counter;
+
+static inline void counter_add(counter *c)
+{
+    const unsigned count = atomic_load_explicit(&c->count, memory_order_relaxed);
+    atomic_store_explicit(&c->count, count + 1, memory_order_release);
+}
+
+/* While nobody waits for it. */
+static inline void counter_reset(counter *c)
+{
+    atomic_store_explicit(&c->count, 0, memory_order_relaxed);
+}
+
+/* Waits until a counter has reached a count; mine: one that only this worker writes. */
+static inline void counter_wait(counter *mine, const counter *other, unsigned count,
+                                const frnn_isa *isa, const frnn_executor *executor)
+{
+    unsigned long long begin = 0;
+    int yielded = 0;
+    for (unsigned pauses = 1;
+         (int)(atomic_load_explicit(&other->count, memory_order_acquire) - count) < 0; pauses++) {
+        isa->pause();
+        if (pauses % PAUSES_PER_LOOK != 0 || !executor->yield)
+            continue;
+        const unsigned long long now = isa->ticks();
+        if (begin == 0)
+            begin = now;
+        if (yielded || mine->yielded || now - begin > TICKS_BEFORE_YIELD ||
+            pauses > LOOKS_BEFORE_YIELD * PAUSES_PER_LOOK) {
+            executor->yield(executor->context);
+            yielded = 1;
+        }
+    }
+    if (mine->yielded != yielded)
+        mine->yielded = yielded;
+}
+
+/* Waits until all `workers`, each with a counter, have come here as often as this one. */
+static inline void barrier_wait(counter *counters, int workers, int me, const frnn_isa *isa,
+                                const frnn_executor *executor)
+{
+    counter_add(&counters[me]);
+    const unsigned turn = atomic_load_explicit(&counters[me].count, memory_order_relaxed);
+    for (int other = 0; other < workers; other++)
+        if (other != me)
+            counter_wait(&counters[me], &counters[other], turn, isa, executor);
+}
+
+#endif

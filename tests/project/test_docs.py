@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""The documents tell the truth: snippets run, names and links exist, no path is a machine's own."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastrnn
+from fastrnn.cli import build_parser
+from fastrnn.demo import DATA
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted(ROOT.glob("*.md"))
+EVERY_DOCUMENT = [
+    *DOCUMENTS,
+    ROOT / "benchmarks/README.md",
+    ROOT / "docs/file_format.md",
+    ROOT / "fastrnn/demo_data/README.md",
+]
+MODULES = ["fastrnn"] + [
+    found.name
+    for found in pkgutil.walk_packages(fastrnn.__path__, "fastrnn.")
+    if found.name not in ("fastrnn._core", "fastrnn.__main__")
+]
+SOURCES = [
+    path
+    for folder in ("src_c", "fastrnn", "tests", "examples", "benchmarks")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in (".c", ".h", ".py", ".pyx")
+]
+MACHINE = re.compile(
+    r"(?<![\w}])/(work|farm|root|home|tmp)/[\w.-]|pypi\.org|pythonhosted\.|download\.pytorch\."
+)
+
+name_of = {"ids": lambda path: path.relative_to(ROOT).as_posix()}
+documents = pytest.mark.parametrize("document", DOCUMENTS, **name_of)
+
+
+def snippets(document: Path, language: str) -> list[str]:
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$", document.read_text(), re.DOTALL | re.MULTILINE
+    )
+
+
+def python(*arguments: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-P", *arguments], cwd=cwd, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """What the snippets and commands read: a model and an input for it."""
+    shutil.copy(DATA / "digits_lstm.pt", tmp_path / "model.pt")
+    np.save(tmp_path / "X.npy", np.ones((20, 3, 8), np.float32))
+    return tmp_path
+
+
+@documents
+def test_python_snippets_run(document, folder):
+    for snippet in snippets(document, "python"):
+        python("-c", snippet, cwd=folder)
+
+
+def test_readme_has_snippets():
+    readme = ROOT / "README.md"
+    assert snippets(readme, "python")
+    assert snippets(readme, "c")
+
+
+def test_c_snippet_runs(tmp_path):
+    """Compiled by the command that stands in the README."""
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no C compiler {compiler}")
+    (snippet,) = snippets(ROOT / "README.md", "c")
+    (tmp_path / "example.c").write_text(snippet)
+    (tmp_path / "src_c").symlink_to(ROOT / "src_c")
+    (command,) = re.findall(r"^    cc (.*example\.c.*)$", (ROOT / "README.md").read_text(), re.M)
+    # Unoptimised: that would take most of the time, and the point is that it builds.
+    words = [compiler, *shlex.split(command), "-O0", "-Wall", "-Wextra"]
+    words = [
+        name
+        for word in words
+        for name in (sorted(map(str, tmp_path.glob(word))) if "*" in word else [word])
+    ]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "example.c" not in done.stderr  # no warnings
+    ran = subprocess.run([tmp_path / "example"], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, f"{fastrnn.isas()[0]}: no error\n")
+
+
+def test_commands_run(folder):
+    """Every command of the README's table runs; every command that there is stands in it."""
+    table = re.findall(r"^\| `fastrnn (.+?)` \|", (ROOT / "README.md").read_text(), re.M)
+    (choices,) = [action.choices for action in build_parser()._actions if action.choices]
+    assert sorted(line.split()[0] for line in table) == sorted(choices)
+    for line in table:
+        arguments = line.replace("MODEL", "model.pt").split()
+        assert python("-m", "fastrnn", *arguments, cwd=folder)
+    assert np.load(folder / "Y.npy").shape == (20, 3, 64)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings_run(name):
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert failed == 0
+
+
+@pytest.mark.parametrize("document", EVERY_DOCUMENT, **name_of)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", document.read_text()):
+        assert (document.parent / target).exists(), target
+
+
+@documents
+def test_names_exist(document):
+    """Files in backticks are there; so are functions, by `name()`, and tests, by `test_name`."""
+    text = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+    quoted = set(re.findall(r"`([^`\n]+)`", text))
+    code = "\n".join(path.read_text() for path in SOURCES)
+    for name in quoted:
+        if re.fullmatch(r"[\w./]+\.(c|h|py|pyx|pyi|toml)|\.?[\w.]+/[\w./]*", name):
+            assert (ROOT / name).exists() or name in {path.name for path in SOURCES}, name
+        elif match := re.fullmatch(r"(?:\w+\.)*(\w+)\(\)|(test_\w+)", name):
+            assert re.search(rf"\b{match[1] or match[2]}\b", code), name
+
+
+def test_nothing_points_to_a_machine():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0 or not listed.stdout:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.rstrip("\0").split("\0"):
+        path = ROOT / name
+        if path.is_file() and path.suffix not in (".pt", ".npz", ".npy", ".frnn", ".safetensors"):
+            found = MACHINE.search(path.read_text())
+            assert found is None, f"{name}: {found}"

@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: MIT
+"""The .frnn format: what is written is read, old files stay readable, the document is true."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import subprocess
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from description_runner import run
+from limits import REFERENCE, error
+from model_files import EVERY_KIND, patched, sample, written
+
+import fastrnn
+from fastrnn.files.frnn_writer import read_model, write_c_array, write_model
+from fastrnn.readers import FormatError
+from fastrnn.readers.description import Description, Layer
+from fastrnn.readers.frnn.frnn_fields import REQUIRED, Choice, Flag, Integer, Integers, Number
+from fastrnn.readers.frnn.frnn_kinds import KINDS, MOST_LAYERS, check_arrays
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = sorted((ROOT / "tests/golden").glob("*.frnn"))
+DOCUMENT = (ROOT / "docs/file_format.md").read_text()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.frnn"
+
+
+# What is written is read
+
+
+def test_every_kind_is_tried():
+    assert {layer.kind for layer in EVERY_KIND} == set(KINDS)
+
+
+@pytest.mark.parametrize("layer", EVERY_KIND, ids=lambda layer: layer.name)
+def test_round_trip(path, layer):
+    write_model(path, Description("", (layer,)))
+    (found,) = read_model(path).layers
+    assert (found.name, found.kind) == (layer.name, layer.kind)
+    assert found.options.items() >= layer.options.items()
+    assert list(found.arrays) == list(layer.arrays)
+    for name, array in layer.arrays.items():
+        assert found.arrays[name].tobytes() == array.tobytes()
+        assert found.arrays[name].shape == array.shape
+    again = BytesIO()
+    write_model(again, Description("", (found,)))
+    assert again.getvalue() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "found"),
+    [
+        ("Last", {"bidirectional": True}, {"batch_first": False, "of": "state"}),
+        ("Last", {}, {"batch_first": False, "of": "step"}),
+        ("ZeroPad1d", {"padding": 3}, {"padding": (3, 3)}),
+        ("Flatten", {}, {"start_dim": 1, "end_dim": -1}),
+        ("LayerNorm", {"normalized_shape": 4, "elementwise_affine": False},
+         {"normalized_shape": (4,), "eps": 1e-5, "elementwise_affine": False, "bias": True}),
+        ("Permute", {"dims": [-1, 0, 1]}, {"dims": (-1, 0, 1)}),
+    ],
+)  # fmt: skip
+def test_options_get_one_form(path, kind, given, found):
+    write_model(path, Description("", (Layer("a", kind, given),)))
+    assert read_model(path).layers[0].options == found
+
+
+def test_sizes_of_one_axis_as_torch_keeps_them(path):
+    options = {"in_channels": 2, "out_channels": 2, "kernel_size": (3,), "padding": "valid"}
+    arrays = {"bias": np.ones(2), "weight": np.ones((2, 2, 3))}
+    write_model(path, Description("", (Layer("a", "Conv1d", options, arrays),)))
+    (found,) = read_model(path).layers
+    assert (found.options["kernel_size"], found.options["padding"]) == (3, 0)
+    assert list(found.arrays) == ["weight", "bias"]
+
+
+def test_other_floats_become_float32(path):
+    weight = np.array([[1 / 3, 1e-50, 1e50]])
+    options = {"in_features": 3, "out_features": 1, "bias": False}
+    for dtype in (np.float64, np.float16):
+        with np.errstate(over="ignore"):
+            given = weight.astype(dtype)
+            wanted = given.astype(np.float32)
+        write_model(path, Description("", (Layer("a", "Linear", options, {"weight": given}),)))
+        found = read_model(path).layers[0].arrays["weight"]
+        assert found.dtype == np.float32
+        assert found.tobytes() == wanted.tobytes()
+
+
+def test_arrays_are_views_of_the_file(path):
+    write_model(path, sample())
+    for layer in read_model(path).layers:
+        for array in layer.arrays.values():
+            assert not array.flags.writeable
+            assert not array.flags.owndata
+            assert array.ctypes.data % 64 == 0
+
+
+def test_file_is_replaced_at_once(path):
+    write_model(path, sample())
+    before = read_model(path)
+    content = path.read_bytes()
+    without_arrays = Layer("a", "ReLU"), Layer("b", "Linear", SIZES)
+    with pytest.raises(FormatError, match=r"'b' \(Linear\): the array weight is missing"):
+        write_model(path, Description("", without_arrays))
+    assert path.read_bytes() == content
+    weight = np.ones((1, 1))
+    options = {"in_features": 1, "out_features": 1, "bias": False}
+    write_model(path, Description("", (Layer("a", "Linear", options, {"weight": weight}),)))
+    assert len(read_model(path).layers) == 1
+    written_before = BytesIO()
+    write_model(written_before, before)  # still the old file's numbers
+    assert written_before.getvalue() == content
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_other_functions_read_it(path):
+    write_model(path, sample())
+    arrays = fastrnn.read_state_dict(path)
+    assert "rnn.weight_hh_l1_reverse" in arrays
+    layer = fastrnn.load(path, prefix="rnn")
+    assert (layer.num_layers, layer.bidirectional, layer.batch_first) == (2, True, True)
+    assert layer.state_dict()["bias_ih_l0"].tobytes() == arrays["rnn.bias_ih_l0"].tobytes()
+
+
+# Golden files
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.stem)
+def test_golden_files(golden):
+    description = read_model(golden)
+    x = np.load(golden.with_name(f"{golden.stem}_x.npy"))
+    y = np.load(golden.with_name(f"{golden.stem}_y.npy"))
+    assert error(np.asarray(run(description, x)), y) <= REFERENCE
+
+
+def test_golden_files_are_written_the_same():
+    assert len(GOLDEN) >= 3
+    for golden in GOLDEN:
+        assert written(read_model(golden)) == golden.read_bytes()
+
+
+# What is refused
+
+STATE = {"weight": np.ones((2, 3)), "bias": np.ones(2)}
+SIZES = {"in_features": 3, "out_features": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "arrays", "match"),
+    [
+        ("Gelu", {}, {}, "'a' .Gelu.: expected one of the kinds LSTM, GRU"),
+        ("Linear", {"in_features": 3}, STATE, "option 'out_features' is missing"),
+        ("Linear", SIZES | {"out_features": 0}, STATE, "out_features: expected an integer from 1"),
+        ("Linear", SIZES | {"out_features": 2.0}, STATE, "out_features: expected an integer, got"),
+        ("Linear", SIZES | {"bias": "no"}, STATE, "bias: expected True or False, got 'no'"),
+        ("Linear", SIZES | {"lora": 3}, STATE, "option 'lora' has no place in the file"),
+        ("Linear", SIZES | {"out_features": 2**31}, STATE, "from 1 to 2147483647, got 2147483648"),
+        ("Linear", SIZES, {"weight": STATE["weight"]}, "the array bias is missing"),
+        ("Linear", SIZES, STATE | {"scale": np.ones(1)}, "'scale' is no array of a Linear"),
+        ("Linear", SIZES | {"in_features": 4}, STATE, r"expected the shape \[2, 4\], got \[2, 3\]"),
+        ("Linear", SIZES, STATE | {"bias": np.ones(2, int)}, "expected floating-point elements"),
+        ("Pool", {"mode": "sum"}, {}, "mode: expected 'mean' or 'max', got 'sum'"),
+        ("Dropout", {"p": 1.5}, {}, "p: expected a number from 0 to 1, got 1.5"),
+        ("Dropout", {"p": None}, {}, "p: expected a number, got None"),
+        ("Mask", {"value": np.nan}, {}, "value: expected a number"),
+        ("Permute", {"dims": (0, 1, 1)}, {}, "dims: expected a permutation"),
+        ("Permute", {"dims": tuple(range(9))}, {}, "dims: expected 1 to 7 integers, got 9"),
+        ("ZeroPad1d", {"padding": (1, 2, 3)}, {}, "padding: expected 2 integers, got 3"),
+        ("LSTM", {"input_size": 1, "hidden_size": 2, "proj_size": 2}, {}, "less than hidden_size"),
+        ("GRU", {"input_size": 1, "hidden_size": 2, "num_layers": 9}, {}, "9 layers, but 0 arrays"),
+        ("Embedding", {"num_embeddings": 2, "embedding_dim": 1, "padding_idx": 2}, {},
+         "padding_idx: expected below num_embeddings"),
+        ("Conv1d", {"in_channels": 4, "out_channels": 3, "kernel_size": 1, "groups": 2}, {},
+         "groups: expected a divisor of out_channels"),
+        ("Conv1d", {"in_channels": 1, "out_channels": 1, "kernel_size": 2, "stride": 2,
+                    "padding": "same"}, {}, "stride: expected 1 with padding 'same'"),
+    ],
+)  # fmt: skip
+def test_layers_without_a_place(kind, options, arrays, match):
+    with pytest.raises(FormatError, match=match):
+        write_model(BytesIO(), Description("", (Layer("a", kind, options, arrays),)))
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "x" * 1025, "\ud800"])
+def test_names_without_a_place(name):
+    with pytest.raises(FormatError, match="name: expected 1 to 1024 bytes"):
+        write_model(BytesIO(), Description("", (Layer(name, "ReLU"),)))
+
+
+def test_models_without_a_place():
+    with pytest.raises(FormatError, match="at least one layer"):
+        write_model(BytesIO(), Description("", ()))
+    with pytest.raises(FormatError, match="two layers have this name"):
+        write_model(BytesIO(), Description("", (Layer("a", "ReLU"), Layer("a", "Tanh"))))
+    sizes = {"input_size": 1, "hidden_size": 1, "num_layers": MOST_LAYERS + 1}
+    with pytest.raises(FormatError, match=f"num_layers: at most {MOST_LAYERS}"):
+        write_model(BytesIO(), Description("", (Layer("a", "GRU", sizes),)))
+
+
+def refused(path: Path, content: bytes, match: str, **options: bool) -> None:
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=match):
+        read_model(path, **options)
+
+
+def test_versions(path):
+    content = written(sample())
+    refused(path, patched(content, 8, "<H", 2), r"version 2\.0.*reads versions 1\.x.*newer one")
+    refused(path, patched(content, 8, "<H", 0), r"version 0\.0.*reads versions 1\.x$")
+    path.write_bytes(patched(content, 10, "<H", 7))
+    assert len(read_model(path).layers) == len(sample().layers)
+
+
+@pytest.mark.parametrize(
+    ("at", "format", "value", "match"),
+    [
+        (64, "<H", 3, "record 0 has the type 3, which this fastrnn does not know: a newer one"),
+        (64, "<H", 2, "record 0 is out of order"),
+        (66, "<H", 99, "'embedding' is of kind 99, which this fastrnn does not know: a newer one"),
+        (76, "<H", 2, "record 2 is out of order"),
+        (76, "<H", 0, "the array weight is missing"),
+        (78, "<H", 1, "a reserved flag or number of its record is not 0"),
+        (92, "<i", 1, "a reserved flag or number of its record is not 0"),
+        (80, "<i", -5, "num_embeddings: expected an integer from 1"),
+        (68, "<I", 2**32 - 1, "name of the layer in record 0 is empty, too long, or outside"),
+        (72, "<I", 2**32 - 1, "name of the layer in record 0 is empty, too long, or outside"),
+        (72, "<I", 3, "does not end with a zero byte"),
+        (24, "<I", 2**32 - 1, "4294967295 records and their names do not fit"),
+        (24, "<I", 1, "name of the layer in record 0"),
+        (24, "<I", 0, "a model without layers"),
+        (28, "<I", 2**32 - 1, "records and their names do not fit"),
+        (40, "<I", 1, "a reserved byte of the header is not 0"),
+        (16, "<Q", 2**63, "by its header it ends at byte 9223372036854775808"),
+        (130, "<H", 77, "an array of role 77"),
+        (132, "<H", 1, "an array of role 1, layer 1"),
+        (136, "<H", 2, "elements of type 2, expected 1"),
+        (138, "<H", 5, "its shape or a reserved byte"),
+        (140, "<I", 1, "its shape or a reserved byte"),
+        (144, "<Q", 0, "byte 0 is no place for an array"),
+        (144, "<Q", 2**64 - 64, "byte 18446744073709551552 is no place for an array"),
+        (152, "<Q", 2**63, "bytes for the shape"),
+        (160, "<II", (2**31, 2**31), "bytes for the shape"),
+        (188, "<I", 1, "its shape or a reserved byte"),
+    ],
+)  # fmt: skip
+def test_bad_fields(path, at, format, value, match):
+    values = value if isinstance(value, tuple) else (value,)
+    refused(path, patched(written(sample()), at, format, *values), match)
+
+
+def test_checksum(path):
+    content = bytearray(written(sample()))
+    content[-20] ^= 1
+    refused(path, bytes(content), "the checksum is wrong")
+    assert read_model(path, check_crc=False).layers
+
+
+def test_optional_records_are_skipped(path):
+    """A file of a later minor version: one more record, after the first layer's own."""
+    content = written(sample())
+    (count,) = struct.unpack_from("<I", content, 24)
+    extra = struct.pack("<H62x", 0x8001)
+    longer = bytearray(content[:128] + extra + content[128:])
+    struct.pack_into("<I", longer, 24, count + 1)
+    struct.pack_into("<Q", longer, 16, len(longer))
+    for at in range(64, 64 * (2 + count), 64):
+        if struct.unpack_from("<H", longer, at) == (2,):
+            (place,) = struct.unpack_from("<Q", longer, at + 16)
+            struct.pack_into("<Q", longer, at + 16, place + 64)
+    path.write_bytes(patched(bytes(longer), 10, "<H", 1))
+    assert written(read_model(path)) == content
+
+
+def test_places_that_are_not_files(tmp_path):
+    with pytest.raises(FormatError, match="this is a directory"):
+        read_model(tmp_path)
+    with pytest.raises(OSError, match="No such file"):
+        read_model(tmp_path / "none.frnn")
+    (tmp_path / "empty").touch()
+    with pytest.raises(FormatError, match=r"not a \.frnn file"):
+        read_model(tmp_path / "empty")
+
+
+# Damage
+
+
+def test_truncation_and_flips(path):
+    """Every byte: a checked read refuses, an unchecked one refuses or gives arrays."""
+    content = written(sample(small=True))
+    for length in range(len(content)):
+        refused(path, content[:length], "file")
+    for at in range(len(content)):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << at % 8
+        path.write_bytes(damaged)
+        survives(path)
+        with pytest.raises(FormatError):
+            read_model(path)
+
+
+def test_random_damage_of_records(path):
+    """Random bytes in the header and the records, with the checksum put right."""
+    content = written(sample(small=True))
+    (count,) = struct.unpack_from("<I", content, 24)
+    rng = np.random.default_rng(0)
+    edges = [0, 1, 2, 63, 64, 127, 128, 255]
+    for _ in range(1000):
+        damaged = bytearray(content)
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(8, 64 * (1 + count)))
+            damaged[at] = int(rng.choice(edges))
+        path.write_bytes(patched(bytes(damaged), 0, "<0s", b""))
+        survives(path)
+
+
+def survives(path: Path) -> None:
+    try:
+        found = read_model(path, check_crc=False)
+    except FormatError:
+        return
+    for layer in found.layers:
+        check_arrays(
+            layer.kind,
+            dict(layer.options, left=0, right=0) if layer.kind == "ZeroPad1d" else layer.options,
+            {name: array.shape for name, array in layer.arrays.items()},
+        )
+        assert all(np.isfinite(array.sum()) in (True, False) for array in layer.arrays.values())
+
+
+# C array
+
+
+def test_c_array(tmp_path):
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    write_c_array(tmp_path / "model.h", sample(), "my_model")
+    (tmp_path / "main.c").write_text(
+        '#include "model.h"\n#include <stdint.h>\n#include <stdio.h>\n'
+        "int main(void)\n{\n    if ((uintptr_t)my_model % 64) return 1;\n"
+        "    return fwrite(my_model, 1, sizeof my_model, stdout) != sizeof my_model;\n}\n"
+    )
+    command = ["gcc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "main.c", "-o", "a"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    printed = subprocess.run([tmp_path / "a"], check=True, capture_output=True).stdout
+    assert printed == written(sample())
+    with pytest.raises(ValueError, match="name: expected a C identifier, got '2nd'"):
+        write_c_array(tmp_path / "model.h", sample(), "2nd")
+
+
+# The document
+
+
+def table_row(name: str) -> str:
+    fields = KINDS[name].fields
+    flags = [
+        f"{one.place} {one.name}" + f" ({', '.join(one.words)})"
+        if isinstance(one, Choice)
+        else f"{one.place} {one.name}"
+        for one in sorted(
+            (one for one in fields if isinstance(one, (Flag, Choice))), key=lambda one: one.place
+        )
+    ]
+    integers = [
+        f"{one.place} {one.name}" + ("" if one.word is REQUIRED else f" (-1: {one.word})")
+        for one in fields
+        if isinstance(one, Integer)
+    ]
+    integers += [f"0 how many, 1-{o.most} {o.name}" for o in fields if isinstance(o, Integers)]
+    numbers = [f"{one.place} {one.name}" for one in fields if isinstance(one, Number)]
+    cells = [", ".join(part) or "-" for part in (flags, integers, numbers)]
+    return f"| {KINDS[name].number} | {name} | {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_table_of_kinds(name):
+    assert table_row(name) in DOCUMENT.splitlines()
+
+
+def test_numbers_of_kinds_are_unique():
+    assert len({kind.number for kind in KINDS.values()}) == len(KINDS)
+
+
+def test_example_of_the_document():
+    rows = re.findall(r"^    ([0-9a-f]{3})  ((?:[0-9a-f]{2} ?){16})$", DOCUMENT, re.MULTILINE)
+    assert [int(at, 16) for at, _ in rows] == list(range(0, 16 * len(rows), 16))
+    arrays = {"weight": np.array([[1.0, -2.0]]), "bias": np.array([0.5])}
+    layer = Layer("fc", "Linear", {"in_features": 2, "out_features": 1}, arrays)
+    assert b"".join(bytes.fromhex(row) for _, row in rows) == written(Description("", (layer,)))

@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: MIT
+"""Keras 3 files against Keras itself: outputs, weights, refusals, damaged and hostile files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from description_runner import run
+from keras_models import (
+    RIGHT_PADDED,
+    TOKENS,
+    floats,
+    functional,
+    import_keras,
+    output,
+    save,
+    sequential,
+    shuffle,
+    weights_of,
+)
+from limits import IMPORTED, error
+
+import fastrnn
+from fastrnn.readers import UnsupportedModel
+from fastrnn.readers.keras.keras_archive import describe
+
+keras = import_keras()
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Keras's, about masks it drops
+L = keras.layers
+X = floats(2, 7, 3)
+
+
+def agrees(tmp_path, model, x):
+    """Require that the description computes what Keras does; return it."""
+    described = describe(save(model, tmp_path / "m.keras"))
+    assert error(run(described, x), output(model, x)) <= IMPORTED
+    return described
+
+
+def kinds(description):
+    return [layer.kind for layer in description.layers]
+
+
+# --- outputs
+
+CELLS = {
+    "lstm": L.LSTM,
+    "gru": L.GRU,
+    "gru before": lambda units, **o: L.GRU(units, reset_after=False, **o),
+    "rnn": L.SimpleRNN,
+    "rnn relu": lambda units, **o: L.SimpleRNN(units, activation="relu", **o),
+}
+OPTIONS = {
+    "last": {},
+    "sequence": {"return_sequences": True},
+    "backwards": {"go_backwards": True},
+    "backwards sequence": {"go_backwards": True, "return_sequences": True},
+    "no bias": {"use_bias": False},
+    "dropout": {"dropout": 0.2, "recurrent_dropout": 0.2},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_recurrent(tmp_path, cell, options):
+    agrees(tmp_path, sequential(keras, [cell(5, **options)]), X)
+
+
+@pytest.mark.parametrize("sequences", [True, False], ids=["sequence", "last"])
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_bidirectional(tmp_path, cell, sequences):
+    layer = L.Bidirectional(cell(4, return_sequences=sequences))
+    agrees(tmp_path, sequential(keras, [layer]), X)
+
+
+def test_bidirectional_with_its_own_backward_layer(tmp_path):
+    layer = L.Bidirectional(L.LSTM(4), backward_layer=L.LSTM(4, go_backwards=True))
+    agrees(tmp_path, sequential(keras, [layer]), X)
+
+
+CONVOLUTIONS = {
+    "valid": {"padding": "valid"},
+    "same": {"padding": "same"},
+    "same even": {"padding": "same", "kernel_size": 4},
+    "same strided, one tap": {"padding": "same", "kernel_size": 1, "strides": 2},
+    "causal": {"padding": "causal"},
+    "causal strided": {"padding": "causal", "strides": 2},
+    "strided": {"strides": 2},
+    "dilated": {"dilation_rate": 2},
+    "causal dilated": {"padding": "causal", "dilation_rate": 2},
+    "same dilated": {"padding": "same", "dilation_rate": 3, "kernel_size": 2},
+    "no bias": {"use_bias": False},
+    "relu": {"activation": "relu"},
+}
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_conv1d(tmp_path, options):
+    agrees(tmp_path, sequential(keras, [L.Conv1D(4, **{"kernel_size": 3} | options)]), X)
+
+
+def test_conv1d_groups_and_stacks(tmp_path):
+    layers = [L.Conv1D(4, 2, groups=2), L.Conv1D(6, 2, groups=2), L.ReLU(), L.LSTM(2)]
+    described = agrees(tmp_path, sequential(keras, layers, features=4), floats(2, 7, 4))
+    expected = ["Transpose", "Conv1d", "Conv1d", "Transpose", "ReLU", "LSTM", "Last"]
+    assert kinds(described) == expected
+
+
+HEADS = {
+    "dense": [L.Dense(4)],
+    "dense no bias": [L.Dense(4, use_bias=False)],
+    **{f"dense {name}": [L.Dense(4, activation=name)]
+       for name in ("relu", "tanh", "sigmoid", "softmax", "log_softmax", "linear")},
+    **{f"activation {name}": [L.Activation(name)]
+       for name in ("relu", "softmax", "tanh", "linear")},
+    "layers": [L.ReLU(), L.Softmax(), L.Dropout(0.3), L.SpatialDropout1D(0.2),
+               L.GaussianNoise(0.1)],
+    "norm": [L.LayerNormalization()],
+    "norm of axis 2": [L.LayerNormalization(axis=2, epsilon=0.1)],
+    "norm without scale": [L.LayerNormalization(scale=False)],
+    "norm without center": [L.LayerNormalization(center=False)],
+    "mean": [L.GlobalAveragePooling1D()],
+    "max": [L.GlobalMaxPooling1D()],
+    "wrapped": [L.TimeDistributed(L.Dense(4, activation="relu")), L.TimeDistributed(L.Dropout(0.1)),
+                L.TimeDistributed(L.LayerNormalization()), L.TimeDistributed(L.Activation("tanh"))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layers", HEADS.values(), ids=HEADS)
+def test_other_layers(tmp_path, layers):
+    agrees(tmp_path, sequential(keras, [L.GRU(3, return_sequences=True), *layers]), X)
+
+
+def test_flatten(tmp_path):
+    model = keras.Sequential([L.Input((7, 3)), L.Flatten(), L.Dense(2)])
+    agrees(tmp_path, shuffle(model), X)
+
+
+def test_many_of_a_class(tmp_path):
+    model = sequential(keras, [L.SimpleRNN(3, return_sequences=True) for _ in range(12)])
+    assert len(agrees(tmp_path, model, X).layers) == 12
+
+
+def test_models_within_models(tmp_path):
+    inner = keras.Sequential([L.Dense(4), L.LSTM(3, return_sequences=True)], name="inner")
+    model = sequential(keras, [L.Dense(3), inner, L.LSTM(2, name="end"), L.Dense(1)])
+    described = agrees(tmp_path, model, X)
+    assert [layer.name.split(".")[0] for layer in described.layers[1:3]] == ["inner", "inner"]
+    within = functional(keras, lambda x: L.Dense(2)(inner(x)))
+    agrees(tmp_path, within, X)
+
+
+def test_after_training(tmp_path):
+    model = sequential(keras, [L.LSTM(3), L.Dropout(0.5), L.Dense(1)])
+    model.compile("adam", "mse")
+    model.train_on_batch(X, floats(2, 1))
+    agrees(tmp_path, model, X)
+
+
+def test_bfloat16_weights(tmp_path):
+    layer = L.Embedding(10, 3, dtype="bfloat16")
+    described = describe(save(sequential(keras, [layer], None), tmp_path / "m.keras"))
+    table = described.layers[0].arrays["weight"]
+    expected = layer.weights[0].value.detach().float().numpy()
+    assert table.dtype == np.float32
+    assert (table == expected).all()
+
+
+# --- masks
+
+
+@pytest.mark.parametrize("wrap", [lambda layer: layer, L.Bidirectional], ids=["one way", "two way"])
+@pytest.mark.parametrize("cell", [L.LSTM, L.GRU, L.SimpleRNN])
+def test_mask_of_an_embedding(tmp_path, cell, wrap):
+    layers = [
+        L.Embedding(10, 4, mask_zero=True), L.Dense(3, activation="tanh"), L.Dropout(0.1),
+        wrap(cell(3, return_sequences=True)), L.LayerNormalization(), wrap(cell(2)), L.Dense(2),
+    ]  # fmt: skip
+    described = agrees(tmp_path, sequential(keras, layers, None), TOKENS)
+    assert kinds(described)[:2] == ["Mask", "Embedding"]
+
+
+def test_mask_of_features(tmp_path):
+    x = floats(3, 6, 3)
+    x[0, :2] = x[1, 3:] = x[2, 2] = -1.0
+    for value, layer in ((-1.0, L.LSTM(4)), (-1, L.Bidirectional(L.GRU(4)))):
+        agrees(tmp_path, sequential(keras, [L.Masking(value), layer]), x)
+
+
+def test_mask_and_sequences(tmp_path):
+    layers = [L.Embedding(10, 4, mask_zero=True), L.LSTM(3, return_sequences=True), L.Dense(2)]
+    model = sequential(keras, layers, None)
+    described = describe(save(model, tmp_path / "m.keras"))
+    actual, expected = run(described, RIGHT_PADDED), output(model, RIGHT_PADDED)
+    valid = RIGHT_PADDED > 0
+    assert error(actual[valid], expected[valid]) <= IMPORTED
+
+
+def test_mask_and_pooling(tmp_path):
+    layers = [L.Embedding(10, 4, mask_zero=True), L.GlobalAveragePooling1D(), L.Dense(2)]
+    agrees(tmp_path, sequential(keras, layers, None), TOKENS)
+    layers = [L.Embedding(10, 4, mask_zero=True), L.GRU(3, go_backwards=True)]
+    agrees(tmp_path, sequential(keras, layers, None), TOKENS)
+
+
+def test_mask_that_nothing_uses(tmp_path):
+    layers = [L.Embedding(10, 4, mask_zero=True), L.Conv1D(3, 2), L.LSTM(3)]
+    described = agrees(tmp_path, sequential(keras, layers, None), TOKENS)
+    assert "Mask" not in kinds(described)
+    agrees(tmp_path, sequential(keras, [L.Masking(0.0), L.Conv1D(3, 2)]), X)
+
+
+# --- functional models
+
+
+@pytest.mark.parametrize("mask_zero", [False, True])
+def test_functional_chain(tmp_path, mask_zero):
+    def build(x):
+        x = L.Embedding(10, 4, mask_zero=mask_zero)(x)
+        x = L.Bidirectional(L.LSTM(3, return_sequences=True))(x)
+        return L.Dense(2, activation="softmax")(L.GRU(3)(x))
+
+    agrees(tmp_path, functional(keras, build, None), TOKENS)
+
+
+def test_functional_mask_of_features(tmp_path):
+    x = X.copy()
+    x[0, 4:] = 0
+    agrees(tmp_path, functional(keras, lambda x: L.LSTM(4)(L.Masking()(x))), x)
+
+
+GRAPHS = {
+    "two branches": (lambda x: L.Add()([L.Dense(3, name="a")(x), L.Dense(3, name="b")(x)]),
+                     [r"'b' \(Dense\): it takes the output of 'input_layer",
+                      r"\(Add\): it takes several"]),
+    "skip": (lambda x: L.Concatenate()([x, L.LSTM(3, return_sequences=True)(x)]), ["Concatenate"]),
+    "state": (lambda x: L.LSTM(3, return_state=True, name="s")(x)[1], ["'s'.*return_state"]),
+    "two outputs": (lambda x: [L.Dense(1, name="a")(x), L.Dense(2)(x)], ["2 outputs"]),
+    "initial state": (lambda x: L.GRU(3, name="g")(x, initial_state=keras.ops.zeros((2, 3))),
+                      ["'g'.*initial_state"]),
+    "operation": (lambda x: keras.ops.abs(L.Dense(3)(x)), ["Absolute"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("build", "reasons"), GRAPHS.values(), ids=GRAPHS)
+def test_graphs_that_are_no_chain(tmp_path, build, reasons):
+    path = save(functional(keras, build), tmp_path / "m.keras")
+    for reason in reasons:
+        with pytest.raises(UnsupportedModel, match=reason):
+            describe(path)
+
+
+def test_shared_layer(tmp_path):
+    def build(x):
+        layer = L.Dense(3, name="twice")
+        return layer(layer(x))
+
+    with pytest.raises(UnsupportedModel, match=r"'twice' \(Dense\): it is called 2 times"):
+        describe(save(functional(keras, build), tmp_path / "m.keras"))
+
+
+# --- refusals
+
+REFUSED = {
+    "activation": (L.LSTM(3, activation="relu"), "activation 'relu', not tanh"),
+    "gate": (L.GRU(3, recurrent_activation="hard_sigmoid"), "'hard_sigmoid', not sigmoid"),
+    "rnn": (L.SimpleRNN(3, activation="elu"), "'elu', not tanh or relu"),
+    "merge": (L.Bidirectional(L.LSTM(3), merge_mode="sum"), "merge_mode 'sum'"),
+    "two way": (L.Bidirectional(L.LSTM(3), backward_layer=L.GRU(3, go_backwards=True)),
+                "directions differ"),
+    "dense": (L.Dense(3, activation="gelu"), "activation 'gelu'"),
+    "leaky": (L.ReLU(negative_slope=0.1), "negative_slope"),
+    "softmax": (L.Softmax(axis=1), "axis"),
+    "rms": (L.RMSNormalization(), "not supported"),
+    "conv": (L.Conv1D(3, 3, padding="same", strides=2), "depends on the number of steps"),
+    "channels": (L.Conv1D(3, 3, data_format="channels_last"), None),
+    "keepdims": (L.GlobalMaxPooling1D(keepdims=True), "keepdims"),
+    "cells": (L.RNN(L.StackedRNNCells([L.LSTMCell(3), L.LSTMCell(3)])), "class"),
+    "wrapped": (L.TimeDistributed(L.Dense(2, activation="elu")), "'elu'"),
+    "masking": (L.Masking(1.0), "steps masked"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("layer", "reason"), REFUSED.values(), ids=REFUSED)
+def test_refused_options(tmp_path, layer, reason):
+    path = save(sequential(keras, [layer]), tmp_path / "m.keras")
+    if reason is None:
+        assert describe(path).layers
+        return
+    with pytest.raises(UnsupportedModel, match=reason) as caught:
+        describe(path)
+    assert repr(layer.name) in str(caught.value)
+    assert "read_state_dict" in str(caught.value)
+
+
+def test_every_obstacle_is_listed(tmp_path):
+    layers = [
+        L.LSTM(3, activation="relu", recurrent_activation="elu", return_sequences=True, name="one"),
+        L.BatchNormalization(name="two"),
+        L.Dense(2),
+        L.UpSampling1D(name="three"),
+    ]
+    with pytest.raises(UnsupportedModel) as caught:
+        describe(save(sequential(keras, layers), tmp_path / "m.keras"))
+    lines = str(caught.value).splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == ["'one'", "'two'", "'three'"]
+    assert "'relu'" in lines[1]
+    assert "'elu'" in lines[1]
+
+
+def test_masks_that_cannot_be_mapped(tmp_path):
+    start = [L.Embedding(10, 4, mask_zero=True), L.LSTM(3, return_sequences=True)]
+    for layer in (L.Conv1D(3, 2), L.GlobalMaxPooling1D(), L.Softmax()):
+        with pytest.raises(UnsupportedModel, match=f"'{layer.name}'"):
+            describe(save(sequential(keras, [*start, layer], None), tmp_path / "m.keras"))
+
+
+def test_norm_of_another_axis(tmp_path):
+    model = keras.Sequential([L.Input((7, 3)), L.LayerNormalization(axis=1)])
+    with pytest.raises(UnsupportedModel, match="axis"):
+        describe(save(model, tmp_path / "m.keras"))
+
+
+def test_stateful(tmp_path):
+    model = keras.Sequential([L.Input(batch_shape=(2, 7, 3)), L.LSTM(3, stateful=True)])
+    with pytest.raises(UnsupportedModel, match="stateful"):
+        describe(save(model, tmp_path / "m.keras"))
+
+
+@keras.saving.register_keras_serializable("test")
+class Own(L.Layer):
+    def call(self, x):
+        return x
+
+
+@keras.saving.register_keras_serializable("test")
+class OwnModel(keras.Model):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.encoder = L.GRU(3)
+
+    def call(self, x):
+        return self.encoder(x)
+
+
+@keras.saving.register_keras_serializable("test")
+class LSTM(L.LSTM):
+    """Another layer under the name of one that is known."""
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        return 2 * super().call(sequences, initial_state, mask, training)
+
+
+def test_classes_of_the_user(tmp_path):
+    with pytest.raises(UnsupportedModel, match="test>LSTM"):
+        describe(save(sequential(keras, [LSTM(3)]), tmp_path / "m.keras"))
+    with pytest.raises(UnsupportedModel, match=r"Own.*not supported"):
+        describe(save(sequential(keras, [Own()]), tmp_path / "m.keras"))
+    model = OwnModel()
+    model(X)
+    path = save(shuffle(model), tmp_path / "m.keras")
+    with pytest.raises(UnsupportedModel, match="class of its own"):
+        describe(path)
+    arrays, known = weights_of(path)
+    ((prefix, options),) = known.items()
+    assert options["cell"] == "GRU"
+    check_stack(arrays, prefix, options, output(model, X))
+
+
+# --- weights alone
+
+
+def check_stack(arrays, prefix, options, expected, x=X):
+    """Run the layer of the package with the weights of a file."""
+    kind = getattr(fastrnn, options["cell"])
+    keys = ("input_size", "hidden_size", "bias", "bidirectional", "batch_first", "reset_after")
+    layer = kind(**{key: options[key] for key in keys if key in options})
+    layer.load_state_dict(arrays, prefix)
+    y, _ = layer(x)
+    assert error(y if expected.ndim == 3 else y[:, -1], expected) <= IMPORTED
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+@pytest.mark.parametrize("cell", [L.LSTM, L.GRU, CELLS["gru before"], L.SimpleRNN])
+def test_weights_of_layers(tmp_path, cell, suffix):
+    one_way = cell(4, name="enc", return_sequences=True)
+    two_way = L.Bidirectional(cell(4, return_sequences=True), name="enc")
+    for layer in (one_way, two_way):
+        model = sequential(keras, [layer])
+        arrays, known = weights_of(save(model, tmp_path / f"m{suffix}"))
+        assert list(known) == ["enc"]
+        check_stack(arrays, "enc", known["enc"], output(model, X))
+
+
+def test_names_of_weights(tmp_path):
+    inner = keras.Sequential([L.Dense(4, name="d")], name="inner")
+    layers = [
+        L.Embedding(10, 3, name="e"), inner, L.Conv1D(2, 3, name="c"),
+        L.LayerNormalization(name="n"), L.BatchNormalization(name="b"), L.LSTM(2, name="r"),
+        L.Dense(5, use_bias=False, name="o"),
+    ]  # fmt: skip
+    model = sequential(keras, layers, None)
+    model.compile("adam", "mse")
+    arrays, _ = weights_of(save(model, tmp_path / "m.weights.h5"))
+    shapes = {name: array.shape for name, array in arrays.items()}
+    recurrent = {
+        "r.weight_ih_l0": (8, 2),
+        "r.weight_hh_l0": (8, 2),
+        "r.bias_ih_l0": (8,),
+        "r.bias_hh_l0": (8,),
+    }
+    assert shapes == {
+        "e.weight": (10, 3), "inner.d.weight": (4, 3), "inner.d.bias": (4,), "c.weight": (2, 4, 3),
+        "c.bias": (2,), "n.weight": (2,), "n.bias": (2,), "o.weight": (5, 2), **recurrent,
+        **{f"b.vars.{k}": (2,) for k in range(4)},
+    }  # fmt: skip

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: MIT
+"""Damaged and hostile Keras files: every one is read or gives FormatError."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+from hdf5_files import at_random, decode
+from keras_models import import_keras, save, sequential, weights_of
+from reader_files import Entry, zip_file
+
+from fastrnn.readers import FormatError
+from fastrnn.readers.containers import zip_archive
+from fastrnn.readers.containers.hdf5 import Hdf5File
+from fastrnn.readers.containers.source import Budget, open_source
+from fastrnn.readers.keras.keras_archive import describe
+
+keras = import_keras()
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Keras's, about masks it drops
+L = keras.layers
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory):
+    """The members of a `.keras` file by name."""
+    layers = [
+        L.Embedding(6, 2, mask_zero=True), L.Conv1D(2, 2),
+        L.Bidirectional(L.GRU(2, return_sequences=True)), L.LSTM(2), L.Dense(1),
+    ]  # fmt: skip
+    path = save(sequential(keras, layers, None), tmp_path_factory.mktemp("keras") / "m.keras")
+    with open_source(str(path)) as source:
+        archive = zip_archive.ZipArchive(source)
+        return {name: archive.read(name, 1 << 20) for name in archive.members}
+
+
+def describe_members(tmp_path, members, **changes):
+    changed = members | {name.replace("__", "."): data for name, data in changes.items()}
+    path = tmp_path / "changed.keras"
+    path.write_bytes(
+        zip_file([Entry(name, data) for name, data in changed.items() if data is not None])
+    )
+    return describe(path)
+
+
+def test_members_are_needed(tmp_path, members):
+    assert describe_members(tmp_path, members).layers
+    for name in members:
+        with pytest.raises(FormatError, match=f"changed.keras: member '{name}' is missing"):
+            describe_members(tmp_path, members, **{name: None})
+
+
+@pytest.mark.parametrize("version", ['"2.15.0"', '"31.0"', "3", "null"])
+def test_versions_of_keras(tmp_path, members, version):
+    with pytest.raises(FormatError, match="only files of Keras 3"):
+        describe_members(
+            tmp_path, members, metadata__json=b'{"keras_version": %s}' % version.encode()
+        )
+
+
+def test_damaged_config(tmp_path, members):
+    rng = np.random.default_rng(0)
+    text = members["config.json"]
+    for _ in range(200):
+        with contextlib.suppress(FormatError):
+            describe_members(tmp_path, members, config__json=at_random(text, rng))
+
+
+def nodes(value, path=()):
+    yield path
+    children = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, child in children:
+        yield from nodes(child, (*path, key))
+
+
+OTHERS = [None, True, -1, 1 << 70, "x", [[]], {"class_name": "LSTM"}]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=str)
+def test_config_with_other_values(tmp_path, members, other):
+    config = json.loads(members["config.json"])
+    for path in list(nodes(config))[1:]:
+        if any("initializer" in str(key) or key in ("dtype", "regularizer") for key in path):
+            continue
+        changed = json.loads(members["config.json"])
+        at = changed
+        for key in path[:-1]:
+            at = at[key]
+        at[path[-1]] = other
+        with contextlib.suppress(FormatError):
+            describe_members(tmp_path, members, config__json=json.dumps(changed).encode())
+
+
+def test_truncated_weights(tmp_path, members):
+    data = members["model.weights.h5"]
+    for length in [*range(0, 2048, 7), *range(2048, len(data), 97), len(data) - 1]:
+        with pytest.raises(FormatError):
+            decode(data[:length])
+    with pytest.raises(FormatError, match="should have"):
+        decode(data + b"\0")
+
+
+def test_damaged_weights(members):
+    data = members["model.weights.h5"]
+    rng = np.random.default_rng(0)
+    read = 0
+    for _ in range(600):
+        try:
+            decode(at_random(data, rng))
+            read += 1
+        except FormatError:
+            pass
+    assert 0 < read < 600
+
+
+def test_every_bit_of_the_first_headers(members):
+    data = bytearray(members["model.weights.h5"])
+    for at in range(0, 1024):
+        data[at] ^= 1 << at % 8
+        with contextlib.suppress(FormatError):
+            decode(bytes(data))
+        data[at] ^= 1 << at % 8
+
+
+def test_memory_is_bounded(tmp_path, members):
+    path = tmp_path / "m.keras"
+    inflated = [Entry(name, data, 8) for name, data in members.items()]
+    inflated.append(Entry("assets/zeros", bytes(100_000), 8))
+    path.write_bytes(zip_file(inflated))
+    tracemalloc.start()
+    describe(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * path.stat().st_size + (64 << 20)
+
+
+def test_other_hdf5_files(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "m.weights.h5"
+    cases = {
+        "only version 0 is": lambda f: f.create_dataset("layers/dense/vars/0", data=np.eye(3)),
+        "chunk|layout|compressed": lambda f: f.create_dataset(
+            "a", data=np.zeros((99, 99)), chunks=(9, 9)
+        ),
+        "compressed": lambda f: f.create_dataset("a", data=np.zeros((99, 99)), compression="gzip"),
+        "soft link": lambda f: f.__setitem__("a", h5py.SoftLink("/b")),
+        "outside": lambda f: f.create_dataset("a", (4,), "f4", external=[("/etc/passwd", 0, 16)]),
+        "newer kind": lambda f: f.__setitem__("a", h5py.ExternalLink("other.h5", "/b")),
+        "twice": lambda f: f.__setitem__("b", f.create_group("a")),
+        "Keras 2": lambda f: f.create_group("model_weights"),
+    }
+    for reason, fill in cases.items():
+        with h5py.File(path, "w", libver="latest" if "version" in reason else None) as file:
+            fill(file)
+        with pytest.raises(FormatError, match=reason):
+            weights_of(path)
+
+
+def test_types_of_elements(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "m.h5"
+    kinds = ("<f2", "<f4", "<f8", ">f4", ">f8", "<i4", ">i8", "<u2", "i1", "?")
+    arrays = {str(k): np.arange(6).reshape(2, 3).astype(kind) for k, kind in enumerate(kinds)}
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+        file["scalar"], file["empty"] = np.float32(3), np.zeros((0, 4), "f4")
+        file["text"], file["complex"] = "abc", np.zeros(3, np.complex64)
+        file["compound"] = np.zeros(3, [("a", "f4"), ("b", "i4")])
+    content = Hdf5File(np.fromfile(path, np.uint8), Budget(path.stat().st_size))
+    for name, array in arrays.items():
+        assert (content.array(name) == array).all()
+        assert content.array(name).dtype == array.dtype.newbyteorder("=")
+    assert content.array("scalar") == 3
+    assert content.array("empty").shape == (0, 4)
+    for name in ("text", "complex", "compound"):
+        with pytest.raises(FormatError, match="elements of HDF5 class"):
+            content.array(name)

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: MIT
+"""Runs the description of a model in float64 numpy and in fastrnn: what importers must agree with.
+
+The options of each kind are torch.nn's; those that torch.nn lacks mean:
+
+Mask       value             the steps that hold only this value leave each row, from here on
+Flip       batch_first       each row's valid steps in reverse order
+Transpose  dim0, dim1        torch.transpose
+Permute    dims              torch.permute
+Squeeze, Unsqueeze   dim     torch.squeeze and torch.unsqueeze
+Last       batch_first, bidirectional   y at each row's last valid step; of a bidirectional layer
+                             the reverse half at the first one: the final state h
+           of                "state" says the same as bidirectional=True, "step" as False
+Pool       mode, batch_first "mean" or "max" over each row's valid steps
+AddInput   features          adds the first features of the model's own input
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from limits import IMPORTED, error
+
+from fastrnn import reference
+from fastrnn.files.build import from_description
+from fastrnn.readers.description import Description, Layer
+
+
+@dataclass
+class Value:
+    x: np.ndarray
+    lengths: np.ndarray | None = None  # of each row, once a layer has left steps out
+
+
+def run(
+    description: Description,
+    x: np.ndarray,
+    lengths: Iterable[int] | None = None,
+    states: dict[str, object] | None = None,
+):
+    """The output of the model: layers one after another, each on the y of the one before.
+
+    `states` are initial states, as reference.forward takes them, by the name of the layer. What
+    fastrnn.Sequential makes of the description must give the same, zeros beyond the lengths.
+    """
+    lengths = None if lengths is None else np.asarray(list(lengths))
+    value = run_in_numpy(description, x, lengths, states)
+    y, _ = from_description(description)(x, states, lengths=lengths)
+    if value.lengths is None:
+        assert error(y, value.x) <= IMPORTED
+    else:
+        batch_first = next((o for layer in description.layers if (o := axes(layer)) is not None), 1)
+        steps = value.x.shape[1 if batch_first else 0]
+        within = np.arange(steps) < value.lengths[:, None]
+        within = within if batch_first else within.T
+        assert error(y[within], value.x[within]) <= IMPORTED
+        assert not y[~within].any()
+    return value.x
+
+
+def axes(layer: Layer) -> bool | None:
+    """Whether the batch comes first in a layer that has steps."""
+    if layer.kind == "Mask":
+        return True
+    steps = layer.kind in ("LSTM", "GRU", "RNN", "Flip")
+    return bool(layer.options.get("batch_first", False)) if steps else None
+
+
+def run_in_numpy(
+    description: Description,
+    x: np.ndarray,
+    lengths: np.ndarray | None,
+    states: dict[str, object] | None,
+) -> Value:
+    value = Value(np.asarray(x), lengths)
+    first = value.x
+    for layer in description.layers:
+        if layer.kind == "AddInput":
+            value.x = value.x + first[..., : layer.options["features"]]
+        elif layer.name in (states or {}):
+            value.x = recurrent(layer, value, state=states[layer.name], **layer.options)
+        else:
+            value.x = KINDS[layer.kind](layer, value, **layer.options)
+    return value
+
+
+def valid(layer: Layer, value: Value) -> np.ndarray:
+    """The length of each row."""
+    batch, steps = value.x.shape[:2]
+    return np.full(batch, steps) if value.lengths is None else value.lengths
+
+
+def swapped(run_kind: Callable) -> Callable:
+    """Let a kind see [batch][steps] whatever batch_first is."""
+
+    def run_swapped(layer, value, batch_first=False, **options):
+        if value.x.ndim == 2:  # one row without a batch axis
+            return run_kind(layer, Value(value.x[None], value.lengths), **options)[0]
+        if batch_first:
+            return run_kind(layer, value, **options)
+        y = run_kind(layer, Value(value.x.swapaxes(0, 1), value.lengths), **options)
+        return y if y.ndim < 3 else y.swapaxes(0, 1)
+
+    return run_swapped
+
+
+@swapped
+def recurrent(
+    layer, value, *, input_size, hidden_size, num_layers=1, bias=True, bidirectional=False,
+    dropout=0.0, proj_size=0, state=None, **options,
+):  # fmt: skip
+    weights = {n: a for n, a in layer.arrays.items() if n not in ("h_0", "c_0")}
+    expected = (4 if layer.kind == "LSTM" else 3 if layer.kind == "GRU" else 1) * hidden_size
+    assert weights["weight_ih_l0"].shape == (expected, input_size)
+    assert bias == ("bias_ih_l0" in weights)
+    if "h_0" in layer.arrays:
+        batch = len(value.x)
+        parts = [layer.arrays[part] for part in ("h_0", "c_0") if part in layer.arrays]
+        state = tuple(np.repeat(part[:, None], batch, 1) for part in parts)
+        state = state if layer.kind == "LSTM" else state[0]
+    y, *_ = reference.forward(
+        layer.kind, value.x.swapaxes(0, 1), weights, state, num_layers=num_layers,
+        bidirectional=bidirectional, lengths=valid(layer, value), **options,
+    )  # fmt: skip
+    return y.swapaxes(0, 1)
+
+
+def mask(layer, current, *, value):
+    keep = current.x != value
+    keep = keep if current.x.ndim == 2 else keep.any(-1)
+    current.lengths = keep.sum(1)
+    rows = np.zeros_like(current.x)
+    for row, source, kept in zip(rows, current.x, keep, strict=True):
+        rows_kept = source[kept]
+        row[: len(rows_kept)] = rows_kept
+    return rows
+
+
+@swapped
+def flip(layer, value):
+    y = np.zeros_like(value.x)
+    for row, length in enumerate(valid(layer, value)):
+        y[row, :length] = value.x[row, :length][::-1]
+    return y
+
+
+def last(layer, value, *, batch_first=False, bidirectional=False, of="step"):
+    bidirectional = bidirectional or of == "state"
+    if value.x.ndim == 2:
+        return last(layer, Value(value.x[None]), batch_first=True, bidirectional=bidirectional)[0]
+    x = value.x if batch_first else value.x.swapaxes(0, 1)
+    lengths = valid(layer, Value(x, value.lengths))
+    value.lengths = None
+    y = x[np.arange(len(x)), lengths - 1]
+    y[lengths == 0] = 0
+    if bidirectional:
+        half = x.shape[-1] // 2
+        y[:, half:] = np.where(lengths[:, None] > 0, x[:, 0, half:], 0)
+    return y
+
+
+def pool(layer, value, *, mode, batch_first=False):
+    x = value.x if batch_first else value.x.swapaxes(0, 1)
+    lengths = valid(layer, Value(x, value.lengths))
+    value.lengths = None
+    reduce = {"mean": np.mean, "max": np.max}[mode]
+    return np.stack([reduce(row[:length], 0) for row, length in zip(x, lengths, strict=True)])
+
+
+def embedding(layer, value, *, num_embeddings, embedding_dim, padding_idx=None):
+    assert layer.arrays["weight"].shape == (num_embeddings, embedding_dim)
+    return layer.arrays["weight"].astype(np.float64)[value.x.astype(np.intp)]
+
+
+def linear(layer, value, *, in_features, out_features, bias=True):
+    weight = layer.arrays["weight"].astype(np.float64)
+    assert weight.shape == (out_features, in_features)
+    assert bias == ("bias" in layer.arrays)
+    return value.x @ weight.T + layer.arrays.get("bias", 0.0)
+
+
+def layer_norm(layer, value, *, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True):
+    axes = tuple(range(-len(normalized_shape), 0))
+    centered = value.x - value.x.mean(axes, keepdims=True)
+    y = centered / np.sqrt((centered**2).mean(axes, keepdims=True) + eps)
+    return y * layer.arrays.get("weight", 1.0) + layer.arrays.get("bias", 0.0)
+
+
+def conv1d(
+    layer, value, *, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1,
+    groups=1, bias=True,
+):  # fmt: skip
+    weight = layer.arrays["weight"].astype(np.float64)
+    single = [v[0] if isinstance(v, (tuple, list)) else v for v in (kernel_size, stride, dilation)]
+    size, stride, dilation = single
+    assert weight.shape == (out_channels, in_channels // groups, size)
+    reach = (size - 1) * dilation
+    if padding == "same":
+        sides = (reach // 2, reach - reach // 2)
+    else:
+        padding = padding[0] if isinstance(padding, (tuple, list)) else padding
+        sides = (0, 0) if padding == "valid" else (padding, padding)
+    x = np.pad(value.x, ((0, 0), (0, 0), sides))
+    steps = (x.shape[2] - reach - 1) // stride + 1
+    parts = []
+    for group in range(groups):
+        channels = x[:, group * weight.shape[1] : (group + 1) * weight.shape[1]]
+        taps = [
+            channels[:, :, k * dilation :][:, :, : steps * stride : stride] for k in range(size)
+        ]
+        own = weight[group * (out_channels // groups) : (group + 1) * (out_channels // groups)]
+        parts.append(np.einsum("kbct,ock->bot", np.stack(taps)[..., :steps], own))
+    return np.concatenate(parts, 1) + layer.arrays.get("bias", np.zeros(out_channels))[:, None]
+
+
+def flatten(layer, value, *, start_dim=1, end_dim=-1):
+    shape, end = value.x.shape, end_dim % value.x.ndim
+    return value.x.reshape(*shape[:start_dim], -1, *shape[end + 1 :])
+
+
+def softmax(layer, value, *, dim):
+    e = np.exp(value.x - value.x.max(dim, keepdims=True))
+    return e / e.sum(dim, keepdims=True)
+
+
+KINDS: dict[str, Callable] = {
+    "LSTM": recurrent,
+    "GRU": recurrent,
+    "RNN": recurrent,
+    "Mask": mask,
+    "Flip": flip,
+    "Last": last,
+    "Pool": pool,
+    "Embedding": embedding,
+    "Linear": linear,
+    "LayerNorm": layer_norm,
+    "Conv1d": conv1d,
+    "ZeroPad1d": lambda layer, value, padding: np.pad(value.x, ((0, 0), (0, 0), padding)),
+    "ReflectionPad1d": lambda layer, value, padding: np.pad(
+        value.x, ((0, 0), (0, 0), padding), mode="reflect"
+    ),
+    "Magnitude": lambda layer, value: np.hypot(*np.split(value.x, 2, 1)),
+    "Transpose": lambda layer, value, dim0, dim1: value.x.swapaxes(dim0, dim1),
+    "Permute": lambda layer, value, dims: value.x.transpose(dims),
+    "Squeeze": lambda layer, value, dim: value.x.squeeze(dim),
+    "Unsqueeze": lambda layer, value, dim: np.expand_dims(value.x, dim),
+    "Flatten": flatten,
+    "Dropout": lambda layer, value, p=0.5: value.x,
+    "ReLU": lambda layer, value: np.maximum(value.x, 0),
+    "Tanh": lambda layer, value: np.tanh(value.x),
+    "Sigmoid": lambda layer, value: 1 / (1 + np.exp(-value.x)),
+    "Softmax": softmax,
+    "LogSoftmax": lambda layer, value, dim: np.log(softmax(layer, value, dim=dim)),
+}

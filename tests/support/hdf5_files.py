@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+"""Helpers that damage HDF5 and JSON texts and read what is left."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastrnn.readers.containers.hdf5 import Hdf5File
+from fastrnn.readers.containers.source import Budget
+from fastrnn.readers.keras.keras_weights import read_weights
+
+
+def decode(data: bytes) -> None:
+    """Read all weights of an HDF5 file."""
+    read_weights(Hdf5File(np.frombuffer(data, np.uint8), Budget(len(data))))
+
+
+def at_random(data: bytes, rng: np.random.Generator) -> bytes:
+    """The bytes with one to three of them changed, most of them near the start."""
+    damaged = bytearray(data)
+    for _ in range(rng.integers(1, 4)):
+        end = len(data) if rng.random() < 0.5 else min(4096, len(data))
+        damaged[rng.integers(end)] = rng.integers(256)
+    return bytes(damaged)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""Small Keras models, written by Keras itself on its torch backend, for the reader tests."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastrnn.readers.containers.source import open_source
+from fastrnn.readers.containers.zip_archive import ZipArchive
+from fastrnn.readers.keras.keras_archive import read_keras_archive, read_keras_weights
+
+
+def import_keras() -> Any:
+    """Keras on torch; skips the test module if either is missing."""
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    pytest.importorskip("torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        keras = pytest.importorskip("keras", minversion="3.0")
+    if keras.backend.backend() != "torch":
+        pytest.skip("Keras runs on another backend", allow_module_level=True)
+    return keras
+
+
+def shuffle(model: Any, seed: int = 0) -> Any:
+    """Give every weight values of its own: Keras starts biases at 0 or 1."""
+    rng = np.random.default_rng(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.set_weights(
+            [rng.normal(0, 0.5, w.shape).astype(w.dtype) for w in model.get_weights()]
+        )
+    return model
+
+
+def sequential(keras: Any, layers: Sequence[Any], features: int | None = 3) -> Any:
+    """A model for [batch][steps][features], or for token numbers if `features` is None."""
+    shape, dtype = ((None,), "int32") if features is None else ((None, features), "float32")
+    return shuffle(keras.Sequential([keras.layers.Input(shape, dtype=dtype), *layers]))
+
+
+def functional(keras: Any, build: Callable[[Any], Any], features: int | None = 3) -> Any:
+    shape, dtype = ((None,), "int32") if features is None else ((None, features), "float32")
+    start = keras.layers.Input(shape, dtype=dtype)
+    return shuffle(keras.Model(start, build(start)))
+
+
+def save(model: Any, path: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if path.name.endswith(".weights.h5"):
+            model.save_weights(path)
+        else:
+            model.save(path)
+    return path
+
+
+def output(model: Any, x: np.ndarray) -> np.ndarray:
+    """What Keras computes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model(x, training=False).detach().numpy()
+
+
+def weights_of(path: Path):
+    """The weights of a file by name, and what is known of its recurrent layers."""
+    with open_source(str(path)) as source:
+        if path.name.endswith(".h5"):
+            return read_keras_weights(source)
+        return read_keras_archive(ZipArchive(source), source)
+
+
+def floats(*shape: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+# Token numbers; 0 is padding: at the end, at the start, in the middle, everywhere but once.
+TOKENS = np.array(
+    [
+        [3, 1, 4, 1, 5, 9],
+        [2, 6, 5, 0, 0, 0],
+        [0, 0, 0, 5, 8, 9],
+        [0, 7, 0, 9, 0, 3],
+        [0, 0, 0, 0, 0, 2],
+    ]
+)
+RIGHT_PADDED = np.array([[3, 1, 4, 1, 5, 9], [2, 6, 5, 0, 0, 0], [7, 0, 0, 0, 0, 0]])

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Models for the tests of the .frnn format, and their bytes."""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+
+import numpy as np
+
+from fastrnn.files.frnn_writer import write_model
+from fastrnn.readers.description import Description, Layer
+from fastrnn.readers.frnn.frnn_fields import pack, unpack
+from fastrnn.readers.frnn.frnn_kinds import KINDS, initial_states, plain_options
+from fastrnn.readers.frnn.frnn_reader import CHECKSUM_AT, checksum
+
+
+def make(name: str, kind: str, states: bool = False, **options: object) -> Layer:
+    """A layer with weights drawn by its name."""
+    rng = np.random.default_rng(list(name.encode()))
+    fields = KINDS[kind].fields
+    whole = unpack(fields, pack(fields, plain_options(kind, options)))
+    shapes = KINDS[kind].shapes(whole) | (initial_states(kind, whole) if states else {})
+    arrays = {n: rng.uniform(-0.7, 0.7, shape).astype(np.float32) for n, shape in shapes.items()}
+    return Layer(name, kind, options, arrays)
+
+
+RNN = {"input_size": 3, "hidden_size": 4}
+
+EVERY_KIND = (
+    make("lstm", "LSTM", **RNN, num_layers=2, bidirectional=True, dropout=0.25),
+    make("lstm.projected", "LSTM", True, **RNN, proj_size=2, batch_first=True, bias=False),
+    make("gru", "GRU", **RNN, reset_after=False),
+    make("gru.states", "GRU", True, **RNN, bidirectional=True),
+    make("rnn", "RNN", **RNN),
+    make("rnn.relu", "RNN", True, **RNN, nonlinearity="relu", num_layers=3),
+    make("embedding", "Embedding", num_embeddings=5, embedding_dim=3),
+    make("embedding.padded", "Embedding", num_embeddings=5, embedding_dim=3, padding_idx=0),
+    make("linear", "Linear", in_features=3, out_features=2),
+    make("linear.bare", "Linear", in_features=17, out_features=33, bias=False),
+    make("conv", "Conv1d", in_channels=4, out_channels=6, kernel_size=3, stride=2, padding=1,
+         dilation=2, groups=2),
+    make("conv.same", "Conv1d", in_channels=1, out_channels=1, kernel_size=1, padding="same",
+         bias=False),
+    make("norm", "LayerNorm", normalized_shape=(2, 3), eps=1e-3),
+    make("norm.bare", "LayerNorm", normalized_shape=(4,), elementwise_affine=False),
+    make("norm.weight", "LayerNorm", normalized_shape=(1, 2, 3, 4), bias=False),
+    make("relu", "ReLU"),
+    make("tanh", "Tanh"),
+    make("sigmoid", "Sigmoid"),
+    make("softmax", "Softmax", dim=-1),
+    make("log_softmax", "LogSoftmax", dim=2),
+    make("dropout", "Dropout", p=0.1),
+    make("last", "Last", batch_first=True, of="state"),
+    make("pool", "Pool", mode="max"),
+    make("pool.mean", "Pool", mode="mean", batch_first=True),
+    make("flip", "Flip", batch_first=True),
+    make("mask", "Mask", value=-1.5),
+    make("pad", "ZeroPad1d", padding=(2, 0)),
+    make("add", "AddInput", features=3),
+    make("flatten", "Flatten", start_dim=0, end_dim=-2),
+    make("transpose", "Transpose", dim0=0, dim1=-1),
+    make("permute", "Permute", dims=(2, 0, 1)),
+    make("squeeze", "Squeeze", dim=-1),
+    make("unsqueeze", "Unsqueeze", dim=0),
+    make("größe", "Tanh"),
+)  # fmt: skip
+
+
+def sample(small: bool = False) -> Description:
+    """A tagger; the small one of fewer bytes."""
+    size = 1 if small else 6
+    deep = {} if small else {"num_layers": 2, "bidirectional": True}
+    width = size if small else 2 * size
+    return Description(
+        "",
+        (
+            make("embedding", "Embedding", num_embeddings=3, embedding_dim=2),
+            make("rnn", "GRU", input_size=2, hidden_size=size, batch_first=True, **deep),
+            make("tags", "Linear", in_features=width, out_features=2),
+        ),
+    )
+
+
+def written(description: Description) -> bytes:
+    """The bytes of the file."""
+    file = BytesIO()
+    write_model(file, description)
+    return file.getvalue()
+
+
+def patched(content: bytes, at: int, format: str, *values: object) -> bytes:
+    """The file with other values at a place, and the checksum of that."""
+    changed = bytearray(content)
+    struct.pack_into(format, changed, at, *values)
+    crc = checksum([np.frombuffer(changed, np.uint8)])
+    struct.pack_into("<I", changed, CHECKSUM_AT, crc)
+    return bytes(changed)
