@@ -59,7 +59,7 @@ class Recurrent(Weighted):
         self.batch_first = checked_flag("batch_first", batch_first)
         self.bidirectional = checked_flag("bidirectional", bidirectional)
         super().__init__(isa)
-        # Not by vars(self): Python 3.11 finds the attributes of an object without a __dict__ faster.
+        # Not vars(self): Python finds attributes faster while an object has no __dict__.
         arguments = ("input_size", "hidden_size", *constructor_options(self._name))
         self._spec = spec = Spec.of(self._name, {name: getattr(self, name) for name in arguments})
         # What a call needs of it, for short calls.
