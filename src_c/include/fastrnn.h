@@ -27,7 +27,8 @@ typedef enum {
     FRNN_SMALL_MEMORY = -4,  /* the memory handed over is smaller than its size function says */
     FRNN_BAD_FILE = -5,      /* not a .frnn file, or a damaged one */
     FRNN_NEWER_FILE = -6,    /* a .frnn file of a version, or with a layer, that is not known here */
-    FRNN_UNSUPPORTED = -7    /* a sound model that only Python can run */
+    FRNN_UNSUPPORTED = -7    /* a sound model that only Python can run; a weight type that the
+                              * instruction set lacks */
 } frnn_status;
 
 /* A constant English sentence for a status. */
@@ -40,6 +41,14 @@ typedef enum {
     FRNN_GRU_RESET_BEFORE, /* reset before it, as Cho et al. 2014 */
     FRNN_LSTM
 } frnn_cell;
+enum { FRNN_CELL_COUNT = FRNN_LSTM + 1 };
+
+/* The type in which a stack keeps its weights. Arithmetic is float32. */
+typedef enum {
+    FRNN_FLOAT32,
+    FRNN_BFLOAT16_WEIGHTS /* rounded to bfloat16; inference, on the scalar instruction set only */
+} frnn_dtype;
+enum { FRNN_DTYPE_COUNT = FRNN_BFLOAT16_WEIGHTS + 1 };
 
 typedef struct {
     frnn_cell cell;
@@ -47,6 +56,7 @@ typedef struct {
     int bidirectional; /* 0 or 1 */
     int proj_size;     /* LSTM: 0 < proj_size < hidden_size, else 0 */
     int training;      /* 0 or 1: keeps weights for frnn_backward, too, in twice the memory */
+    frnn_dtype dtype;  /* of the packed weights; 0 is float32 */
 } frnn_config;
 
 /* ---- Instruction sets ---------------------------------------------------------------------- */
