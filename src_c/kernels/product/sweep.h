@@ -26,11 +26,15 @@ ALWAYS_INLINE const char *weights_at(const frnn_pass *a, int panel, int k, const
     return (const char *)a->weights + ((size_t)panel * (size_t)a->depth + (size_t)k) * step;
 }
 
+/* Slots of a stage whose sweep is so many gates wide: known to the compiler but for three gates, which
+ * may fill three slots of four. */
+ALWAYS_INLINE int slots_of(const frnn_sums *s, const int gates) { return gates == 3 ? s->slots : gates; }
+
 ALWAYS_INLINE void tile(const frnn_pass *a, tile_place at, const frnn_sums *s, const int rows,
                         const int panels, const int gates, const weight_type *type)
 {
     const size_t panel_bytes = (size_t)a->depth * (size_t)(gates * LANES) * type->bytes;
-    const int from_bias = s->from_bias && at.k == 0;
+    const int from_bias = s->from_bias && at.k == 0, slots = slots_of(s, gates);
     const float *in[MAX_TILE_ROWS];
     vec acc[ACCUMULATORS];
     UNROLL for (int r = 0; r < rows; r++) in[r] = a->in[at.row + r] + at.k;
@@ -39,8 +43,8 @@ ALWAYS_INLINE void tile(const frnn_pass *a, tile_place at, const frnn_sums *s, c
                  (size_t)(at.k_end - at.k), rows, panels, gates, type);
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int p = 0; p < panels; p++) {
-            float *sum = pre_at(a, at.panel + p, at.row + r, s->slots) + s->first * LANES;
-            const float *term = from_bias ? bias_at(a, at.panel + p, s->slots) : sum;
+            float *sum = pre_at(a, at.panel + p, at.row + r, slots) + s->first * LANES;
+            const float *term = from_bias ? bias_at(a, at.panel + p, slots) : sum;
             UNROLL for (int g = 0; g < gates; g++)
                 vec_store(sum + g * LANES,
                           vec_add(vec_load(term + g * LANES), acc[(r * panels + p) * gates + g]));
