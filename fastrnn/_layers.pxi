@@ -48,6 +48,12 @@ cdef class Pair:
         self.held = 0
 
 
+cdef int check_bias(const float[::1] bias, int outputs) except -1:
+    if bias.shape[0] != outputs:
+        raise ValueError(f"bias: expected ({outputs},), got ({bias.shape[0]},)")
+    return 0
+
+
 cdef class Dense:
     """The packed weights of y = W x + b. Any number of threads may run it at once."""
     cdef frnn_dense *dense
@@ -70,13 +76,12 @@ cdef class Dense:
 
     def set_weights(self, const float[:, ::1] weight not None, const float[::1] bias) -> None:
         """Pack copies of weight (outputs, inputs) and bias (outputs,); bias None: zeros."""
-        if weight.shape[0] != self.outputs or weight.shape[1] != self.inputs or (
-                bias is not None and bias.shape[0] != self.outputs):
-            raise ValueError(
-                f"weight, bias: expected shapes ({self.outputs}, {self.inputs}) and "
-                f"({self.outputs},), got others")
+        if weight.shape[0] != self.outputs or weight.shape[1] != self.inputs:
+            raise ValueError(f"weight: expected ({self.outputs}, {self.inputs}), got "
+                             f"({weight.shape[0]}, {weight.shape[1]})")
         cdef const float *added = NULL
         if bias is not None:
+            check_bias(bias, self.outputs)
             added = &bias[0]
         with nogil:
             status = frnn_dense_set_weights(self.dense, &weight[0, 0], added)
@@ -127,14 +132,15 @@ cdef class Conv1d:
     def set_weights(self, const float[:, :, ::1] weight not None, const float[::1] bias) -> None:
         """Pack copies of weight (out_channels, in_channels / groups, kernel_size) and bias."""
         cdef int channels = self.config.in_channels // self.config.groups
-        if weight.shape[0] != self.config.out_channels or weight.shape[1] != channels or (
-                weight.shape[2] != self.config.kernel_size
-                or (bias is not None and bias.shape[0] != self.config.out_channels)):
+        if (weight.shape[0] != self.config.out_channels or weight.shape[1] != channels
+                or weight.shape[2] != self.config.kernel_size):
             raise ValueError(
-                f"weight, bias: expected shapes ({self.config.out_channels}, {channels}, "
-                f"{self.config.kernel_size}) and ({self.config.out_channels},), got others")
+                f"weight: expected ({self.config.out_channels}, {channels}, "
+                f"{self.config.kernel_size}), got ({weight.shape[0]}, {weight.shape[1]}, "
+                f"{weight.shape[2]})")
         cdef const float *added = NULL
         if bias is not None:
+            check_bias(bias, self.config.out_channels)
             added = &bias[0]
         with nogil:
             status = frnn_conv1d_set_weights(self.conv, &weight[0, 0, 0], added)
