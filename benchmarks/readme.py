@@ -138,8 +138,8 @@ def _means(document: Document) -> str:
     for chosen in (PEERS, *([peer] for peer in peers)):
         leads = [peer_ratio(result, threads, statistic, chosen) for result in document.results]
         means.append(ratio(geometric_mean(leads)))
-    text = f"Geometric mean of all {len(document.results)} cases: fastrnn is {means[0]} times as fast "
-    text += "as the fastest other engine"
+    text = f"Geometric mean of all {len(document.results)} cases: fastrnn is {means[0]} times as "
+    text += "fast as the fastest other engine"
     each = zip(means[1:], peers, strict=True)
     return text + "".join(f", {mean} times as fast as {TITLES[peer]}" for mean, peer in each) + "."
 

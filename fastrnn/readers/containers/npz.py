@@ -39,7 +39,7 @@ def _read_npy(data: Bytes, what: str) -> Array:
     dtype = np.dtype((descr[1] if descr[1] in "<>" else "<") + descr[2])
     shape, nbytes = check_shape(_sizes(shape_text[1], what), dtype.itemsize, what)
     if data.size - begin != nbytes:
-        raise FormatError(f"{what}: expected {nbytes} bytes, got {data.size - begin}")
+        raise FormatError(f"{what} has {data.size - begin} bytes, its shape needs {nbytes}")
     fortran = order[1] == "True"
     array: Array = np.ndarray(shape[::-1] if fortran else shape, dtype, data, begin)
     return finish(array.T if fortran else array, descr[2])

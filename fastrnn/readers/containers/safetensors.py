@@ -120,7 +120,7 @@ def _entry(name: str, item: object) -> _Place:
         raise FormatError(f"{what}: data_offsets are not two positions")
     begin, end = offsets
     if 8 * (end - begin) != nbits:
-        raise FormatError(f"{what}: expected {nbits / 8:g} bytes, got {end - begin}")
+        raise FormatError(f"{what} takes {end - begin} bytes, its shape needs {nbits / 8:g}")
     return _Place(name, dtype, shape, begin, end)
 
 
