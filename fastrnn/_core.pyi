@@ -12,6 +12,7 @@ from typing_extensions import disjoint_base
 from .layers.arrays import Array
 
 CELLS: Final[dict[str, int]]
+DTYPES: Final[dict[str, int]]
 VERSION: Final[str]
 COMPILER: Final[str]
 MOST_THREADS: Final[int]
@@ -50,6 +51,7 @@ class Stack:
         proj_size: int,
         isa: str,
         training: bool = False,
+        dtype: str = "float32",
     ) -> Stack: ...
     def set_weights(
         self,

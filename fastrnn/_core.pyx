@@ -19,6 +19,7 @@ from contextvars import ContextVar
 
 import numpy
 
+DTYPES = {"float32": FRNN_FLOAT32, "bfloat16_weights": FRNN_BFLOAT16_WEIGHTS}
 CELLS = {
     "rnn_tanh": FRNN_RNN_TANH,
     "rnn_relu": FRNN_RNN_RELU,
@@ -140,9 +141,11 @@ cdef class Stack:
     cdef Workspace spare, step_spare, tape_spare, back_spare  # kept from one call to the next
 
     def __cinit__(self, str cell, int input_size, int hidden_size, int num_layers,
-                  bint bidirectional, int proj_size, str isa, bint training=False):
+                  bint bidirectional, int proj_size, str isa, bint training=False,
+                  str dtype="float32"):
         cdef frnn_config config = frnn_config(
-            CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size, training)
+            CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size, training,
+            DTYPES[dtype])
         cdef const frnn_isa *table = find_isa(isa)
         check(frnn_stack_size(&config, table, &self.nbytes))
         self.memory = frnn_memory_allocate(self.nbytes)

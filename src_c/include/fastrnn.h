@@ -38,19 +38,29 @@ typedef enum {
     FRNN_SMALL_MEMORY = -4,  /* fewer bytes were passed than the size function requires */
     FRNN_BAD_FILE = -5,      /* not a .frnn file, or a damaged one */
     FRNN_NEWER_FILE = -6,    /* a .frnn file of a newer version, or with an unknown kind of layer */
-    FRNN_UNSUPPORTED = -7    /* a valid model that only the Python package can run */
+    FRNN_UNSUPPORTED = -7    /* a valid model that only the Python package can run, or a weight type
+                              * that the instruction set lacks */
 } frnn_status;
 
 /* Describes a status in English. The text is a constant; do not free it. */
 const char *frnn_status_text(frnn_status status);
 
+/* The formula of a layer. */
 typedef enum {
     FRNN_RNN_TANH,
     FRNN_RNN_RELU,
-    FRNN_GRU,              /* reset after the recurrent product, as PyTorch, cuDNN and Keras 3 */
-    FRNN_GRU_RESET_BEFORE, /* reset before it, as Cho et al. 2014 */
+    FRNN_GRU,              /* reset after the recurrent product, as in PyTorch, cuDNN and Keras 3 */
+    FRNN_GRU_RESET_BEFORE, /* reset before it, as in Cho et al. 2014 */
     FRNN_LSTM
 } frnn_cell;
+enum { FRNN_CELL_COUNT = FRNN_LSTM + 1 };
+
+/* The type in which a stack keeps its weights. Arithmetic is float32. */
+typedef enum {
+    FRNN_FLOAT32,
+    FRNN_BFLOAT16_WEIGHTS /* rounded to bfloat16; inference only, "scalar" only */
+} frnn_dtype;
+enum { FRNN_DTYPE_COUNT = FRNN_BFLOAT16_WEIGHTS + 1 };
 
 /* The layers of a stack, with the meaning of torch.nn's arguments. Fields left 0 by an initializer
  * are switched off. */
@@ -59,7 +69,9 @@ typedef struct {
     int input_size, hidden_size, num_layers; /* at least 1 each */
     int bidirectional; /* 0 or 1 */
     int proj_size;     /* LSTM: 0 < proj_size < hidden_size, or 0 for none; 0 for other cells */
-    int training;      /* 0 or 1: also packs the weights for frnn_backward; doubles the memory */
+    int training;      /* 0 or 1: also packs the weights for frnn_backward, which doubles the memory;
+                        * float32 only */
+    frnn_dtype dtype;  /* of the packed weights; 0: float32 */
 } frnn_config;
 
 /* ---- Instruction sets ---------------------------------------------------------------------- */

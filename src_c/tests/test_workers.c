@@ -41,7 +41,7 @@ enum { UNITS = 8 * 16, ROWS = 4 }; /* several panels and rows for each of two wo
 /* Outputs that would be denormal are flushed to zero by every worker. */
 static void check_denormals(const frnn_isa *isa)
 {
-    const frnn_config config = {FRNN_RNN_RELU, 1, UNITS, 1, 0, 0, 0};
+    const frnn_config config = {FRNN_RNN_RELU, 1, UNITS, 1, 0, 0, 0, FRNN_FLOAT32};
     static float weight_ih[UNITS], weight_hh[UNITS * UNITS], x[ROWS], y[ROWS * UNITS];
     void *memory;
     frnn_stack *const stack = new_stack(isa, &config, &memory);
@@ -121,7 +121,7 @@ static frnn_plan made(const frnn_stack *stack, int width, size_t steps, size_t b
 /* Sleeping workers are woken for passes that gain much by it, and for no others. */
 static void check_waking(const frnn_isa *isa)
 {
-    const frnn_config config = {FRNN_GRU, 64, 64, 1, 0, 0, 0};
+    const frnn_config config = {FRNN_GRU, 64, 64, 1, 0, 0, 0, FRNN_FLOAT32};
     enum { ROWS_OF_X = 64, STEPS = 200 };
     void *memory;
     frnn_stack *const stack = new_stack(isa, &config, &memory);
@@ -150,7 +150,7 @@ static void check_waking(const frnn_isa *isa)
 static void check_width(const frnn_isa *isa)
 {
     /* With one gate, panels are assigned to workers in groups of four. */
-    const frnn_config config = {FRNN_RNN_TANH, 8192, 8 * isa->lanes, 1, 0, 0, 0};
+    const frnn_config config = {FRNN_RNN_TANH, 8192, 8 * isa->lanes, 1, 0, 0, 0, FRNN_FLOAT32};
     void *memory;
     frnn_stack *const stack = new_stack(isa, &config, &memory);
     snprintf(check_case, sizeof check_case, "%s width", frnn_isa_name(isa));
