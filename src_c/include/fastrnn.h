@@ -69,7 +69,7 @@ typedef struct {
     int input_size, hidden_size, num_layers; /* at least 1 each */
     int bidirectional; /* 0 or 1 */
     int proj_size;     /* LSTM: 0 < proj_size < hidden_size, or 0 for none; 0 for other cells */
-    int training;      /* 0 or 1: also packs the weights for frnn_backward, which doubles the memory;
+    int training;      /* 0 or 1: also packs the weights for frnn_backward, in twice the memory;
                         * float32 only */
     frnn_dtype dtype;  /* of the packed weights; 0: float32 */
 } frnn_config;

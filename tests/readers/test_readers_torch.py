@@ -401,9 +401,7 @@ def test_key_of_a_dict_without_names(tmp_path):
 
 def test_names_that_are_not_text(tmp_path):
     refuses(tmp_path, state_file(**{"\ud800weight": tensor([6])}), "not UTF-8")
-    refuses(
-        tmp_path, state_file(**{"weight" * 200: tensor([6])}), "at most 1024 characters, got 1200"
-    )
+    refuses(tmp_path, state_file(**{"weight" * 200: tensor([6])}), "1200 characters")
 
 
 def test_key_with_the_wrong_type_of_value(tmp_path):

@@ -25,11 +25,11 @@ _ADVICE = (
 
 
 def describe(path: str | os.PathLike[str], *, check_crc: bool = True) -> Description:
-    """Describe the model of a `.keras` file as a chain of layers. Keras is not needed.
+    """Describe the model of a `.keras` file as a chain of layers; Keras is not needed.
 
-    Raises UnsupportedModel if the model is not a chain or has unsupported layers or options, and
-    lists all of them. Raises FormatError if the file is damaged or of another kind, OSError if it
-    cannot be opened.
+    Raises UnsupportedModel, with a list of everything that is in the way, if the model is no chain
+    or has layers or options that are not supported; FormatError if the file is damaged or of
+    another kind; OSError if it cannot be opened.
     """
     name = os.fspath(path)
     try:

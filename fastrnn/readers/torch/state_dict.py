@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Finds the state dict inside a checkpoint, with or without a dotted key, and cleans its names."""
+"""Finding the state dict inside a checkpoint, by itself or by a dotted key, and its tidy names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def find_state_dict(root: object, key: str | None) -> dict[str, object]:
 
 
 def wrapper_path(names: Iterable[str]) -> str:
-    """Return the path of wrapper modules, as "module._orig_mod", with which all names begin."""
+    """The path of wrapper modules, as "module._orig_mod", that every name carries at the front."""
     names = list(names)
     path = ""
     while names:
@@ -53,7 +53,7 @@ def wrapper_path(names: Iterable[str]) -> str:
 
 
 def below(entries: Mapping[str, _Value], path: str) -> dict[str, _Value]:
-    """Return the entries at or below a dotted path, with names relative to it."""
+    """The entries at or below a dotted path, named relative to it."""
     if not path:
         return dict(entries)
     inside = {name: value for name, value in entries.items() if f"{name}.".startswith(f"{path}.")}
@@ -61,7 +61,7 @@ def below(entries: Mapping[str, _Value], path: str) -> dict[str, _Value]:
 
 
 def select(arrays: Mapping[str, _Value], key: str) -> dict[str, _Value]:
-    """Return the entries of a flat state dict below `key`; FormatError if there are none."""
+    """The entries of a flat state dict below `key`, of which there must be some."""
     chosen = below(arrays, key)
     if not chosen or "" in chosen:
         tops = list(dict.fromkeys(name.split(".")[0] for name in arrays))
@@ -72,16 +72,13 @@ def select(arrays: Mapping[str, _Value], key: str) -> dict[str, _Value]:
 
 
 def check_name(name: str) -> str:
-    """Return a tensor name; FormatError if it cannot be encoded or is too long."""
+    """A tensor name that can be printed, encoded and stored."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
         raise FormatError(f"tensor name {quote(name)} is not valid text") from None
     if len(name) > _LONGEST_NAME:
-        raise FormatError(
-            f"tensor name {quote(name)}: expected at most {_LONGEST_NAME} characters, "
-            f"got {len(name)}"
-        )
+        raise FormatError(f"tensor name {quote(name)} has {len(name)} characters")
     return name
 
 
