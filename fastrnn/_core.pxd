@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The C declarations that _core.pyx uses: src_c/include/fastrnn.h and memory."""
+"""The C declarations that _core.pyx uses, from fastrnn.h and src_c/platform."""
 
 ctypedef void frnn_activation(const frnn_isa *isa, float *y, const float *x,
                               size_t count) noexcept nogil

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Types of the compiled core, whose source is _core.pyx."""
+"""Types of the compiled module; its source is _core.pyx."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -108,7 +108,7 @@ class Stepper:
 
 @disjoint_base
 class Dense:
-    """y = W x + b. x and y: 2-D float32, the last axis contiguous, any stride between rows."""
+    """y = W x + b; x (N, inputs), y (N, outputs): float32, contiguous rows, any stride."""
 
     nbytes: int
     isa: str
@@ -120,7 +120,7 @@ class Dense:
 
 @disjoint_base
 class Conv1d:
-    """x (B, in_channels, T) and y (B, out_channels, Conv1d.steps(T)): float32 of any strides."""
+    """x (B, in_channels, T), y (B, out_channels, Conv1d.steps(T)): float32, any strides."""
 
     nbytes: int
     isa: str

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The kernels in portable C, one lane: the table that every machine has. */
+/* The kernels in portable C with one lane. Every machine can run this table. */
 #include "../simd/vec_scalar.h"
 
 /* Tuning of the products: see where each is used. */
