@@ -18,11 +18,29 @@ typedef struct {
     double *h, *c;         /* [outputs], [hidden_size] */
 } worker;
 
-int oracle_gates(frnn_cell cell)
+const oracle_cell oracle_cells[FRNN_CELL_COUNT] = {
+    [FRNN_RNN_TANH] = {"rnn", 1, 0, 0},
+    [FRNN_RNN_RELU] = {"rnn-relu", 1, 0, 0},
+    [FRNN_GRU] = {"gru", 3, 0, 0},
+    [FRNN_GRU_RESET_BEFORE] = {"gru-before", 3, 0, 0},
+    [FRNN_LSTM] = {"lstm", 4, 1, 1},
+};
+
+int oracle_kinds(void)
 {
-    if (cell == FRNN_LSTM)
-        return 4;
-    return cell == FRNN_GRU || cell == FRNN_GRU_RESET_BEFORE ? 3 : 1;
+    int kinds = FRNN_CELL_COUNT;
+    for (int cell = 0; cell < FRNN_CELL_COUNT; cell++) kinds += oracle_cells[cell].has_projection;
+    return kinds;
+}
+
+oracle_kind oracle_kind_at(int index)
+{
+    int cell = 0;
+    if (index < FRNN_CELL_COUNT)
+        return (oracle_kind){(frnn_cell)index, 0};
+    for (int left = index - FRNN_CELL_COUNT; left > 0 || !oracle_cells[cell].has_projection; cell++)
+        left -= oracle_cells[cell].has_projection;
+    return (oracle_kind){(frnn_cell)cell, 1};
 }
 
 int oracle_output_size(const frnn_config *config)
@@ -95,7 +113,7 @@ static void step_lstm(worker *w)
 
 static void step(worker *w, const double *x)
 {
-    const int rows = oracle_gates(w->config->cell) * w->config->hidden_size;
+    const int rows = oracle_cells[w->config->cell].gates * w->config->hidden_size;
     product(w->pre_x, w->weights->weight_ih, w->weights->bias_ih, x, w->inputs, 0, rows);
     product(w->pre_h, w->weights->weight_hh, w->weights->bias_hh, w->h, w->outputs, 0, rows);
     switch (w->config->cell) {
@@ -141,7 +159,7 @@ static void run_row(const frnn_config *config, const frnn_weights *weights, cons
                        outputs * sizeof *above);
             }
             memcpy(hn + index * outputs, w->h, outputs * sizeof *hn);
-            if (config->cell == FRNN_LSTM)
+            if (oracle_cells[config->cell].has_c)
                 memcpy(cn + index * hidden, w->c, hidden * sizeof *cn);
         }
         memcpy(below, above, length * (size_t)directions * outputs * sizeof *below);

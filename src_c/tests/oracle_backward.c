@@ -34,7 +34,7 @@ static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 
 size_t oracle_tensor_size(const frnn_config *config, int layer, int tensor)
 {
-    const size_t rows = (size_t)(oracle_gates(config->cell) * config->hidden_size);
+    const size_t rows = (size_t)(oracle_cells[config->cell].gates * config->hidden_size);
     switch (tensor) {
     case 0: return rows * (size_t)oracle_input_size(config, layer);
     case 1: return rows * (size_t)oracle_output_size(config);
@@ -380,7 +380,7 @@ double oracle_backward(const frnn_config *config, const frnn_weights *weights,
         memset(tensors, 0, oracle_weights_size(config) * sizeof *tensors);
     for (int number = 0; number < parts; number++) {
         part *p = &j.parts[number];
-        *p = (part){.config = config, .w = &weights[number], .gates = oracle_gates(config->cell),
+        *p = (part){.config = config, .w = &weights[number], .gates = oracle_cells[config->cell].gates,
                     .inputs = oracle_input_size(config, number / directions),
                     .hidden = config->hidden_size, .outputs = j.outputs, .kink = &kink};
         const size_t hidden = (size_t)p->hidden, states = call->steps + 1;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "oracle.h"
 #include "fence.h"
 
 static const frnn_config LSTM = {.cell = FRNN_LSTM, .input_size = 3, .hidden_size = 5,
@@ -40,7 +41,7 @@ static void check_bad_configs(const frnn_isa *isa)
     CHECK(frnn_stack_size(&LSTM, isa, NULL) == FRNN_BAD_ARGUMENT);
     frnn_config bad[16];
     for (int i = 0; i < 16; i++) bad[i] = LSTM;
-    bad[0].cell = (frnn_cell)(FRNN_LSTM + 1), bad[1].cell = (frnn_cell)-1;
+    bad[0].cell = (frnn_cell)FRNN_CELL_COUNT, bad[1].cell = (frnn_cell)-1;
     bad[2].input_size = 0, bad[3].input_size = -1;
     bad[4].hidden_size = 0, bad[5].hidden_size = INT_MIN;
     bad[6].num_layers = 0, bad[7].num_layers = -5;
@@ -60,7 +61,7 @@ static double weight_bytes(const frnn_config *c)
 {
     const double directions = 1 + c->bidirectional, hidden = c->hidden_size;
     const double outputs = c->proj_size ? c->proj_size : c->hidden_size;
-    const double gates = c->cell == FRNN_LSTM ? 4 : c->cell >= FRNN_GRU ? 3 : 1;
+    const double gates = oracle_cells[c->cell].gates;
     const double first = gates * hidden * (c->input_size + outputs);
     const double above = gates * hidden * (directions + 1) * outputs * (c->num_layers - 1);
     return 4.0 * directions * (first + above + (double)c->num_layers * c->proj_size * hidden);
@@ -73,7 +74,7 @@ static void check_huge_configs(const frnn_isa *isa)
                                 INT_MAX};
     enum { SIZES = sizeof sizes / sizeof sizes[0] };
     int too_large = 0;
-    for (int cell = FRNN_RNN_TANH; cell <= FRNN_LSTM; cell++)
+    for (int cell = 0; cell < FRNN_CELL_COUNT; cell++)
         for (int i = 0; i < SIZES * SIZES * 3 * 2 * 2; i++) {
             static const int layers[] = {1, 3, 5000};
             frnn_config c = {.cell = (frnn_cell)cell,
@@ -81,7 +82,7 @@ static void check_huge_configs(const frnn_isa *isa)
                              .hidden_size = sizes[i / SIZES % SIZES],
                              .num_layers = layers[i / SIZES / SIZES % 3],
                              .bidirectional = i / SIZES / SIZES / 3 % 2};
-            if (i / SIZES / SIZES / 3 / 2 == 1 && cell == FRNN_LSTM && c.hidden_size > 1)
+            if (i / SIZES / SIZES / 3 / 2 == 1 && oracle_cells[cell].has_projection && c.hidden_size > 1)
                 c.proj_size = c.hidden_size - 1;
             size_t bytes = 0;
             snprintf(check_case, sizeof check_case, "huge config: cell %d i%d h%d l%d p%d", cell,

@@ -75,7 +75,7 @@ static void take_states(bench *b, const setting *s, frnn_call *call)
     const size_t sizes[] = {rows * (size_t)oracle_output_size(&s->config),
                             rows * (size_t)s->config.hidden_size};
     float *state[4] = {NULL, NULL, NULL, NULL};
-    for (int i = 0; i < (s->config.cell == FRNN_LSTM ? 2 : 1); i++) {
+    for (int i = 0; i < (oracle_cells[s->config.cell].has_c ? 2 : 1); i++) {
         if (s->states == STATES_NONE)
             continue;
         if (s->states != STATES_LAST_ONLY && !(s->states == STATES_H0_ONLY && i == 1)) {
@@ -168,15 +168,11 @@ static void run(bench *b, const setting *s)
 
 /* ---- Which cases ---------------------------------------------------------------------------- */
 
-/* Every cell; the last entry is the LSTM with projection. */
-static const frnn_cell cells[] = {FRNN_RNN_TANH, FRNN_RNN_RELU, FRNN_GRU, FRNN_GRU_RESET_BEFORE,
-                                  FRNN_LSTM, FRNN_LSTM};
-enum { KINDS = sizeof cells / sizeof cells[0] };
-
 static setting setting_of(int kind, int input_size, int hidden_size, size_t batch, size_t steps)
 {
-    const int projected = kind == KINDS - 1;
-    const frnn_config config = {.cell = cells[kind],
+    const oracle_kind of = oracle_kind_at(kind);
+    const int projected = of.projected;
+    const frnn_config config = {.cell = of.cell,
                                 .input_size = input_size,
                                 .hidden_size = projected && hidden_size < 2 ? 2 : hidden_size,
                                 .num_layers = 1,
@@ -192,7 +188,7 @@ static void run_small(bench *b)
     const int hiddens[] = {1, lanes - 1, lanes, lanes + 1, 2 * lanes + 3};
     const int inputs[] = {1, 3, lanes + 1, 2 * lanes};
     static const size_t batches[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 17}, steps[] = {1, 2, 7};
-    for (int kind = 0; kind < KINDS; kind++)
+    for (int kind = 0; kind < oracle_kinds(); kind++)
         for (int options = 0; options < 16; options++)
             for (size_t i = 0; i < sizeof hiddens / sizeof hiddens[0]; i++)
                 for (size_t j = 0; j < sizeof batches / sizeof batches[0]; j++) {
@@ -217,7 +213,7 @@ static void run_deep(bench *b)
 {
     static const int depths[] = {63, 64, 65, 95, 96, 97, 127, 128, 129, 191, 192, 193, 300};
     static const size_t batches[] = {1, 7};
-    for (int kind = 0; kind < KINDS; kind++)
+    for (int kind = 0; kind < oracle_kinds(); kind++)
         for (size_t i = 0; i < sizeof depths / sizeof depths[0]; i++)
             for (size_t j = 0; j < sizeof batches / sizeof batches[0]; j++) {
                 setting deep_x = setting_of(kind, depths[i], 20, batches[j], 2);
@@ -234,7 +230,7 @@ static void run_long(bench *b)
         int hidden;
         size_t batch, steps;
     } sizes[] = {{65, 1, 300}, {33, 5, 150}, {20, 130, 6}, {70, 210, 5}};
-    for (int kind = 0; kind < KINDS; kind++)
+    for (int kind = 0; kind < oracle_kinds(); kind++)
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
             for (int options = 0; options < 4; options++) {
                 setting s = setting_of(kind, 5, sizes[i].hidden, sizes[i].batch, sizes[i].steps);

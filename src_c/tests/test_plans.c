@@ -183,7 +183,7 @@ int main(int argc, char **argv)
     unsigned number = 0;
     for (int i = 0; check_isa_at(&options, i); i++) {
         const frnn_isa *isa = check_isa_at(&options, i);
-        for (int cell = FRNN_RNN_TANH; cell <= FRNN_LSTM; cell++)
+        for (int cell = 0; cell < FRNN_CELL_COUNT; cell++)
             for (int variant = 0; variant < 18; variant++) {
                 const int projected = variant & 1, ragged = variant >> 1 & 1 || variant == 17;
                 const int wide = variant >= 16; /* several chunks of a backward pass */
@@ -193,10 +193,10 @@ int main(int argc, char **argv)
                                             .num_layers = wide ? 2 : 3,
                                             .bidirectional = wide ? variant & 1 : variant >> 2 & 1,
                                             .training = variant >= 8,
-                                            .proj_size = projected && cell == FRNN_LSTM
+                                            .proj_size = projected && oracle_cells[cell].has_projection
                                                              ? isa->lanes + 1
                                                              : 0};
-                if ((projected && !wide && cell != FRNN_LSTM) || (wide && cell < FRNN_GRU) ||
+                if ((projected && !wide && !oracle_cells[cell].has_projection) || (wide && oracle_cells[cell].gates < 3) ||
                     number++ % options.stride != 0)
                     continue;
                 check_config(isa, &config, ragged);

@@ -126,7 +126,7 @@ static void round_weights(network *n)
 {
     for (int layer = 0; layer < n->config.num_layers; layer++) {
         const frnn_weights *w = &n->weights[layer];
-        const size_t gates = (size_t)oracle_gates(n->config.cell);
+        const size_t gates = (size_t)oracle_cells[n->config.cell].gates;
         const size_t hidden = (size_t)n->config.hidden_size, rows = gates * hidden;
         round_all((float *)w->weight_ih, rows * (size_t)oracle_input_size(&n->config, layer));
         round_all((float *)w->weight_hh, rows * (size_t)oracle_output_size(&n->config));
