@@ -29,7 +29,7 @@ check:             ## what must pass before a commit: formats, types, all tests
 	$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q
 
-test: $(addprefix $(OUT)/test_,forward backward bits plans pool workers errors activations dense rows model) ## the C tests
+test: $(addprefix $(OUT)/test_,forward backward bits plans products pool workers errors activations dense rows model) ## the C tests
 	$(OUT)/test_errors 1 $(ISA)
 	$(OUT)/test_pool $(STRIDE)
 	$(OUT)/test_workers 1 $(ISA)
@@ -37,6 +37,7 @@ test: $(addprefix $(OUT)/test_,forward backward bits plans pool workers errors a
 	$(OUT)/test_dense $(STRIDE) $(ISA)
 	$(OUT)/test_rows 1 $(ISA)
 	$(OUT)/test_model $(STRIDE) $(ISA)
+	$(OUT)/test_products 1 $(ISA)
 	$(OUT)/test_bits $(STRIDE) $(ISA)
 	$(OUT)/test_plans $(PLANS) $(ISA)
 	$(OUT)/test_forward $(STRIDE) $(ISA)
