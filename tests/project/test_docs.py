@@ -170,11 +170,11 @@ def test_links_to_headings_lead_somewhere(document):
         assert anchor in anchors(document.parent / path if path else document), anchor
 
 
-@pytest.mark.parametrize("page", PAGES, **name_of)
-def test_contents_of_a_page_are_complete(page):
+@documents
+def test_contents_of_a_page_are_complete(document):
     """A page with a list of its sections lists all of them, in order."""
-    listed = re.findall(r"^- \[[^\]]+\]\(#([^)]+)\)$", page.read_text(), re.MULTILINE)
-    assert not listed or listed == anchors(page, "##")
+    listed = re.findall(r"^- \[[^\]]+\]\(#([^)]+)\)$", document.read_text(), re.MULTILINE)
+    assert not listed or listed == anchors(document, "##")
 
 
 @documents

@@ -92,8 +92,9 @@ def _is_chosen(root: dict[object, object], key: str | None) -> bool:
 def _is_state_dict(value: object) -> bool:
     """Whether a dict looks like a state dict: tensors, at least one of them a weight.
 
-    A dict that also holds other values counts only if a name ends in "weight...". Some checkpoints
-    mix both: "rnn.weight_ih_l0" beside "epoch" is a state dict, a lone tensor "loss" is not.
+    A dict that also holds other values counts only if the last part of a weight's name contains
+    "weight". Some checkpoints mix both: "rnn.weight_ih_l0" beside "epoch" makes a state dict, a lone
+    tensor "loss" does not.
     """
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         return False
