@@ -80,13 +80,13 @@ typedef struct frnn_matrix {
     int units, depth;
 } frnn_matrix;
 
-/* What multiplies weights of one type. Whatever the type, sums are float32 and lie in pre. */
+/* Multiplies weights of one type. Whatever the type, the sums are float32 and are stored in pre. */
 typedef struct frnn_product {
     int depth_group; /* so many elements of a row are multiplied together; weights are padded to it */
     int run;         /* a sum is split into runs of this depth, see the product's file */
     int tile_vectors; /* a tile is so many vectors of weights wide: panels times gates */
     /* Bytes of a row of `depth` elements in the product's row format. NULL with convert_rows: the
-     * product reads float32 rows where they lie. */
+     * product reads float32 rows in place. */
     size_t (*row_bytes)(int depth);
     /* into [rows][row_bytes(depth)] = the rows in the product's format. */
     void (*convert_rows)(void *into, const float *const *rows, int count, int depth);

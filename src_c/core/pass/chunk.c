@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One chunk of steps of one layer in one direction: the way from rows to kernels. */
+/* One chunk of steps of one layer in one direction: from rows to kernels. */
 #include <string.h>
 
 #include "dropout.h"
@@ -28,7 +28,7 @@ static int first_panel(const worker *self, const stack_stage *s, int unit)
     return panel_share(s->panels, s->kernel->h_gates, unit, self->units);
 }
 
-/* Puts what dropout leaves of the inputs in their place; the team shares the rows out. */
+/* Replaces the inputs by what dropout leaves of them; the workers of the team share the rows. */
 static void drop_inputs(worker *self, const chunk *k)
 {
     const int layer = k->part / self->stack->directions;

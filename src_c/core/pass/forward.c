@@ -277,7 +277,7 @@ frnn_status frnn_workspace_size(const frnn_stack *stack, size_t steps, size_t ba
     return status == FRNN_OK ? workspace_bytes(stack, &used, steps, batch, bytes) : status;
 }
 
-/* Runs a checked job on the plan's workers, or alone when they are not at hand. */
+/* Runs a checked job on the plan's workers, or alone when they are not available. */
 static void run_job(job *j)
 {
     const frnn_executor *executor = j->call->executor;

@@ -66,7 +66,7 @@ static inline int stack_has_cell_state(const frnn_stack *stack)
     return stack_cell_states(stack) > 0;
 }
 
-/* Bytes of a converted row of `depth` elements; 0: the product reads rows where they lie. */
+/* Bytes of a converted row of `depth` elements; 0: the product reads rows in place. */
 static inline size_t stack_row_bytes(const frnn_stack *stack, int depth)
 {
     return stack->product->row_bytes ? stack->product->row_bytes(depth) : 0;

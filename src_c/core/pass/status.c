@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Status codes in words. */
+/* The text of each status code. */
 #include <fastrnn.h>
 
 const char *frnn_status_text(frnn_status status)

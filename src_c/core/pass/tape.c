@@ -41,11 +41,11 @@ int frnn_tape_fits(const tape *t, const frnn_stack *stack, const frnn_call *call
            t->head->lanes == stack->isa->lanes;
 }
 
-frnn_plan frnn_tape_cut(const tape *t, const frnn_plan *plan)
+frnn_plan frnn_tape_plan(const tape *t, const frnn_plan *plan)
 {
-    frnn_plan cut = *plan;
-    cut.row_groups = t->head->row_groups, cut.block_rows = t->head->block_rows;
-    return cut;
+    frnn_plan taped = *plan;
+    taped.row_groups = t->head->row_groups, taped.block_rows = t->head->block_rows;
+    return taped;
 }
 
 frnn_status frnn_tape_size(const frnn_stack *stack, size_t steps, size_t batch, size_t *bytes)

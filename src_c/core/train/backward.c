@@ -11,7 +11,7 @@ typedef struct {
     const frnn_call *call;
     const frnn_gradients *gradients;
     frnn_plan plan;
-    frnn_plan cut; /* the plan with the tape's groups and blocks of rows */
+    frnn_plan taped; /* the plan with the tape's groups and blocks of rows */
     int width;     /* workers: the plan's, or 1 */
     void *memory;
     tape tape;
@@ -145,7 +145,7 @@ static void clear_dx(const back_worker *self, size_t row)
 
 /* ---- Chunks and layers ----------------------------------------------------------------------- */
 
-/* The slot where a lower layer's output gradients lie. */
+/* The slot that holds a lower layer's output gradients. */
 static float *layer_dy(const back_worker *self, int layer)
 {
     return self->s.layer_dy + (size_t)(layer % 2) * self->s.slot_floats;
@@ -246,7 +246,7 @@ static void run_worker(void *argument, int index)
     const seat at = {index / units / teams, index / units % teams, index % units};
     arena placed = arena_over(j->memory);
     back_worker self = {
-        .block = {.stack = j->stack, .call = call, .plan = &j->cut, .at = at, .teams = teams,
+        .block = {.stack = j->stack, .call = call, .plan = &j->taped, .at = at, .teams = teams,
                   .units = units, .tape = &j->tape},
         .gradients = j->gradients,
         .s = frnn_back_space_lay_out(j->stack, &j->plan, call->steps, call->batch, at, &placed),
@@ -313,11 +313,11 @@ static frnn_status prepare(job *j, size_t bytes)
     j->tape = frnn_tape_lay_out(j->stack, call->steps, call->batch, &taped);
     if (!frnn_tape_fits(&j->tape, j->stack, call))
         return FRNN_BAD_ARGUMENT;
-    j->cut = frnn_tape_cut(&j->tape, &j->plan);
+    j->taped = frnn_tape_plan(&j->tape, &j->plan);
     const back_space s = frnn_back_space_lay_out(j->stack, &j->plan, call->steps, call->batch,
                                                  (seat){0, 0, 0}, &placed);
     memset(s.counters, 0, s.counters_bytes);
-    frnn_order_rows(call, &j->cut, s.ranked, s.order);
+    frnn_order_rows(call, &j->taped, s.ranked, s.order);
     return FRNN_OK;
 }
 

@@ -8,7 +8,7 @@
 #include "../pass/worker.h"
 
 typedef struct {
-    worker block; /* the worker's seat, and the block of rows that it is at; plan: the tape's cut */
+    worker block; /* the worker's seat, and the block of rows that it is at; plan: the tape's */
     const frnn_gradients *gradients;
     back_space s;
     int index, width; /* among all workers */
@@ -24,7 +24,7 @@ typedef struct {
     sequences x, dy, dx; /* dy.base or dx.base NULL: none */
 } back_chunk;
 
-/* Takes a direction of a chunk back from its last step to its first: one block of rows. */
+/* Runs the backward steps of a direction of a chunk, from its last to its first: one block of rows. */
 void frnn_back_steps(back_worker *self, const back_chunk *k, int direction);
 
 /* Packs this worker's share of what the weight gradients of a chunk take beside dpre. */

@@ -16,7 +16,7 @@ static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 static size_t pieces(size_t whole, size_t piece) { return (whole - 1) / piece + 1; }
 
-/* Steps of a chunk: of sizes alone, since sums over its rows are cut by it. */
+/* Steps of a chunk. They depend on sizes alone, because sums over rows are split by chunks. */
 static size_t chunk_steps_of(const frnn_stack *stack, size_t steps, size_t batch)
 {
     const stack_layer *last = &stack->layers[(stack->config.num_layers - 1) * stack->directions];

@@ -15,7 +15,7 @@ static int first_panel(const back_worker *self, int panels, int unit)
     return panel_share(panels, 1, unit, self->block.units);
 }
 
-/* The gradients of outputs that lower layers got went through dropout. */
+/* Gradients of the outputs of lower layers pass through dropout. */
 static void drop_gradients(const back_worker *self, const back_step *at)
 {
     const worker *b = &self->block;

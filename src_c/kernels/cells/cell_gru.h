@@ -63,7 +63,7 @@ ALWAYS_INLINE void gru_unit(const frnn_pass *a, const unit_place *at, const int 
         store_y(a, at, gru_output(at->pre, load_h_before(a, at), record));
 }
 
-/* n_h gets nothing from x: its recurrent sum starts at the bias. */
+/* n_h has no input part: its recurrent sum starts at the bias. */
 static void finish_gru_input(const frnn_pass *a, int panel, int end)
 {
     for (int p = panel; p < end; p++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Products whose rows are float32 where they lie: all that differs is how weights are stored. */
+/* Products that read float32 rows in place: they differ only in how weights are stored. */
 #ifndef FRNN_KERNELS_FLOAT_ROWS_H
 #define FRNN_KERNELS_FLOAT_ROWS_H
 

@@ -32,7 +32,7 @@ ALWAYS_INLINE void outer_store(float *sum, vec value, int left, int add)
         vec_store_part(sum, add ? vec_add(vec_load_part(sum, left), value) : value, left);
 }
 
-/* Asks for the sums of a tile, which lie a page apart: they come while the tile is computed. */
+/* Prefetches the sums of a tile, which are a page apart: they arrive while the tile is computed. */
 ALWAYS_INLINE void outer_prefetch(const frnn_outer *a, const outer_place *at, const int columns,
                                   const int side)
 {

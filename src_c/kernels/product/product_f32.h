@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The float32 product: rows where they lie, weights as [panels][depth][gates][lanes]. */
+/* The float32 product: it reads rows in place; weights are [panels][depth][gates][lanes]. */
 #ifndef FRNN_KERNELS_PRODUCT_F32_H
 #define FRNN_KERNELS_PRODUCT_F32_H
 

@@ -7,7 +7,7 @@
 #ifndef FRNN_KERNELS_TILE_H
 #define FRNN_KERNELS_TILE_H
 
-/* Unrolls the loop it stands before, whose length is a compile-time constant of at most 24. */
+/* Unrolls the next loop, whose length is a compile-time constant of at most 24. */
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__)
@@ -31,7 +31,7 @@ ALWAYS_INLINE int tile_rows(const int gates)
     return gates == 3 ? ACCUMULATORS / 3 : ACCUMULATORS / TILE_VECTORS;
 }
 
-/* Panels side by side in a tile of so many rows: a thin tile takes more, to have enough
+/* Panels in a tile of so many rows: a thin tile takes more panels, to have enough
  * independent sums in flight. */
 ALWAYS_INLINE int tile_panels(const int rows, const int gates)
 {
