@@ -245,22 +245,22 @@ def test_every_obstacle_is_listed(torch, tmp_path):
 @pytest.mark.parametrize(
     ("forward", "match"),
     [
-        (lambda n, x: n.rnn(x)[0] + x, "a sum that is not a Linear's bias"),
+        (lambda n, x: n.rnn(x)[0] + x, "it joins two branches of the model"),
         (lambda n, x: n.rnn(x)[0][:, 3], "it takes step 3 of the sequence, expected -1"),
-        (lambda n, x: n.rnn(x)[1][0], "rows \\[0\\] of the final state .* expected the last"),
-        (lambda n, x: n.rnn(x)[0].mean(0), "does not go along the time axis"),
-        (lambda n, x: n.rnn(x)[0].mean(2), "does not go along the time axis"),
-        (lambda n, x: (n.rnn(x)[0], n.rnn(x)[0]), "a branch, not a chain"),
-        (lambda n, x: n.rnn(x, n.start)[0], "its initial state is a learned or constant tensor"),
-        (lambda n, x: n.rnn(x, n.rnn(x)[1])[0], "its initial state is computed"),
-        (lambda n, x: n.rnn(x)[0].reshape(2, 7, 2, 2), "it splits or regroups axes"),
+        (lambda n, x: n.rnn(x)[1][0], "rows \\[0\\] of the final state, expected the last"),
+        (lambda n, x: n.rnn(x)[0].mean(0), "on an axis that is not known to be time"),
+        (lambda n, x: n.rnn(x)[0].mean(2), "on an axis that is not known to be time"),
+        (lambda n, x: (n.rnn(x)[0], n.rnn(x)[0]), "the model has 2 results beside final"),
+        (lambda n, x: n.rnn(x, n.start)[0], "its initial_h is a constant that differs within"),
+        (lambda n, x: n.rnn(x, n.rnn(x)[1])[0], "its initial_h depends on the data"),
+        (lambda n, x: n.rnn(x)[0].reshape(2, 7, 2, 2), "it splits or mixes axes"),
         (lambda n, x: n.rnn(x)[0] @ n.start[0].relu().t(), "its input is a weight or constant"),
         (lambda n, x: x, "the model has no layer"),
     ],
 )  # fmt: skip
 def test_refusals(torch, tmp_path, forward, match):
     rnn = torch.nn.GRU(4, 4, 2, batch_first=True)
-    start = torch.nn.Parameter(torch.ones(2, 2, 4))
+    start = torch.nn.Parameter(torch.arange(16.0).reshape(2, 2, 4))
     text = refused(torch, tmp_path, forward, torch.zeros(2, 7, 4), rnn=rnn, start=start)
     assert re.search(match, text), text
 
@@ -359,7 +359,12 @@ CONFIG = "data/weights/model_weights_config.json"
         (MODEL, b'"opset_version"', b'"graph_module": 1, "opset_version"', "stands twice"),
         (MODEL, b'"as_int": 1', b'"as_int": ' + b"9" * 5000, "number '9999"),
         (MODEL, b'"as_int": 1', b'"as_int": NaN', "number 'NaN'"),
-        (MODEL, b'"as_bool": true', b'"as_tensor": {"name": "nobody"}', "used but not made|not a"),
+        (
+            MODEL,
+            b'"as_bool": true',
+            b'"as_tensor": {"name": "nobody"}',
+            "no node before it makes|not a",
+        ),
         (CONFIG, b'"path_name": "weight_0"', b'"path_name": "../../x"', "not the name of a member"),
         (CONFIG, b'"path_name": "weight_0"', b'"path_name": "weight_9"', "missing from the arch"),
         (CONFIG, b'"as_int": 3', b'"as_int": 3000000000', "reaches element"),

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""A computation graph of ATen operators, the common form of exported programs and TorchScript."""
+"""A computation graph, the common form of exported programs, TorchScript and ONNX models.
+
+Operators have the names and arguments of ATen, PyTorch's library. What ONNX has beyond them keeps
+its own name, as "onnx.Gather".
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from ..containers.elements import Array
 from ..description import Obstacle
@@ -33,29 +38,51 @@ UNKNOWN: Final = _Unknown()
 Argument = object  # Ref, UNKNOWN, int, float, bool, str, None, or a list of those
 
 
+class _HasOutputs(Protocol):
+    @property
+    def outputs(self) -> Sequence[str]: ...
+
+
+AnyNode = TypeVar("AnyNode", bound=_HasOutputs)
+
+
 @dataclass(slots=True)
 class Node:
     """One call of an operator."""
 
     op: str  # "lstm", without namespace and overload; whole for operators that are not ATen's
     args: dict[str, Argument]  # by the names of the operator's schema
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...]  # "" for a result that nothing takes
     label: str  # what a message calls it
     owner: str = ""  # dotted path of the torch.nn module that calls it, if known
-    module: str = ""  # the class of that module
+    module: str = ""  # the class of that module, if known
+    kind: str = ""  # what a message calls the operator, if not op
+    is_scoped: bool = True  # whether the owner is a module, not the node itself
+    refusals: list[str] = field(default_factory=list)  # why it is no layer, whatever its inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input of the model."""
+
+    sizes: Sizes | None  # None: not even the number of axes is known
+    are_examples: bool = False  # the sizes are an example's: other inputs may have others
+    is_integer: bool | None = None  # whether it holds whole numbers; None: not known
 
 
 @dataclass(slots=True)
 class Graph:
     """What a model computes: inputs and weights, calls in their order, results."""
 
-    inputs: list[str]
+    inputs: dict[str, Input]
     # Name in the graph -> name in the state dict, array; None: not readable, among the obstacles.
     weights: dict[str, tuple[str, Array | None]]
     nodes: list[Node]
     outputs: list[Argument]
-    sizes: dict[str, Sizes] = field(default_factory=dict)
+    sizes: dict[str, Sizes] = field(default_factory=dict)  # of results, as far as the file says
     obstacles: list[Obstacle] = field(default_factory=list)  # beside the nodes
+    # There are operators of ONNX, and each recurrent call is one layer of a stack.
+    is_onnx: bool = False
 
 
 # Positional arguments of the operators by name; the results that are tensors, by their number.
@@ -71,6 +98,13 @@ _SCHEMAS = {
     "mm": "self mat2",
     "matmul": "self other",
     "add": "self other alpha",
+    "sub": "self other alpha",
+    "mul": "self other",
+    "div": "self other",
+    "floor_divide": "self other",
+    "pow": "self exponent",
+    "sqrt": "self",
+    "reciprocal": "self",
     "layer_norm": "input normalized_shape weight bias eps cudnn_enable",
     "native_layer_norm": "input normalized_shape weight bias eps",
     "conv1d": "input weight bias stride padding dilation groups",
@@ -100,16 +134,19 @@ _SCHEMAS = {
     "permute": "self dims",
     "t": "self",
     "numpy_T": "self",
+    "flip": "self dims",
     "view": "self size",
     "_unsafe_view": "self size",
     "reshape": "self shape",
     "flatten": "self start_dim end_dim",
+    "unflatten": "self dim sizes",
     "cat": "tensors dim",
     "mean": "self dim keepdim dtype",
     "amax": "self dim keepdim",
     "max": "self dim keepdim",
     "adaptive_avg_pool1d": "self output_size",
     "adaptive_max_pool1d": "self output_size",
+    "size": "self dim",
     "zeros": "size",
     "zeros_like": "self",
     "new_zeros": "self size",
@@ -122,6 +159,7 @@ _SAME = {
     "concat": "cat",
     "concatenate": "cat",
     "native_dropout": "dropout",
+    "floordiv": "floor_divide",
     "swapaxes": "transpose",
 }
 
@@ -138,12 +176,24 @@ def references(value: Argument) -> list[str]:
     return [item.name for item in items if isinstance(item, Ref)]
 
 
-def needed_nodes(graph: Graph) -> list[Node]:
-    """The nodes that the outputs depend on, in the order of the graph."""
-    wanted = {name for output in graph.outputs for name in references(output)}
-    kept: list[Node] = []
-    for node in reversed(graph.nodes):
+def needed(
+    nodes: Sequence[AnyNode], names: Iterable[str], inputs: Callable[[AnyNode], Iterable[str]]
+) -> list[AnyNode]:
+    """The nodes that the values of these names depend on, in the order of the graph."""
+    wanted = set(names)
+    kept: list[AnyNode] = []
+    for node in reversed(nodes):
         if wanted.intersection(node.outputs):
             kept.append(node)
-            wanted.update(name for value in node.args.values() for name in references(value))
+            wanted.update(inputs(node))
     return kept[::-1]
+
+
+def needed_nodes(graph: Graph) -> list[Node]:
+    """The nodes that the outputs of a graph depend on."""
+
+    def inputs(node: Node) -> Iterable[str]:
+        return (name for value in node.args.values() for name in references(value))
+
+    names = (name for output in graph.outputs for name in references(output))
+    return needed(graph.nodes, names, inputs)

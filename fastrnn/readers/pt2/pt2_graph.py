@@ -14,6 +14,7 @@ from ..graph.graph import (
     UNKNOWN,
     Argument,
     Graph,
+    Input,
     Node,
     Ref,
     Sizes,
@@ -37,13 +38,11 @@ def read_graph(program: Program) -> Graph:
     content = json_object(module.get("graph"), "graph")
     signature = json_object(module.get("signature"), "signature")
     obstacles: list[Obstacle] = []
-    inputs, weights = _inputs(signature, program, obstacles)
+    names, weights = _inputs(signature, program, obstacles)
     nodes = [node for item in _nodes(content) if (node := _node(item)) is not None]
     outputs = list(_outputs(signature, obstacles))
     sizes = _all_sizes(content)
-    for name, (_, array) in weights.items():
-        if array is not None:
-            sizes.setdefault(name, array.shape)
+    inputs = {name: Input(sizes.get(name, ()), are_examples=True) for name in names}
     return Graph(inputs, weights, nodes, outputs, sizes, obstacles)
 
 

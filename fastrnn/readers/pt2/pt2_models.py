@@ -51,7 +51,7 @@ def describe_pt2(archive: ZipArchive, source: Source, model: str | None = None) 
     if not is_pt2(list(archive.members)):
         raise FormatError("this is not a torch.export archive (.pt2)")
     program = choose_program(read_programs(archive, source), model)
-    return describe_graph(read_graph(program), FORMAT, _ADVICE)
+    return describe_graph(read_graph(program), FORMAT, _ADVICE, source.budget)
 
 
 def read_pt2(archive: ZipArchive, source: Source) -> tuple[dict[str, Entry], Recurrent]:

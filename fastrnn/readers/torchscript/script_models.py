@@ -7,7 +7,7 @@ import os
 
 from ..containers.elements import Array, Unreadable
 from ..containers.pickle_vm import Node
-from ..containers.source import Source, open_source
+from ..containers.source import Budget, Source, open_source
 from ..containers.zip_archive import ZipArchive
 from ..description import Description
 from ..errors import FormatError, UnsupportedModel
@@ -48,12 +48,13 @@ def describe_script(archive: ZipArchive, source: Source) -> Description:
     """The layers of the model in an open archive."""
     if sniff_archive(list(archive.members)) != TORCHSCRIPT:
         raise FormatError("this is not a TorchScript archive")
-    return _Archive(TorchArchive(archive, source)).describe()
+    return _Archive(TorchArchive(archive, source), source.budget).describe()
 
 
 class _Archive:
-    def __init__(self, members: TorchArchive) -> None:
+    def __init__(self, members: TorchArchive, budget: Budget) -> None:
         self.members = members
+        self.budget = budget
         self.root = check_root(members.pickle("data.pkl").value)
         constants = members.pickle("constants.pkl").value
         if not isinstance(constants, tuple):
@@ -91,7 +92,8 @@ class _Archive:
             state = self.root.state if isinstance(self.root.state, dict) else {}
             root = Module("", self.root.name, {str(key): item for key, item in state.items()})
             try:
-                return describe_graph(reader.read(root, ranks), TORCHSCRIPT, _ADVICE)
+                graph = reader.read(root, ranks)
+                return describe_graph(graph, TORCHSCRIPT, _ADVICE, self.budget)
             except UnsupportedModel as error:
                 failures.append(error)
         raise min(failures, key=lambda error: str(error).count("\n"))
