@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final
 
 from ..containers.elements import Array
 from ..description import Obstacle
 
 MOST_NODES = 100_000
+NO_LAYER = "there is no layer for this operator"
 
 Sizes = tuple[int | None, ...]  # None: not known
 
@@ -38,14 +39,6 @@ UNKNOWN: Final = _Unknown()
 Argument = object  # Ref, UNKNOWN, int, float, bool, str, None, or a list of those
 
 
-class _HasOutputs(Protocol):
-    @property
-    def outputs(self) -> Sequence[str]: ...
-
-
-AnyNode = TypeVar("AnyNode", bound=_HasOutputs)
-
-
 @dataclass(slots=True)
 class Node:
     """One call of an operator."""
@@ -58,7 +51,7 @@ class Node:
     module: str = ""  # the class of that module, if known
     kind: str = ""  # what a message calls the operator, if not op
     is_scoped: bool = True  # whether the owner is a module, not the node itself
-    refusals: list[str] = field(default_factory=list)  # why it is no layer, whatever its inputs
+    refusals: tuple[str, ...] = ()  # why it is no layer, whatever its inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,76 +78,48 @@ class Graph:
     is_onnx: bool = False
 
 
-# Positional arguments of the operators by name; the results that are tensors, by their number.
-_RECURRENT = "hx params has_biases num_layers dropout train bidirectional batch_first"
+CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
+
+# Positional arguments of the operators by name.
 _SCHEMAS = {
-    "lstm": f"input {_RECURRENT}",
-    "gru": f"input {_RECURRENT}",
-    "rnn_tanh": f"input {_RECURRENT}",
-    "rnn_relu": f"input {_RECURRENT}",
+    " ".join(
+        CELLS
+    ): "input hx params has_biases num_layers dropout train bidirectional batch_first",
     "embedding": "weight indices padding_idx scale_grad_by_freq sparse",
     "linear": "input weight bias",
     "addmm": "self mat1 mat2 beta alpha",
     "mm": "self mat2",
-    "matmul": "self other",
-    "add": "self other alpha",
-    "sub": "self other alpha",
-    "mul": "self other",
-    "div": "self other",
-    "floor_divide": "self other",
+    "matmul mul div floor_divide": "self other",
+    "add sub": "self other alpha",
     "pow": "self exponent",
-    "sqrt": "self",
-    "reciprocal": "self",
-    "layer_norm": "input normalized_shape weight bias eps cudnn_enable",
-    "native_layer_norm": "input normalized_shape weight bias eps",
+    "layer_norm native_layer_norm": "input normalized_shape weight bias eps cudnn_enable",
     "conv1d": "input weight bias stride padding dilation groups",
-    "convolution": "input weight bias stride padding dilation transposed output_padding groups",
-    "_convolution": "input weight bias stride padding dilation transposed output_padding groups",
-    "relu": "self",
-    "tanh": "self",
-    "sigmoid": "self",
-    "softmax": "self dim dtype",
-    "_softmax": "self dim half_to_float",
-    "log_softmax": "self dim dtype",
-    "_log_softmax": "self dim half_to_float",
-    "dropout": "input p train",
-    "native_dropout": "input p train",
-    "clone": "self",
-    "alias": "self",
-    "detach": "self",
-    "contiguous": "self",
-    "lift_fresh_copy": "self",
-    "to": "self",
-    "_to_copy": "self",
+    "convolution _convolution": (
+        "input weight bias stride padding dilation transposed output_padding groups"
+    ),
+    "softmax log_softmax": "self dim dtype",
+    "_softmax _log_softmax": "self dim half_to_float",
+    "dropout native_dropout": "input p train",
     "select": "self dim index",
     "slice": "self dim start end step",
-    "squeeze": "self dim",
-    "unsqueeze": "self dim",
+    "squeeze unsqueeze size": "self dim",
     "transpose": "self dim0 dim1",
-    "permute": "self dims",
-    "t": "self",
-    "numpy_T": "self",
-    "flip": "self dims",
-    "view": "self size",
-    "_unsafe_view": "self size",
+    "permute flip": "self dims",
+    "view _unsafe_view new_zeros expand": "self size",
     "reshape": "self shape",
     "flatten": "self start_dim end_dim",
     "unflatten": "self dim sizes",
     "cat": "tensors dim",
     "mean": "self dim keepdim dtype",
-    "amax": "self dim keepdim",
-    "max": "self dim keepdim",
-    "adaptive_avg_pool1d": "self output_size",
-    "adaptive_max_pool1d": "self output_size",
-    "size": "self dim",
+    "amax max": "self dim keepdim",
+    "adaptive_avg_pool1d adaptive_max_pool1d": "self output_size",
     "zeros": "size",
-    "zeros_like": "self",
-    "new_zeros": "self size",
     "full": "size fill_value",
     "full_like": "self fill_value",
-    "expand": "self size",
+    "relu tanh sigmoid sqrt reciprocal t numpy_T zeros_like to _to_copy": "self",
+    "clone alias detach contiguous lift_fresh_copy": "self",
 }
-SCHEMAS = {name: tuple(names.split()) for name, names in _SCHEMAS.items()}
+SCHEMAS = {op: tuple(args.split()) for ops, args in _SCHEMAS.items() for op in ops.split()}
 _SAME = {
     "concat": "cat",
     "concatenate": "cat",
@@ -177,11 +142,11 @@ def references(value: Argument) -> list[str]:
 
 
 def needed(
-    nodes: Sequence[AnyNode], names: Iterable[str], inputs: Callable[[AnyNode], Iterable[str]]
-) -> list[AnyNode]:
-    """The nodes that the values of these names depend on, in the order of the graph."""
+    nodes: Sequence[Any], names: Iterable[str], inputs: Callable[[Any], Iterable[str]]
+) -> list[Any]:
+    """The nodes, which have `outputs`, that values of these names need, in their order."""
     wanted = set(names)
-    kept: list[AnyNode] = []
+    kept: list[Any] = []
     for node in reversed(nodes):
         if wanted.intersection(node.outputs):
             kept.append(node)
@@ -190,7 +155,7 @@ def needed(
 
 
 def needed_nodes(graph: Graph) -> list[Node]:
-    """The nodes that the outputs of a graph depend on."""
+    """The nodes that the outputs of a graph need."""
 
     def inputs(node: Node) -> Iterable[str]:
         return (name for value in node.args.values() for name in references(value))

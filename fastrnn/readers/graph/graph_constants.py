@@ -96,7 +96,7 @@ def repeated(value: Const, target: Dims) -> Const:
         raise ObstructionError("it repeats a constant in a shape that does not fit")
     count = 1
     for number in numbers:
-        count *= _LARGEST_FILL if number is None or number < 0 else number
+        count *= _LARGEST_FILL if number is None or number < 0 else max(number, 1)
     if count < _LARGEST_FILL:
         return Const(np.broadcast_to(array, numbers))  # type: ignore[arg-type]
     return Const(array, spread=spread)
@@ -180,7 +180,9 @@ def _gates(self: Translation, node: Node, args: Args) -> Value:
         raise ObstructionError(f"its {what} is not a constant")
     array = value.array
     if array.ndim != (2 if what == "B" else 3) or array.shape[0] != directions:
-        raise ObstructionError(f"its {what} has shape {array.shape}, of {directions} directions")
+        raise ObstructionError(
+            f"its {what} has shape {array.shape}, expected {directions} directions"
+        )
     with self.folding(node, array[index].nbytes):
         rows = array[index] if half is None else np.split(array[index], 2)[half]
         blocks = np.split(rows, len(order))
@@ -190,5 +192,5 @@ def _gates(self: Translation, node: Node, args: Args) -> Value:
 CONSTANTS: dict[str, Handler] = {
     **dict.fromkeys(("zeros", "zeros_like", "new_zeros", "full", "full_like"), _full),
     "size": _size,
+    "onnx.Gates": _gates,
 }
-ONNX_CONSTANTS: dict[str, Handler] = {"onnx.Gates": _gates}

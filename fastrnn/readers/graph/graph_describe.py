@@ -12,17 +12,16 @@ from ..containers.source import Budget
 from ..description import Description, Layer, Obstacle, unsupported
 from .graph import Graph, Node, needed_nodes
 from .graph_axes import arrange, exactly
-from .graph_constants import CONSTANTS, ONNX_CONSTANTS
-from .graph_layers import LAYERS, ONNX_LAYERS
-from .graph_moves import MOVES, ONNX_MOVES
+from .graph_constants import CONSTANTS
+from .graph_layers import LAYERS
+from .graph_moves import MOVES
 from .graph_recurrent import RECURRENT
-from .graph_select import ONNX_SELECTIONS, SELECTIONS
+from .graph_select import SELECTIONS
 from .graph_states import final_data, whole
 from .graph_values import Data, Finals, ObstructionError, Poison, Step, Value, solid
 from .translation import Translation
 
 _HANDLERS = {**CONSTANTS, **MOVES, **SELECTIONS, **LAYERS, **RECURRENT}
-_ONNX = {**ONNX_CONSTANTS, **ONNX_MOVES, **ONNX_SELECTIONS, **ONNX_LAYERS}
 _MODULES = {f"torch.nn.modules.rnn.{cell}" for cell in ("LSTM", "GRU", "RNN")}
 _MOST_OBSTACLES = 100
 _OF_TIME = ("Conv1d", "Pool", "Flatten", "Permute", "Transpose")  # see all steps, or move them
@@ -31,8 +30,7 @@ _STACKED = ("hidden_size", "bias", "batch_first", "bidirectional", "nonlinearity
 
 def describe_graph(graph: Graph, format_name: str, advice: str, budget: Budget) -> Description:
     """The layers of a graph; UnsupportedModel lists every node that is in the way."""
-    handlers = {**_HANDLERS, **_ONNX} if graph.is_onnx else _HANDLERS
-    translation = Translation(_folded(graph), handlers, budget)
+    translation = Translation(_folded(graph), _HANDLERS, budget)
     values = translation.run()
     obstacles = translation.obstacles
     layers: tuple[Layer, ...] = ()
@@ -45,14 +43,23 @@ def describe_graph(graph: Graph, format_name: str, advice: str, budget: Budget) 
     if not layers and not obstacles:
         why = "it is not computed from the model's input by layers"
         obstacles.append(Obstacle("output", "result", why))
-    if len(obstacles) > _MOST_OBSTACLES:
-        more = Obstacle("...", "more", f"{len(obstacles) - _MOST_OBSTACLES} further nodes")
-        obstacles[_MOST_OBSTACLES:] = [more]
     if obstacles:
-        raise unsupported(obstacles, advice)
+        raise unsupported(_merged(obstacles), advice)
     names = _unique([layer.name for layer in layers])
     named = (replace(layer, name=name) for layer, name in zip(layers, names, strict=True))
     return Description(format_name, tuple(named))
+
+
+def _merged(obstacles: list[Obstacle]) -> list[Obstacle]:
+    """One obstacle for each node, with all its reasons; not more than can be read."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for found in obstacles:
+        reasons.setdefault((found.name, found.type), []).append(found.why)
+    merged = [Obstacle(*key, "; ".join(dict.fromkeys(why))) for key, why in reasons.items()]
+    if len(merged) > _MOST_OBSTACLES:
+        more = Obstacle("...", "more", f"{len(merged) - _MOST_OBSTACLES} further nodes")
+        merged[_MOST_OBSTACLES:] = [more]
+    return merged
 
 
 def _folded(graph: Graph) -> Graph:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..containers.elements import Array
-from .graph import Node
+from .graph import NO_LAYER, Node
 from .graph_axes import after, exactly, features_last, without_ones
 from .graph_constants import arithmetic
 from .graph_select import gather
@@ -31,7 +31,6 @@ from .graph_values import (
     solid,
 )
 from .translation import (
-    NO_LAYER,
     Args,
     Handler,
     Name,
@@ -396,5 +395,5 @@ LAYERS: dict[str, Handler] = {
     **dict.fromkeys(("softmax", "_softmax"), _softmax("Softmax")),
     **dict.fromkeys(("log_softmax", "_log_softmax"), _softmax("LogSoftmax")),
     "dropout": _dropout,
+    "onnx.Gather": _gather,
 }
-ONNX_LAYERS: dict[str, Handler] = {"onnx.Gather": _gather}

@@ -64,17 +64,16 @@ def _transpose(self: Translation, node: Node, args: Args) -> Value:
 
 
 def _permute(self: Translation, node: Node, args: Args) -> Value:
-    value, dims = tensor(args.get("self")), args.get("dims")
+    """The axes in another order; t turns it round."""
+    value = tensor(args.get("self"))
     rank = len(dims_of(value))
-    places = [place_of(at, rank) for at in dims] if isinstance(dims, list) else []
+    dims = ints_of(args.get("dims"), "dims")
+    if dims is None and node.op != "permute":
+        dims = list(range(rank))[::-1]
+    places = [place_of(at, rank) for at in dims or []]
     if sorted(places) != list(range(rank)):
         raise ObstructionError(f"its dims are not a permutation of {rank} axes")
     return moved(value, places)
-
-
-def _reverse_axes(self: Translation, node: Node, args: Args) -> Value:
-    value = tensor(args.get("self"))
-    return moved(value, list(range(len(dims_of(value))))[::-1])
 
 
 def _squeeze(self: Translation, node: Node, args: Args) -> Value:
@@ -114,7 +113,7 @@ def _reshape(self: Translation, node: Node, args: Args) -> Value:
     known = self.graph.sizes.get(node.outputs[0])
     if known is not None and len(known) == len(target):
         target = tuple(dim(size) for size in known)
-    if args.get("copies_zeros") is True:
+    if node.op == "onnx.Reshape" and args["zero"] == 0:
         own = dims_of(value)
         if any(size == Dim(0) and at >= len(own) for at, size in enumerate(target)):
             raise ObstructionError("a 0 in its shape means an axis that is not there")
@@ -191,13 +190,13 @@ MOVES: dict[str, Handler] = {
     **dict.fromkeys(("clone", "alias", "detach", "contiguous", "lift_fresh_copy"), _same),
     **dict.fromkeys(("to", "_to_copy"), _cast),
     "transpose": _transpose,
-    "permute": _permute,
-    **dict.fromkeys(("t", "numpy_T"), _reverse_axes),
+    **dict.fromkeys(("permute", "t", "numpy_T", "onnx.Transpose"), _permute),
     "squeeze": _squeeze,
     "unsqueeze": _unsqueeze,
-    **dict.fromkeys(("view", "_unsafe_view", "reshape"), _reshape),
+    **dict.fromkeys(("view", "_unsafe_view", "reshape", "onnx.Reshape"), _reshape),
     "flatten": _flatten,
     "unflatten": _unflatten,
     "expand": _expand,
+    "onnx.Flatten": _as_matrix,
+    "onnx.Tile": _repeat,
 }
-ONNX_MOVES: dict[str, Handler] = {"onnx.Flatten": _as_matrix, "onnx.Tile": _repeat}

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...stack_spec import GATES, parameter_names, parameter_shapes
 from ..containers.elements import Array
-from .graph import Node
+from .graph import CELLS, Node
 from .graph_axes import after, features_last, time_position, without_ones
 from .graph_states import reverse
 from .graph_values import (
@@ -41,7 +41,6 @@ from .translation import (
     weight_of,
 )
 
-_CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
 _MOST_LAYERS = 10_000
 
 
@@ -122,7 +121,7 @@ def _read_call(self: Translation, node: Node, args: Args) -> _Call:
     assert isinstance(layers, int)
     assert isinstance(bias, bool)
     assert isinstance(two_way, bool)
-    cell = _CELLS[node.op]
+    cell = CELLS[node.op]
     arrays = _weights(_parameters(args), layers, bias, two_way)
     first = arrays["weight_ih_l0"]
     hidden, rest = divmod(first.shape[0], GATES[cell])
@@ -245,4 +244,4 @@ def _check_state(name: str, shape: Dims, count: int, width: int) -> None:
         raise ObstructionError(f"its {name} has shape {numbers}, expected {expected}")
 
 
-RECURRENT: dict[str, Handler] = dict.fromkeys(_CELLS, _recurrent)
+RECURRENT: dict[str, Handler] = dict.fromkeys(CELLS, _recurrent)

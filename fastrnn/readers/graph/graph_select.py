@@ -307,10 +307,11 @@ def _mean(self: Translation, node: Node, args: Args) -> Value:
             return replace(value, stage="variance")
         raise ObstructionError("this computation is not a layer normalisation")
     data = data_of(value)
-    last = len(data.axes) - 1
-    is_last = dims in ([-1], [last]) and data.axes[-1:] == data.step.layout[-1:]
-    if keep and is_last and data.axes[-1:] != (data.step.time,):
-        return Moment("mean", data)
+    last, time = len(data.axes) - 1, data.step.time
+    if keep and dims in ([-1], [last]) and data.axes and data.step.layout:
+        end = solid(data.axes[last])
+        if end == solid(data.step.layout[-1]) and (time is None or end != solid(time)):
+            return Moment("mean", data)
     return _pooled(self, node, data, dims, "mean", keep)
 
 
@@ -354,5 +355,6 @@ SELECTIONS: dict[str, Handler] = {
     **dict.fromkeys(("amax", "max"), _max),
     "adaptive_avg_pool1d": _global_pool("mean"),
     "adaptive_max_pool1d": _global_pool("max"),
+    "onnx.Slice": _slices,
+    "onnx.Split": _split,
 }
-ONNX_SELECTIONS: dict[str, Handler] = {"onnx.Slice": _slices, "onnx.Split": _split}

@@ -12,7 +12,7 @@ from ..containers.elements import Array
 from ..containers.source import Budget
 from ..description import Layer, Obstacle
 from ..errors import FormatError, quote
-from .graph import MOST_NODES, UNKNOWN, Graph, Input, Node, Ref, needed_nodes
+from .graph import CELLS, MOST_NODES, NO_LAYER, UNKNOWN, Graph, Input, Node, Ref, needed_nodes
 from .graph_states import whole
 from .graph_values import (
     POISON,
@@ -32,7 +32,6 @@ from .graph_values import (
 Args = dict[str, Value]
 Name = tuple[str, bool]  # of a layer, and whether it is that of a module
 
-NO_LAYER = "there is no layer for this operator"
 _MOST_SIZES = 64
 
 
@@ -70,9 +69,12 @@ class Translation:
         results: tuple[Value, ...] = ()
         try:
             args = {name: self.resolve(value, node.label) for name, value in node.args.items()}
-            handler = self.handlers.get(node.op)
-            if handler is None:
+            foreign = node.op.startswith("onnx.") and not self.graph.is_onnx
+            handler = None if foreign else self.handlers.get(node.op)
+            if handler is None and not reasons:
                 raise ObstructionError(NO_LAYER)
+            if handler is None:
+                raise PoisonError
             if node.op in CHECKED_FIRST or not any(map(_is_poisoned, args.values())):
                 result = handler(self, node, args)
                 results = result if isinstance(result, tuple) else (result,)
@@ -113,7 +115,7 @@ class Translation:
 Handler = Callable[[Translation, Node, Args], Value]
 
 # Handlers that say what is wrong with their constants even where their data is not known.
-CHECKED_FIRST = ("lstm", "gru", "rnn_tanh", "rnn_relu", "mul")
+CHECKED_FIRST = (*CELLS, "mul")
 
 
 def _enter(name: str, given: Input) -> Value:

@@ -9,6 +9,7 @@ from ..containers.elements import Array, Entry, Unreadable
 from ..description import Obstacle
 from ..errors import FormatError, quote
 from ..graph.graph import (
+    CELLS,
     MOST_NODES,
     SCHEMAS,
     UNKNOWN,
@@ -26,7 +27,6 @@ Weights = dict[str, tuple[str, Array | None]]
 
 _ATEN = "torch.ops.aten."
 _LONGEST_LIST = 100_000
-_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _LITERALS = ("as_int", "as_float", "as_bool", "as_string", "as_ints", "as_floats", "as_bools")
 _SYMBOLS = ("as_sym_int", "as_sym_float", "as_sym_bool")
 _SYMBOL_LISTS = ("as_sym_ints", "as_sym_floats", "as_sym_bools")
@@ -127,7 +127,7 @@ def _node(item: object) -> Node | None:
     if target.startswith(_ATEN):
         base, _, overload = target[len(_ATEN) :].partition(".")
         op = plain_name(base)
-        if op in _RECURRENT and overload != "input":
+        if op in CELLS and overload != "input":
             op = f"{op}.{overload}"
     label = content.get("name")
     owner, module = _owner(content.get("metadata"))

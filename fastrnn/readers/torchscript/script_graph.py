@@ -16,7 +16,7 @@ from ..containers.elements import Array, Unreadable
 from ..containers.pickle_vm import Node as Pickled
 from ..description import Obstacle
 from ..errors import FormatError, quote
-from ..graph.graph import SCHEMAS, UNKNOWN, Graph, Input, Node, Ref, plain_name
+from ..graph.graph import CELLS, SCHEMAS, UNKNOWN, Graph, Input, Node, Ref, plain_name
 from ..torch.torch_tensors import is_tensor
 from .script_text import (
     Attribute,
@@ -41,7 +41,6 @@ _RESULTS = {
     "lstm": 3, "gru": 2, "rnn_tanh": 2, "rnn_relu": 2, "adaptive_max_pool1d": 2,
     "native_layer_norm": 3, "dropout": 1,
 }  # fmt: skip
-_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _FLAT_WEIGHTS = re.compile(r"self_(\w+?)__flat_weights\d*")
 _PASS_ON = ("annotate", "unchecked_cast", "int", "float", "bool")
 _COMPARE: dict[str, Callable[[object, object], object]] = {
@@ -381,7 +380,7 @@ class ScriptReader:
     ) -> Value:
         """A node of the graph."""
         op = plain_name(base)
-        if op in _RECURRENT and len(args) > 3 and isinstance(args[3], list):
+        if op in CELLS and len(args) > 3 and isinstance(args[3], list):
             op = f"{op}.data"
         names = SCHEMAS.get(op, ())
         table = {names[i] if i < len(names) else str(i): v for i, v in enumerate(args)}
