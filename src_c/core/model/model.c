@@ -2,11 +2,7 @@
 /* Models: from the records of a file to layers with packed weights, and what they take and give. */
 #include "model.h"
 
-#include <limits.h>
 #include <string.h>
-
-/* Counts stay ints and shapes fit in 32 bits. */
-enum { MOST_SIZE = INT_MAX / 64 };
 
 /* ---- Layers ---------------------------------------------------------------------------------- */
 

@@ -3,7 +3,6 @@
 #include "stack.h"
 
 #include <limits.h>
-#include <string.h>
 
 #include "../arena.h"
 
@@ -118,27 +117,20 @@ frnn_status frnn_stack_size(const frnn_config *config, const frnn_isa *isa, size
         return status;
     arena count = {NULL, 0, 0};
     lay_out(config, isa, &count);
-    if (count.overflow)
-        return FRNN_TOO_LARGE;
-    *bytes = arena_footprint(&count);
-    return FRNN_OK;
+    return arena_total(&count, bytes);
 }
 
 frnn_status frnn_stack_init(frnn_stack **stack, const frnn_config *config, const frnn_isa *isa,
                             void *memory, size_t bytes)
 {
     size_t needed = 0;
-    const frnn_status status = frnn_stack_size(config, isa, &needed);
-    if (status != FRNN_OK)
-        return status;
-    if (!stack || !memory)
-        return FRNN_BAD_ARGUMENT;
-    if (bytes < needed)
-        return FRNN_SMALL_MEMORY;
-    memset(memory, 0, needed);
-    arena placed = arena_over(memory);
-    *stack = lay_out(config, isa, &placed);
-    return FRNN_OK;
+    arena placed;
+    frnn_status status = frnn_stack_size(config, isa, &needed);
+    if (status == FRNN_OK)
+        status = stack ? arena_begin(&placed, memory, bytes, needed) : FRNN_BAD_ARGUMENT;
+    if (status == FRNN_OK)
+        *stack = lay_out(config, isa, &placed);
+    return status;
 }
 
 static void pack_matrix(const frnn_isa *isa, float *panels, float *transposed,
