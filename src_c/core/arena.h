@@ -49,16 +49,24 @@ static inline frnn_status arena_total(const arena *counted, size_t *bytes)
     return FRNN_OK;
 }
 
-/* An arena over the caller's memory for an object of `needed` bytes. The memory is zeroed. */
+/* An arena over the caller's memory for an object of `needed` bytes. */
 static inline frnn_status arena_begin(arena *a, void *memory, size_t bytes, size_t needed)
 {
     if (!memory)
         return FRNN_BAD_ARGUMENT;
     if (bytes < needed)
         return FRNN_SMALL_MEMORY;
-    memset(memory, 0, needed);
     *a = arena_over(memory);
     return FRNN_OK;
+}
+
+/* The same over zeroed memory. */
+static inline frnn_status arena_begin_zeroed(arena *a, void *memory, size_t bytes, size_t needed)
+{
+    const frnn_status status = arena_begin(a, memory, bytes, needed);
+    if (status == FRNN_OK)
+        memset(memory, 0, needed);
+    return status;
 }
 
 #endif

@@ -333,6 +333,13 @@ size_t frnn_model_steps(const frnn_model *model, size_t steps);
 /* Floats of the states of all recurrent layers: for each, h and, of an LSTM, c, as in frnn_call. */
 frnn_status frnn_model_state_size(const frnn_model *model, size_t batch, size_t *floats);
 
+/* The number of recurrent layers, each with a stack and a plan of its own. */
+int frnn_model_stacks(const frnn_model *model);
+/* Makes the plans [frnn_model_stacks] of passes of a size, for calls that repeat, such as the steps
+ * of a stream. machine: NULL for one thread and usual caches. */
+frnn_status frnn_model_plan_make(const frnn_model *model, const frnn_machine *machine, size_t steps,
+                                 size_t batch, frnn_plan *plans);
+
 /* One pass. Strides count elements; the last axis of x and y is contiguous. y and state overlap
  * nothing, but state may be state0. */
 typedef struct {
@@ -347,6 +354,7 @@ typedef struct {
     float *state;                /* the last states; NULL: not wanted */
     const frnn_machine *machine; /* for the plans; NULL: one thread */
     const frnn_executor *executor;
+    const frnn_plan *plans;      /* of frnn_model_plan_make on this machine; NULL: made by the call */
 } frnn_model_call;
 
 /* Bytes of workspace for a pass of this size. machine: as in the call. */

@@ -80,7 +80,7 @@ frnn_status frnn_conv1d_init(frnn_conv1d **conv, const frnn_conv1d_config *confi
     arena placed;
     frnn_status status = frnn_conv1d_size(config, isa, &needed);
     if (status == FRNN_OK)
-        status = conv ? arena_begin(&placed, memory, bytes, needed) : FRNN_BAD_ARGUMENT;
+        status = conv ? arena_begin_zeroed(&placed, memory, bytes, needed) : FRNN_BAD_ARGUMENT;
     if (status == FRNN_OK)
         *conv = lay_out(config, isa, &placed);
     return status;

@@ -62,7 +62,7 @@ frnn_status frnn_dense_init(frnn_dense **dense, int inputs, int outputs, const f
     arena placed;
     frnn_status status = frnn_dense_size(inputs, outputs, isa, &needed);
     if (status == FRNN_OK)
-        status = dense ? arena_begin(&placed, memory, bytes, needed) : FRNN_BAD_ARGUMENT;
+        status = dense ? arena_begin_zeroed(&placed, memory, bytes, needed) : FRNN_BAD_ARGUMENT;
     if (status == FRNN_OK)
         *dense = lay_out(inputs, outputs, isa, &placed);
     return status;

@@ -19,6 +19,8 @@ static const struct {
     [FRNN_LSTM] = {4, 1, {FRNN_STAGE_LSTM, FRNN_STAGE_LINEAR}},
 };
 
+int frnn_cell_gates(frnn_cell cell) { return cells[cell].gates; }
+
 static frnn_status check_config(const frnn_config *config)
 {
     if ((unsigned)config->cell >= sizeof cells / sizeof cells[0] || config->input_size < 1 ||
@@ -127,7 +129,7 @@ frnn_status frnn_stack_init(frnn_stack **stack, const frnn_config *config, const
     arena placed;
     frnn_status status = frnn_stack_size(config, isa, &needed);
     if (status == FRNN_OK)
-        status = stack ? arena_begin(&placed, memory, bytes, needed) : FRNN_BAD_ARGUMENT;
+        status = stack ? arena_begin_zeroed(&placed, memory, bytes, needed) : FRNN_BAD_ARGUMENT;
     if (status == FRNN_OK)
         *stack = lay_out(config, isa, &placed);
     return status;

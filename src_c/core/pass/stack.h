@@ -53,10 +53,14 @@ static inline int stack_panels(const frnn_stack *stack, int units)
     return (units + stack->isa->lanes - 1) / stack->isa->lanes;
 }
 
-/* Does the cell keep a c beside h that the user sees? */
+/* The row blocks of a cell's matrices, in PyTorch's layout. */
+int frnn_cell_gates(frnn_cell cell);
+/* Does a cell keep a c beside h that the user sees? */
+static inline int cell_has_c(frnn_cell cell) { return cell == FRNN_LSTM; }
+
 static inline int stack_has_cell_state(const frnn_stack *stack)
 {
-    return stack->config.cell == FRNN_LSTM;
+    return cell_has_c(stack->config.cell);
 }
 
 #endif
