@@ -16,7 +16,7 @@ typedef struct {
     int overflow;
 } arena;
 
-/* Bytes that the caller has to hand over. His memory may have any alignment. */
+/* Bytes that the caller has to provide, at any alignment. */
 static inline size_t arena_footprint(const arena *a) { return a->used + FRNN_ALIGNMENT; }
 
 static inline arena arena_over(void *memory)

@@ -15,12 +15,6 @@ static inline size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 /* How many pieces of a size cover a whole of at least 1. */
 static inline size_t size_pieces(size_t whole, size_t piece) { return (whole - 1) / piece + 1; }
 
-/* a * b, or SIZE_MAX where that overflows: no arena grants so much. */
-static inline size_t checked_product(size_t a, size_t b)
-{
-    return b > 0 && a > SIZE_MAX / b ? SIZE_MAX : a * b;
-}
-
 /* The first item of a worker's share of count items, which are assigned in whole grains; the next
  * worker's first item is its end. Where the grains do not divide, the first workers get one more. */
 static inline size_t share_begin(size_t count, size_t grain, int worker, int workers)

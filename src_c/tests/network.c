@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Random weights, and a stack that takes them from guarded memory. */
+/* Draws random weights and packs them from guarded memory. */
 #include "network.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@
 
 enum { TENSORS = 5 };
 
-/* Tensors of a layer in the order of frnn_weights; 0: not there. */
+/* The sizes of a layer's tensors in the order of frnn_weights; 0: NULL. */
 static void tensor_sizes(const frnn_config *config, int layer, int bias, size_t *sizes)
 {
     const size_t rows = (size_t)(oracle_gates(config->cell) * config->hidden_size);
@@ -49,7 +49,7 @@ static void draw(network *n, int bias, uint64_t *seed)
     }
 }
 
-/* Packs one part from copies that end, or begin, at a trap. */
+/* Packs one layer and direction from copies that end, or begin, at a guard page. */
 static void set_part(network *n, int layer, int direction, int bias, int from_start)
 {
     const frnn_weights *part = &n->weights[layer * (1 + n->config.bidirectional) + direction];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The forward pass in double, one row, layer, direction and step after the other. */
+/* The forward pass in double: one row, layer, direction and step after another. */
 #include "oracle.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 
 enum { MOST_GATES = 4 };
 
-/* One layer and direction at work on one row. */
+/* One layer and direction of one row. */
 typedef struct {
     const frnn_config *config;
     const frnn_weights *weights;
@@ -120,7 +120,7 @@ static void load_state(double *into, const float *from, size_t first, size_t cou
     for (size_t i = 0; i < count; i++) into[i] = from ? (double)from[first + i] : 0.0;
 }
 
-/* All layers of one row; below: [steps][widest], the row's x, is used up. */
+/* All layers of one row. below: [steps][widest] holds the row's x and is overwritten. */
 static void run_row(const frnn_config *config, const frnn_weights *weights, const frnn_call *call,
                     size_t row, double *below, double *above, worker *w, double *hn, double *cn)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* frnn_backward against the oracle: every ISA, cell, option, and size around lanes and tiles; and
- * the oracle against finite differences.
+/* frnn_backward against the oracle, and the oracle against finite differences: every ISA, cell,
+ * option, and sizes around the widths of vectors and tiles.
  *
- * All memory has traps around it, starts as NaN and has the exact size asked for. */
+ * All memory has guard pages, starts as NaN and has exactly the required size. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +17,8 @@
 #include "oracle.h"
 #include "oracle_backward.h"
 
-/* Largest |found - wanted| over the largest |wanted| of a tensor, or over SMALL, below which terms
- * of the size of 1 have cancelled, as in the weights of a single unit. */
+/* The largest error of a tensor relative to its largest entry, or to SMALL if all entries are
+ * smaller: terms of size 1 have then cancelled, as in the weights of a single unit. */
 static const double LIMIT = 2e-5, SMALL = 0.05;
 
 enum { TENSORS = ORACLE_TENSORS, MOST_PARTS = NETWORK_MOST_PARTS };
@@ -26,16 +26,16 @@ enum { TENSORS = ORACLE_TENSORS, MOST_PARTS = NETWORK_MOST_PARTS };
 typedef struct {
     frnn_config config;
     size_t batch, steps;
-    int bias, ragged, states, cut; /* cut: with a plan of small blocks and chunks */
+    int bias, ragged, states, cut; /* cut: use a plan of small blocks and chunks */
     float dropout;
-    uint64_t drawn; /* what is given and wanted */
+    uint64_t drawn; /* random bits that choose optional inputs and results */
 } setting;
 
-/* What is used again from case to case. */
+/* State that is kept from case to case. */
 typedef struct {
     const frnn_isa *isa;
     unsigned stride, number; /* of the case */
-    unsigned kinked;         /* cases where a ReLU is too near to its kink to compare */
+    unsigned kinked;         /* cases not compared: an input of a ReLU is too near 0 */
     uint64_t seed;
     double worst;
     network net;
@@ -43,7 +43,7 @@ typedef struct {
     fence tensor[MOST_PARTS][TENSORS];
 } bench;
 
-/* Everything of one case. */
+/* The data of one case. */
 typedef struct {
     const setting *s;
     size_t width, parts, h_count, c_count, lengths[256];
@@ -118,7 +118,7 @@ static void draw_call(bench *b, trial *t)
     }
 }
 
-/* Forward with and without the tape: the same bits. */
+/* Checks that forward has the same bits with and without a tape. */
 static void run_forward(bench *b, trial *t)
 {
     const setting *s = t->s;
@@ -205,7 +205,7 @@ static void compare(bench *b, const float *found, const double *wanted, size_t c
     for (size_t i = 0; i < count; i++) {
         const double error = fabs((double)found[i] - wanted[i]);
         if (!(error <= worst))
-            worst = error; /* a NaN, too */
+            worst = error; /* also if it is NaN */
         largest = fmax(largest, fabs(wanted[i]));
     }
     b->worst = fmax(b->worst, worst / largest);
@@ -293,7 +293,7 @@ static void run(bench *b, const setting *s)
     oracle_backward(&s->config, b->net.weights, &t.call, &t.g, t.masks, &t.wanted);
     if (kink > 1e-6)
         compare_all(b, &t);
-    else /* rounding decides on which side */
+    else /* rounding decides on which side of 0 the ReLU is */
         b->kinked++;
     check_fences(b);
     free(t.wanted.dx), free(t.wanted.dh0), free(t.wanted.dc0), free(t.wanted.weights);
@@ -302,7 +302,7 @@ static void run(bench *b, const setting *s)
 
 /* ---- Which cases ----------------------------------------------------------------------------- */
 
-/* Every cell, and LSTM with projection as the last one. */
+/* Every cell; the last entry is the LSTM with projection. */
 static const frnn_cell cells[] = {FRNN_RNN_TANH, FRNN_RNN_RELU, FRNN_GRU, FRNN_GRU_RESET_BEFORE,
                                   FRNN_LSTM, FRNN_LSTM};
 enum { KINDS = sizeof cells / sizeof cells[0] };
@@ -333,7 +333,7 @@ static void run_small(bench *b)
                     uint64_t number = (uint64_t)b->number + 1;
                     const uint64_t drawn = random_bits(&number);
                     if (hiddens[i] < 1 || (i > 0 && hiddens[i] == hiddens[0]))
-                        continue; /* lanes is 1 */
+                        continue; /* the same size twice, as lanes is 1 */
                     setting s = setting_of(kind, inputs[drawn % 4], hiddens[i], batches[j],
                                            steps[(drawn >> 8) % 3]);
                     s.config.num_layers = 1 + (options & 1) * (1 + (int)(drawn >> 40 & 1));
@@ -348,7 +348,7 @@ static void run_small(bench *b)
                 }
 }
 
-/* Products deeper than a run, and more rows than one of the weight gradients' runs. */
+/* Products deeper than a run, and more rows than a run of the weight gradients. */
 static void run_large(bench *b)
 {
     static const struct {
@@ -377,7 +377,7 @@ typedef struct {
     frnn_gradients given;
 } difference;
 
-/* |wanted - (loss(+) - loss(-)) / 2 eps| where values[i] is what changes. */
+/* Compares a gradient with (loss(+eps) - loss(-eps)) / (2 eps), where values[i] changes by eps. */
 static void check_difference(const difference *d, float *values, size_t i, double wanted)
 {
     const float kept = values[i];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Every status code; sizes that must not overflow; a call that fails changes nothing. */
+/* Every status code, sizes near overflow, and that a failed call changes nothing. */
 #include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -55,7 +55,7 @@ static void check_bad_configs(const frnn_isa *isa)
     CHECK(bytes == 42);
 }
 
-/* Bytes of the weights alone, in double: no integer can hold them all. */
+/* Bytes of the weights alone, in double: they may exceed every integer type. */
 static double weight_bytes(const frnn_config *c)
 {
     const double directions = 1 + c->bidirectional, hidden = c->hidden_size;
@@ -66,7 +66,7 @@ static double weight_bytes(const frnn_config *c)
     return 4.0 * directions * (first + above + (double)c->num_layers * c->proj_size * hidden);
 }
 
-/* Whatever the sizes, the answer is too large or enough. */
+/* For any sizes, the status is FRNN_TOO_LARGE or the bytes are sufficient. */
 static void check_huge_configs(const frnn_isa *isa)
 {
     static const int sizes[] = {1, 17, 1 << 15, 1 << 20, INT_MAX / 64, INT_MAX / 64 + 1, 1 << 30,
@@ -118,7 +118,7 @@ static void check_init(const frnn_isa *isa, fence *memory)
     CHECK(frnn_stack_init(&stack, &LSTM, isa, at, bytes) == FRNN_OK && stack);
 }
 
-/* The stack in memory, with weights of 0.1. */
+/* A stack in guarded memory with weights of 0.1. */
 static frnn_stack *make_stack(const frnn_isa *isa, fence *memory)
 {
     static float tenth[4 * 5 * 5];
@@ -178,7 +178,7 @@ static void check_workspace(const frnn_isa *isa, fence *memory)
     CHECK(frnn_workspace_size(stack, 1, 0, NULL, &bytes) == FRNN_OK && bytes != 42);
 }
 
-/* A plan of the caller's is checked like any argument; make_stack's has two directions. */
+/* The caller's plan is checked like any argument. The stack of make_stack has two directions. */
 static void check_plans(const frnn_isa *isa, fence *memory)
 {
     const frnn_stack *stack = make_stack(isa, memory);
@@ -206,7 +206,7 @@ static void check_plans(const frnn_isa *isa, fence *memory)
     CHECK(bytes == 42);
 }
 
-/* A pass that fails leaves y and the states as they were. */
+/* A pass that fails does not change y or the states. */
 static void check_forward(const frnn_isa *isa, fence *memory, fence *out, fence *workspace)
 {
     enum { STEPS = 3, BATCH = 2, Y = STEPS * BATCH * 4, H = 4 * BATCH * 2, C = 4 * BATCH * 5 };
@@ -286,7 +286,7 @@ static void check_training_sizes(const frnn_isa *isa, fence *memory)
     CHECK(bytes == 42);
 }
 
-/* A recorded pass that fails changes nothing, nor does a backward pass; then both run. */
+/* A recorded pass or a backward pass that fails changes nothing. Then both run. */
 static void check_training(const frnn_isa *isa, fence *memory, fence *out, fence *workspace)
 {
     static fence tape, back;

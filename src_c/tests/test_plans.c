@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The same bits under every plan, forwards and backwards: any split of rows, directions, layers and
- * units over threads, any block and chunk, with the workers there or not, backwards under the same
- * plan or another; and the plans that the library makes. */
+/* The bits are the same under every plan, forward and backward: any division of rows, directions,
+ * layers and units among threads, any block and chunk, with and without workers, the backward pass
+ * under the same plan or another one, and the plans of frnn_plan_make. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,16 +17,16 @@
 #include "oracle_backward.h"
 
 enum { BATCH = 7, STEPS = 9, INPUTS = 5, PARTS = 6, MOST_WIDTH = 12 };
-enum { HANGS = 1200 }; /* seconds of a configuration after which workers wait for ever */
+enum { HANGS = 1200 }; /* seconds after which a configuration counts as deadlocked */
 
-/* A stack, its inputs, and what one thread makes of them. */
+/* A stack, its inputs, and the results of one thread. */
 typedef struct {
     network net;
     fence memory, tape;
     size_t outputs, width, lengths[BATCH];
     int ragged;
     uint64_t noise;
-    frnn_plan before; /* the last one that ran */
+    frnn_plan before; /* the plan that ran last */
     float *x, *states, *dy; /* states: h0 c0 dhn dcn */
     float *wanted, *found;  /* y hn cn, then dx dh0 dc0 and the gradients of all weights */
     size_t forward, results;
@@ -40,7 +40,7 @@ static float *floats(size_t count)
     return values;
 }
 
-/* A workspace full of random bytes: nothing in it may be taken for cleared. */
+/* A workspace full of random bytes, so that a pass that relies on its contents fails. */
 static void *take_workspace(setting *s, size_t bytes)
 {
     unsigned char *const memory = fence_take(&s->memory, bytes, 0, 0);
@@ -48,7 +48,7 @@ static void *take_workspace(setting *s, size_t bytes)
     return memory;
 }
 
-/* The backward pass of a call that has just run with a tape; into: where dx is to go. */
+/* The backward pass of a call that has just run with a tape; into: where dx goes. */
 static void run_backward(setting *s, const frnn_call *call, float *into)
 {
     const frnn_config *c = &s->net.config;
@@ -77,7 +77,7 @@ static void run_backward(setting *s, const frnn_call *call, float *into)
     CHECK(frnn_backward(s->net.stack, call, &gradients, workspace, bytes) == FRNN_OK);
 }
 
-/* Both passes, the second one under a plan of its own. */
+/* Runs both passes, the backward pass under plan `back`. */
 static void run(setting *s, const frnn_plan *plan, const frnn_plan *back,
                 const frnn_executor *executor, float *into)
 {
@@ -118,7 +118,7 @@ static void check_plan(setting *s, const frnn_plan *plan)
     s->before = *plan;
 }
 
-/* All splits up to a width, each with one of the blocks and chunks. */
+/* All divisions up to a width, each with one of the blocks and chunks. */
 static void check_splits(setting *s)
 {
     const int directions = 1 + s->net.config.bidirectional;

@@ -15,29 +15,32 @@ static int check(const layer_options *options)
 
 /* ---- Arrays ---------------------------------------------------------------------------------- */
 
-/* Shapes of the arrays of a stack in a file. */
+/* Sizes of the arrays of a stack in a file. */
 typedef struct {
-    uint32_t rows, hidden, state; /* rows: gates * hidden; state: the size of h */
-    uint32_t parts;               /* layers times directions */
+    uint32_t hidden, rows; /* of the matrices: gates * hidden */
+    uint32_t h, c;         /* sizes of h and, if the cell has more states, of these */
+    uint32_t parts;        /* layers times directions */
 } stack_shape;
 
-static stack_shape shape_of(const frnn_config *config)
+static stack_shape shape_of(const frnn_config *config, const frnn_isa *isa)
 {
+    const frnn_cell_kernels *const cell = &isa->cell[config->cell];
     const uint32_t hidden = (uint32_t)config->hidden_size;
     return (stack_shape){
-        .rows = (uint32_t)frnn_cell_gates(config->cell) * hidden,
         .hidden = hidden,
-        .state = config->proj_size > 0 ? (uint32_t)config->proj_size : hidden,
+        .rows = (uint32_t)cell->gates * hidden,
+        .h = config->proj_size > 0 ? (uint32_t)config->proj_size : hidden,
+        .c = (uint32_t)(cell->states - 1) * hidden,
         .parts = (uint32_t)config->num_layers * (config->bidirectional ? 2 : 1),
     };
 }
 
 /* The arrays of one layer and direction of a stack. */
-static frnn_status read_weights(model_file *file, const frnn_config *config, int bias, int layer,
-                                int direction, frnn_weights *w)
+static frnn_status read_weights(const layer_source *from, const frnn_config *config, int bias,
+                                int layer, int direction, frnn_weights *w)
 {
-    const stack_shape shape = shape_of(config);
-    const uint32_t below = shape.state * (config->bidirectional ? 2 : 1);
+    const stack_shape shape = shape_of(config, from->isa);
+    const uint32_t below = shape.h * (config->bidirectional ? 2 : 1);
     const uint32_t inputs = layer > 0 ? below : (uint32_t)config->input_size;
     const struct {
         const float **values;
@@ -45,28 +48,28 @@ static frnn_status read_weights(model_file *file, const frnn_config *config, int
         int is_there;
     } arrays[] = {
         {&w->weight_ih, {ROLE_WEIGHT_IH, layer, direction, 2, {shape.rows, inputs}}, 1},
-        {&w->weight_hh, {ROLE_WEIGHT_HH, layer, direction, 2, {shape.rows, shape.state}}, 1},
+        {&w->weight_hh, {ROLE_WEIGHT_HH, layer, direction, 2, {shape.rows, shape.h}}, 1},
         {&w->bias_ih, {ROLE_BIAS_IH, layer, direction, 1, {shape.rows}}, bias},
         {&w->bias_hh, {ROLE_BIAS_HH, layer, direction, 1, {shape.rows}}, bias},
-        {&w->weight_hr, {ROLE_WEIGHT_HR, layer, direction, 2, {shape.state, shape.hidden}},
+        {&w->weight_hr, {ROLE_WEIGHT_HR, layer, direction, 2, {shape.h, shape.hidden}},
          config->proj_size > 0},
     };
     frnn_status status = FRNN_OK;
     *w = (frnn_weights){0};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0] && status == FRNN_OK; i++)
         if (arrays[i].is_there)
-            status = frnn_file_array(file, &arrays[i].spec, arrays[i].values);
+            status = frnn_file_array(from->file, &arrays[i].spec, arrays[i].values);
     return status;
 }
 
-/* Initial states, which a file may have after the weights: h_0, and c_0 of a cell with c. */
-static frnn_status read_states(const layer_source *from, const stack_shape *shape, int has_c,
+/* Initial states, which a file may have after the weights: h_0 and, if the cell has a c, c_0. */
+static frnn_status read_states(const layer_source *from, const stack_shape *shape,
                                model_layer *layer)
 {
-    const array_spec h = {.role = ROLE_H_0, .rank = 2, .sizes = {shape->parts, shape->state}};
-    const array_spec c = {.role = ROLE_C_0, .rank = 2, .sizes = {shape->parts, shape->hidden}};
+    const array_spec h = {.role = ROLE_H_0, .rank = 2, .sizes = {shape->parts, shape->h}};
+    const array_spec c = {.role = ROLE_C_0, .rank = 2, .sizes = {shape->parts, shape->c}};
     const frnn_status status = frnn_file_array(from->file, &h, &layer->h_0);
-    return status == FRNN_OK && has_c ? frnn_file_array(from->file, &c, &layer->c_0) : status;
+    return status == FRNN_OK && shape->c > 0 ? frnn_file_array(from->file, &c, &layer->c_0) : status;
 }
 
 static frnn_status read_stack(layer_source *from, model_layer *layer, frnn_cell cell)
@@ -82,8 +85,7 @@ static frnn_status read_stack(layer_source *from, model_layer *layer, frnn_cell 
     };
     if (config.input_size > MOST_SIZE || config.hidden_size > MOST_SIZE)
         return FRNN_TOO_LARGE;
-    const stack_shape shape = shape_of(&config);
-    const int has_c = cell_has_c(cell), states = 1 + has_c;
+    const stack_shape shape = shape_of(&config, from->isa);
     const int64_t weights = (int64_t)shape.parts * (2 + 2 * o->bias + (config.proj_size > 0));
     if (from->arrays < weights)
         return FRNN_BAD_FILE;
@@ -95,16 +97,16 @@ static frnn_status read_stack(layer_source *from, model_layer *layer, frnn_cell 
     for (int i = 0; i < config.num_layers && status == FRNN_OK; i++)
         for (int way = 0; way <= config.bidirectional && status == FRNN_OK; way++) {
             frnn_weights w;
-            status = read_weights(from->file, &config, o->bias, i, way, &w);
+            status = read_weights(from, &config, o->bias, i, way, &w);
             if (status == FRNN_OK && block)
                 status = frnn_stack_set_weights(layer->stack, i, way, &w);
         }
-    layer->outputs = (int)shape.state * (config.bidirectional ? 2 : 1);
-    layer->state_floats = shape.parts * ((size_t)shape.state + (has_c ? shape.hidden : 0));
+    layer->outputs = (int)shape.h * (config.bidirectional ? 2 : 1);
+    layer->state_floats = shape.parts * ((size_t)shape.h + shape.c);
     if (status != FRNN_OK || from->arrays == weights)
         return status;
-    return from->arrays == weights + states ? read_states(from, &shape, has_c, layer)
-                                            : FRNN_BAD_FILE;
+    const int states = shape.c > 0 ? 2 : 1;
+    return from->arrays == weights + states ? read_states(from, &shape, layer) : FRNN_BAD_FILE;
 }
 
 static frnn_status read_lstm(layer_source *from, model_layer *layer)
@@ -148,15 +150,14 @@ static void spread(float *into, const float *from, size_t parts, size_t size, si
 static frnn_status run(const layer_call *call)
 {
     const model_layer *const layer = call->layer;
-    const stack_shape shape = shape_of(&layer->stack->config);
-    const int has_c = stack_has_cell_state(layer->stack);
-    const size_t batch = call->size.batch, c_at = (size_t)shape.parts * batch * shape.state;
+    const stack_shape shape = shape_of(&layer->stack->config, call->isa);
+    const size_t batch = call->size.batch, c_at = (size_t)shape.parts * batch * shape.h;
     const float *initial = call->state0;
     if (!initial && layer->h_0) {
         initial = call->initial;
-        spread(call->initial, layer->h_0, shape.parts, shape.state, batch);
-        if (has_c)
-            spread(call->initial + c_at, layer->c_0, shape.parts, shape.hidden, batch);
+        spread(call->initial, layer->h_0, shape.parts, shape.h, batch);
+        if (shape.c > 0)
+            spread(call->initial + c_at, layer->c_0, shape.parts, shape.c, batch);
     }
     const frnn_call pass = {
         .steps = call->size.steps,
@@ -169,9 +170,9 @@ static frnn_status run(const layer_call *call)
         .y_row = call->y.row,
         .lengths = call->x.lengths,
         .h0 = initial,
-        .c0 = initial && has_c ? initial + c_at : NULL,
+        .c0 = initial && shape.c > 0 ? initial + c_at : NULL,
         .hn = call->state,
-        .cn = call->state && has_c ? call->state + c_at : NULL,
+        .cn = call->state && shape.c > 0 ? call->state + c_at : NULL,
         .plan = call->size.plan,
         .executor = call->model->executor,
     };

@@ -60,7 +60,8 @@ static void cut_blocks(const frnn_stack *stack, size_t steps, size_t batch, frnn
     plan->block_rows = size_max(1, size_min(rows, most_rows));
     size_t most_steps = size_max(1, size_max(fitting, LEAST_CHUNK_ROWS) / plan->block_rows);
     if (plan->layer_teams > 1)
-        most_steps = size_min(most_steps, size_pieces(steps, WAVE_CHUNKS * (size_t)plan->layer_teams));
+        most_steps =
+            size_min(most_steps, size_pieces(steps, WAVE_CHUNKS * (size_t)plan->layer_teams));
     /* Chunks of equal length: a short last one would read the input weights for a few rows. */
     plan->chunk_steps = size_pieces(steps, size_pieces(steps, most_steps));
 }
@@ -111,7 +112,7 @@ static double most_panels(const estimate *e, const stack_stage *s)
 {
     const int gates = s->kernel->h_gates;
     const size_t grains = size_pieces((size_t)panel_grains(s->panels, gates),
-                                 (size_t)e->plan->unit_workers);
+                                      (size_t)e->plan->unit_workers);
     return (double)size_min(grains * (size_t)panel_grain(gates), (size_t)s->panels);
 }
 

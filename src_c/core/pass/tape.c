@@ -6,12 +6,12 @@ tape frnn_tape_lay_out(const frnn_stack *stack, size_t steps, size_t batch, aren
 {
     const size_t layers = (size_t)stack->config.num_layers;
     const size_t parts = layers * (size_t)stack->directions;
-    const size_t outputs = (size_t)stack->output_size, padded = stack->padded_units;
+    const size_t outputs = (size_t)stack->output_size, floats = stack->state_floats;
     tape t = {.rows = checked_product(steps, batch)};
     t.head = arena_take(memory, 1, sizeof *t.head);
     for (int i = 0; i < stack->stages; i++) {
         const stack_stage *s = &stack->layers->stage[i];
-        if (!s->kernel->record)
+        if (!s->kernel->finish_recorded)
             continue;
         t.part_gates[i] = checked_product(t.rows, stack_pre_floats(stack, s));
         t.gates[i] = arena_take(memory, checked_product(parts, t.part_gates[i]), sizeof(float));
@@ -20,9 +20,9 @@ tape frnn_tape_lay_out(const frnn_stack *stack, size_t steps, size_t batch, aren
     t.h = arena_take(memory, checked_product(layers, t.layer_h), sizeof *t.h);
     t.h0 = arena_take(memory, checked_product(parts * outputs, batch), sizeof *t.h0);
     if (stack_has_cell_state(stack)) {
-        t.part_c = checked_product(t.rows, padded);
+        t.part_c = checked_product(t.rows, floats);
         t.c = arena_take(memory, checked_product(parts, t.part_c), sizeof *t.c);
-        t.c0 = arena_take(memory, checked_product(checked_product(parts, padded), batch),
+        t.c0 = arena_take(memory, checked_product(checked_product(parts, floats), batch),
                           sizeof *t.c0);
     }
     return t;

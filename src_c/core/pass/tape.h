@@ -19,13 +19,13 @@ typedef struct {
     size_t rows;              /* steps * batch */
     float *gates[MAX_STAGES]; /* [parts][panels][rows][slots][lanes]; NULL: the stage has none */
     size_t part_gates[MAX_STAGES];
-    float *c;                 /* LSTM: [parts][rows][padded_units] */
+    float *c;                 /* [parts][rows][state_floats]; NULL: the cell has h alone */
     size_t part_c;
     float *h;                 /* [layers][steps][batch][directions * R], the caller's rows */
     size_t layer_h;
     /* States before the first step. */
     float *h0; /* [parts][batch][R], the caller's rows */
-    float *c0; /* LSTM: [parts][batch][padded_units], rows in the order of the pass */
+    float *c0; /* [parts][batch][state_floats], rows in the order of the pass; or NULL */
 } tape;
 
 /* Lays a tape out, or counts what it takes. */

@@ -65,6 +65,28 @@ static void load_gradient(const back_worker *self, float *into, const float *fro
         memcpy(into, from + (part * self->block.call->batch + row) * size, size * sizeof *into);
 }
 
+/* The same of the states beside h: the caller's are [parts][batch][states - 1][hidden_size]. */
+static void load_cell_gradients(const back_worker *self, float *into, size_t part, size_t row)
+{
+    const frnn_stack *m = self->block.stack;
+    const size_t states = (size_t)stack_cell_states(m), hidden = (size_t)m->config.hidden_size;
+    const float *const from = self->gradients->dcn;
+    const size_t first = (part * self->block.call->batch + row) * states;
+    memset(into, 0, m->state_floats * sizeof *into);
+    for (size_t i = 0; i < states && from; i++)
+        memcpy(into + i * m->padded_units, from + (first + i) * hidden, hidden * sizeof *into);
+}
+
+static void store_cell_gradients(const back_worker *self, const float *from, size_t part, size_t row)
+{
+    const frnn_stack *m = self->block.stack;
+    const size_t states = (size_t)stack_cell_states(m), hidden = (size_t)m->config.hidden_size;
+    float *const into = self->gradients->dc0;
+    const size_t first = (part * self->block.call->batch + row) * states;
+    for (size_t i = 0; i < states && into; i++)
+        memcpy(into + (first + i) * hidden, from + i * m->padded_units, hidden * sizeof *into);
+}
+
 static void store_gradient(const back_worker *self, float *into, const float *from, size_t part,
                            size_t row, size_t size)
 {
@@ -85,13 +107,12 @@ static void load_row(const back_worker *self, size_t at)
     const frnn_gradients *g = self->gradients;
     const size_t parts = (size_t)(m->config.num_layers * m->directions);
     const size_t batch = self->block.call->batch, row = self->s.order[at];
-    const size_t h_stride = self->s.h_stride, c_stride = m->padded_units;
+    const size_t h_stride = self->s.h_stride;
     for (size_t part = 0; part < parts; part++) {
         load_gradient(self, self->s.dh + (part * batch + at) * h_stride, g->dhn, part, row,
                       (size_t)m->output_size, h_stride);
         if (self->s.dc)
-            load_gradient(self, self->s.dc + (part * batch + at) * c_stride, g->dcn, part, row,
-                          (size_t)m->config.hidden_size, c_stride);
+            load_cell_gradients(self, self->s.dc + (part * batch + at) * m->state_floats, part, row);
     }
 }
 
@@ -105,8 +126,7 @@ static void store_row(const back_worker *self, size_t at)
         store_gradient(self, g->dh0, self->s.dh + (part * batch + at) * self->s.h_stride, part, row,
                        (size_t)m->output_size);
         if (self->s.dc)
-            store_gradient(self, g->dc0, self->s.dc + (part * batch + at) * m->padded_units, part,
-                           row, (size_t)m->config.hidden_size);
+            store_cell_gradients(self, self->s.dc + (part * batch + at) * m->state_floats, part, row);
     }
 }
 

@@ -50,7 +50,7 @@ static inline float *back_dh(const back_worker *self, size_t part)
 static inline float *back_dc(const back_worker *self, size_t part)
 {
     return self->s.dc + (part * self->block.call->batch + self->block.position) *
-                            self->block.stack->padded_units;
+                            self->block.stack->state_floats;
 }
 
 /* Where a row of the block is at a step among the rows of the chunk. */

@@ -6,11 +6,7 @@
 enum {
     /* A tile is COLUMNS of left x SIDE vectors of right, over a run of rows. */
     OUTER_SIDE = 3,
-    OUTER_COLUMNS = ACCUMULATORS / OUTER_SIDE,
-    /* What a run takes of a panel of left and of SIDE panels of right stays in L1. */
-    OUTER_RUN = LANES > 8 ? 128 : 256,
-    /* Panels of right that stay in L2 while all panels of left pass by, counted in runs. */
-    OUTER_BLOCK_RUNS = LANES > 8 ? 32 : 64
+    OUTER_COLUMNS = ACCUMULATORS / OUTER_SIDE
 };
 
 /* Columns [column, ..) of left's panel, vectors [k, ..) of right, rows [row, row_end). */
