@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Kinds of layers that only add, remove or reorder axes: in a run nothing is left to do. */
+/* Kinds of layers that only add, remove or reorder axes. In a run nothing is left to do. */
 #include "kinds.h"
 
 /* ---- Squeeze, Unsqueeze, Flatten --------------------------------------------------------------- */
@@ -55,7 +55,8 @@ static const layer_field flatten_fields[] = {INTEGER_FIELD(0, flatten.start_dim,
                                              INTEGER_FIELD(1, flatten.end_dim, -MOST_AXES)};
 
 const layer_kind frnn_kind_squeeze = {.name = "Squeeze", FIELDS(axis_fields), .axes = squeeze};
-const layer_kind frnn_kind_unsqueeze = {.name = "Unsqueeze", FIELDS(axis_fields), .axes = unsqueeze};
+const layer_kind frnn_kind_unsqueeze = {
+    .name = "Unsqueeze", FIELDS(axis_fields), .axes = unsqueeze};
 const layer_kind frnn_kind_flatten = {.name = "Flatten", FIELDS(flatten_fields), .axes = flatten};
 
 /* ---- Transpose, Permute ------------------------------------------------------------------------ */

@@ -17,7 +17,8 @@ static frnn_status read_linear(layer_source *from, model_layer *layer)
     layer->outputs = o->out_features;
     if (!block)
         return status;
-    status = frnn_dense_init(&layer->dense, o->in_features, o->out_features, from->isa, block, bytes);
+    status = frnn_dense_init(&layer->dense, o->in_features, o->out_features, from->isa, block,
+                             bytes);
     return status == FRNN_OK ? frnn_dense_set_weights(layer->dense, weight, bias) : status;
 }
 

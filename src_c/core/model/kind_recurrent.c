@@ -192,6 +192,9 @@ static const layer_field lstm_fields[] = {STACK_FIELDS, INTEGER_FIELD(3, recurre
 static const layer_field gru_fields[] = {STACK_FIELDS, FLAG_FIELD(3, recurrent.reset_after)};
 static const layer_field rnn_fields[] = {STACK_FIELDS, FLAG_FIELD(3, recurrent.relu)};
 
-const layer_kind frnn_kind_lstm = {.name = "LSTM", FIELDS(lstm_fields), .read = read_lstm, STACK_KIND};
-const layer_kind frnn_kind_gru = {.name = "GRU", FIELDS(gru_fields), .read = read_gru, STACK_KIND};
-const layer_kind frnn_kind_rnn = {.name = "RNN", FIELDS(rnn_fields), .read = read_rnn, STACK_KIND};
+const layer_kind frnn_kind_lstm = {
+    .name = "LSTM", FIELDS(lstm_fields), .read = read_lstm, STACK_KIND};
+const layer_kind frnn_kind_gru = {
+    .name = "GRU", FIELDS(gru_fields), .read = read_gru, STACK_KIND};
+const layer_kind frnn_kind_rnn = {
+    .name = "RNN", FIELDS(rnn_fields), .read = read_rnn, STACK_KIND};

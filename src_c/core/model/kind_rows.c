@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Kinds of layers that map each row by itself, in place: activations, Dropout, softmax, LayerNorm. */
+/* Kinds of layers that map each row by itself: activations, Dropout, softmax, LayerNorm. */
 #include "kinds.h"
 
 /* ---- Activations, Dropout ---------------------------------------------------------------------- */

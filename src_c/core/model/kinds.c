@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of kinds: numbers in the file, and records turned into options by the fields of a kind. */
+/* The table of kinds by their numbers in the file, and the reading of records by their fields. */
 #include "kinds.h"
 
 static const layer_kind *const kinds[] = {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Models: from the layers of a file to packed weights, and the sizes of what they take and return. */
+/* Models: from the layers of a file to packed weights, and the sizes of input and output. */
 #include "model.h"
 
 /* ---- Reading --------------------------------------------------------------------------------- */

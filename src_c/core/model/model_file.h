@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The .frnn format (docs/file_format.md): header, records and arrays. Kinds of layers are in kinds.c. */
+/* The .frnn format (docs/file_format.md): header, records and arrays. kinds.h has the layers. */
 #ifndef FRNN_CORE_MODEL_FILE_H
 #define FRNN_CORE_MODEL_FILE_H
 
