@@ -11,6 +11,7 @@ from limits import DIRECTIONAL
 
 import fastrnn
 from fastrnn import reference
+from fastrnn.stack_spec import find_cell
 
 STEP = 1e-5  # of the differences, in float64
 KINDS = {"LSTM": fastrnn.LSTM, "GRU": fastrnn.GRU, "RNN": fastrnn.RNN}
@@ -27,6 +28,7 @@ def test_derivatives_along_directions(
     isa: str, kind: str, sizes: tuple[int, int, int, int], options: dict[str, Any]
 ) -> None:
     steps, batch, inputs, hidden = sizes
+    cell = find_cell(kind, options).name
     rng = np.random.default_rng(0)
     layer = KINDS[kind](inputs, hidden, seed=0, isa=isa, **options)
     weights = layer.state_dict()
@@ -44,7 +46,7 @@ def test_derivatives_along_directions(
         def value(step: float, toward: dict[str, np.ndarray] = toward) -> float:
             moved = {k: v + step * toward[k] if k in toward else v for k, v in weights.items()}
             there = x + step * toward["x"] if "x" in toward else x
-            return float((reference.forward(kind, there, moved, **options)[0] * dy).sum())
+            return float((reference.forward(cell, there, moved, **options)[0] * dy).sum())
 
         wanted = (value(STEP) - value(-STEP)) / (2 * STEP)
         slope = sum(float((found[name].astype(float) * toward[name]).sum()) for name in names)

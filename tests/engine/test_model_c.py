@@ -17,7 +17,7 @@ import fastrnn
 from fastrnn.cli import main
 from fastrnn.files.build import from_description
 from fastrnn.files.frnn_writer import read_model, write_model
-from fastrnn.readers.description import Description, Layer
+from fastrnn.readers.description import DescribedLayer, Description
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests/golden"
@@ -193,7 +193,7 @@ LSTM = make("lstm", "LSTM", input_size=3, hidden_size=3)
     ],
     ids=lambda layers: layers[-1].name,
 )
-def test_what_c_does_not_run(program, tmp_path, layers: tuple[Layer, ...]):
+def test_what_c_does_not_run(program, tmp_path, layers: tuple[DescribedLayer, ...]):
     write_model(tmp_path / "model.frnn", Description("", layers))
     files = [tmp_path / "model.frnn", tmp_path / "model.frnn", tmp_path / "y.bin"]
     done = subprocess.run([program, "scalar", *files, *"111"], capture_output=True, text=True)

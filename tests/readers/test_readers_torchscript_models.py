@@ -16,8 +16,8 @@ from limits import IMPORTED, error
 from reader_files import Entry, dict_, global_, pickle, storage, tensor, tuple_, zip_file
 
 from fastrnn.readers import FormatError, UnsupportedModel
+from fastrnn.readers import describe_file as describe
 from fastrnn.readers.graph.graph import SCHEMAS
-from fastrnn.readers.torchscript.script_models import describe
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 WAYS = ("scripted", "traced", "scripted frozen", "traced frozen")

@@ -8,8 +8,8 @@ import os
 from ..containers.elements import Entry, Unreadable
 from ..containers.source import Source, open_source
 from ..description import Description
+from ..entry_names import check_name
 from ..errors import FormatError, quote
-from ..torch.state_dict import check_name
 from .messages import Model, check_top_level, read_model
 from .tensors import Tensors
 
