@@ -18,6 +18,7 @@ cdef extern from "fastrnn.h" nogil:
         FRNN_GRU
         FRNN_GRU_RESET_BEFORE
         FRNN_LSTM
+        FRNN_LSTM_COUPLED
     ctypedef enum frnn_dtype:
         FRNN_FLOAT32
         FRNN_BFLOAT16_WEIGHTS

@@ -26,6 +26,7 @@ CELLS = {
     "gru": FRNN_GRU,
     "gru_reset_before": FRNN_GRU_RESET_BEFORE,
     "lstm": FRNN_LSTM,
+    "lstm_coupled": FRNN_LSTM_COUPLED,
 }
 VERSION = FRNN_VERSION.decode()
 COMPILER = FRNN_COMPILER.decode()

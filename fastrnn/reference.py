@@ -139,6 +139,23 @@ def gru_cell_reset_before(x: Array, h: Array, w: Weights) -> tuple[State, CellBa
     return ((1.0 - z) * n + z * h,), backward
 
 
+OutputBackward = Callable[[Array, Array], tuple[Array, Array, Array | None]]
+
+
+def lstm_output(c: Array, o: Array, w: Weights) -> tuple[Array, OutputBackward]:
+    """m = o * tanh(c'); h' = m, or P m with the projection of Sak et al. 2014 (1402.1128)."""
+    t = np.tanh(c)
+    m = o * t
+
+    def backward(dh: Array, dc: Array) -> tuple[Array, Array, Array | None]:
+        """Return the whole gradient of c', that of o before its sigmoid, and that of P."""
+        dp = None if w.P is None else dh.T @ m
+        dm = dh if w.P is None else dh @ w.P
+        return dc + dm * o * (1.0 - t * t), dm * t * o * (1.0 - o), dp
+
+    return (m if w.P is None else m @ w.P.T), backward
+
+
 def lstm_cell(x: Array, h: Array, c: Array, w: Weights) -> tuple[State, CellBackward]:
     """Hochreiter and Schmidhuber 1997 with the forget gate of Gers, Schmidhuber and Cummins 2000.
 
@@ -147,29 +164,49 @@ def lstm_cell(x: Array, h: Array, c: Array, w: Weights) -> tuple[State, CellBack
     g = tanh(W_g x + b_g + U_g h + d_g)
     o = sigmoid(W_o x + b_o + U_o h + d_o)
     c' = f * c + i * g
-    m = o * tanh(c')
-    h' = m, or P m with the projection of Sak, Senior and Beaufays 2014 (1402.1128).
+    h' as in `lstm_output`
     """
     a_i, a_f, a_g, a_o = np.split(x @ w.W.T + w.b + h @ w.U.T + w.d, 4, axis=-1)
     i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
     c_after = f * c + i * g
-    t = np.tanh(c_after)
-    m = o * t
+    h_after, output_backward = lstm_output(c_after, o, w)
 
     def backward(dh: Array, dc: Array) -> tuple[Array, State, Weights]:
-        dp = None if w.P is None else dh.T @ m
-        dm = dh if w.P is None else dh @ w.P
-        dc = dc + dm * o * (1.0 - t * t)
+        dc, da_o, dp = output_backward(dh, dc)
         da_i = dc * g * i * (1.0 - i)
         da_f = dc * c * f * (1.0 - f)
         da_g = dc * i * (1.0 - g * g)
-        da_o = dm * t * o * (1.0 - o)
         da = np.hstack([da_i, da_f, da_g, da_o])
         dx, dw, db = linear_backward(da, x, w.W)
         dh, du, dd = linear_backward(da, h, w.U)
         return dx, (dh, dc * f), Weights(dw, du, db, dd, dp)
 
-    return ((m if w.P is None else m @ w.P.T), c_after), backward
+    return (h_after, c_after), backward
+
+
+def lstm_cell_coupled(x: Array, h: Array, c: Array, w: Weights) -> tuple[State, CellBackward]:
+    """Coupled input and forget gates, CIFG in Greff et al. 2015 (1503.04069).
+
+    i, g and o as in `lstm_cell`
+    c' = (1 - i) * c + i * g
+    h' as in `lstm_output`
+    ONNX with input_forget=1 means this one.
+    """
+    a_i, a_g, a_o = np.split(x @ w.W.T + w.b + h @ w.U.T + w.d, 3, axis=-1)
+    i, g, o = sigmoid(a_i), np.tanh(a_g), sigmoid(a_o)
+    c_after = (1.0 - i) * c + i * g
+    h_after, output_backward = lstm_output(c_after, o, w)
+
+    def backward(dh: Array, dc: Array) -> tuple[Array, State, Weights]:
+        dc, da_o, dp = output_backward(dh, dc)
+        da_i = dc * (g - c) * i * (1.0 - i)
+        da_g = dc * i * (1.0 - g * g)
+        da = np.hstack([da_i, da_g, da_o])
+        dx, dw, db = linear_backward(da, x, w.W)
+        dh, du, dd = linear_backward(da, h, w.U)
+        return dx, (dh, dc * (1.0 - i)), Weights(dw, du, db, dd, dp)
+
+    return (h_after, c_after), backward
 
 
 # Each cell by its name in stack_spec.CELLS: one step, and how many states it has.
@@ -179,6 +216,7 @@ CELLS: dict[str, tuple[CellStep, int]] = {
     "gru": (gru_cell, 1),
     "gru_reset_before": (gru_cell_reset_before, 1),
     "lstm": (lstm_cell, 2),
+    "lstm_coupled": (lstm_cell_coupled, 2),
 }
 
 

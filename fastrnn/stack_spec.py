@@ -43,11 +43,14 @@ class Cell:
 CELLS: dict[str, Cell] = {
     cell.name: cell
     for cell in (
-        Cell("lstm", "LSTM", "ifgo", states=("h", "c"), projects=True, recorded=4),
+        Cell("lstm", "LSTM", "ifgo", {"coupled": False}, ("h", "c"), projects=True, recorded=4),
         Cell("gru", "GRU", "rzn", {"reset_after": True}, recorded=4),
         Cell("gru_reset_before", "GRU", "rzn", {"reset_after": False}, recorded=4),
         Cell("rnn_tanh", "RNN", "h", {"nonlinearity": "tanh"}),
         Cell("rnn_relu", "RNN", "h", {"nonlinearity": "relu"}),
+        Cell(
+            "lstm_coupled", "LSTM", "igo", {"coupled": True}, ("h", "c"), projects=True, recorded=3
+        ),
     )
 }
 

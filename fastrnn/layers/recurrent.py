@@ -279,6 +279,7 @@ class LSTM(Recurrent):
 
     i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...), c' = f c + i g, h' = o tanh(c'); with
     proj_size > 0, h' = W_hr (o tanh(c')) (Sak et al. 2014). dropout acts in training only.
+    coupled: f = 1 - i, without weights of its own; the gates are then i g o (Greff et al. 2015).
     isa: instruction set, one of `fastrnn.isas()`; seed: of the initial weights.
 
     >>> import numpy as np
@@ -300,9 +301,11 @@ class LSTM(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        coupled: bool = False,
         isa: str | None = None,
         seed: int | np.random.Generator | None = None,
     ) -> None:
+        self.coupled = checked_flag("coupled", coupled)
         super().__init__(
             input_size,
             hidden_size,

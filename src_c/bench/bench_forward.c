@@ -10,8 +10,9 @@
 #include "../platform/memory.h"
 #include "../platform/pool.h"
 
-static const char *const cells[] = {"rnn", "rnn_relu", "gru", "gru_reset_before", "lstm"};
-static const int gates[] = {1, 1, 3, 3, 4};
+static const char *const cells[FRNN_CELL_COUNT] = {"rnn",  "rnn_relu", "gru", "gru_reset_before",
+                                                  "lstm", "lstm_coupled"};
+static const int gates[FRNN_CELL_COUNT] = {1, 1, 3, 3, 4, 3};
 
 static double seconds(void)
 {
@@ -124,7 +125,7 @@ int main(int argc, char **argv)
                        "[train [rows directions units]]]]]]]\n",
                        argv[0]), 2;
     int cell = 0;
-    while (cell < 5 && strcmp(argv[1], cells[cell]) != 0) cell++;
+    while (cell < FRNN_CELL_COUNT && strcmp(argv[1], cells[cell]) != 0) cell++;
     const size_t steps = strtoul(argv[2], NULL, 10), batch = strtoul(argv[3], NULL, 10);
     const frnn_config config = {.cell = (frnn_cell)cell,
                                 .input_size = atoi(argv[4]),

@@ -51,9 +51,10 @@ typedef enum {
     FRNN_RNN_RELU,
     FRNN_GRU,              /* reset after the recurrent product, as in PyTorch, cuDNN and Keras 3 */
     FRNN_GRU_RESET_BEFORE, /* reset before it, as in Cho et al. 2014 */
-    FRNN_LSTM
+    FRNN_LSTM,
+    FRNN_LSTM_COUPLED /* forget gate 1 - i, as in Greff et al. 2015: gates i g o */
 } frnn_cell;
-enum { FRNN_CELL_COUNT = FRNN_LSTM + 1 };
+enum { FRNN_CELL_COUNT = FRNN_LSTM_COUPLED + 1 };
 
 /* The type in which a stack keeps its weights. Arithmetic is float32. */
 typedef enum {

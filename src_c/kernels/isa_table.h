@@ -13,6 +13,7 @@
 #include "cells/cell_gru.h"
 #include "cells/cell_gru_reset_before.h"
 #include "cells/cell_lstm.h"
+#include "cells/cell_lstm_coupled.h"
 #include "cells/cell_rnn.h"
 #include "cells/projection.h"
 
@@ -36,6 +37,7 @@ static unsigned long long ticks(void) { return vec_ticks(); }
             [FRNN_GRU] = GRU_CELL,                                                                 \
             [FRNN_GRU_RESET_BEFORE] = GRU_RESET_BEFORE_CELL,                                       \
             [FRNN_LSTM] = LSTM_CELL,                                                               \
+            [FRNN_LSTM_COUPLED] = LSTM_COUPLED_CELL,                                               \
         },                                                                                         \
         .projection = PROJECTION_STAGE,                                                            \
         .pack_bias = pack_bias, .pack_transposed = pack_transposed, .pack_rows = pack_rows,        \

@@ -24,6 +24,7 @@ const oracle_cell oracle_cells[FRNN_CELL_COUNT] = {
     [FRNN_GRU] = {"gru", 3, 0, 0},
     [FRNN_GRU_RESET_BEFORE] = {"gru-before", 3, 0, 0},
     [FRNN_LSTM] = {"lstm", 4, 1, 1},
+    [FRNN_LSTM_COUPLED] = {"lstm-coupled", 3, 1, 1},
 };
 
 int oracle_kinds(void)
@@ -98,12 +99,14 @@ static void step_gru(worker *w)
 
 static void step_lstm(worker *w)
 {
-    const int n = w->config->hidden_size;
+    const int n = w->config->hidden_size, coupled = w->config->cell == FRNN_LSTM_COUPLED;
     for (int j = 0; j < n; j++) {
         double pre[MOST_GATES];
-        for (int g = 0; g < MOST_GATES; g++) pre[g] = w->pre_x[g * n + j] + w->pre_h[g * n + j];
-        w->c[j] = sigmoid(pre[1]) * w->c[j] + sigmoid(pre[0]) * tanh(pre[2]);
-        w->reset_h[j] = sigmoid(pre[3]) * tanh(w->c[j]);
+        for (int g = 0; g < MOST_GATES - coupled; g++)
+            pre[g] = w->pre_x[g * n + j] + w->pre_h[g * n + j];
+        const double in = sigmoid(pre[0]), forget = coupled ? 1.0 - in : sigmoid(pre[1]);
+        w->c[j] = forget * w->c[j] + in * tanh(pre[2 - coupled]);
+        w->reset_h[j] = sigmoid(pre[3 - coupled]) * tanh(w->c[j]);
     }
     if (w->weights->weight_hr)
         product(w->h, w->weights->weight_hr, NULL, w->reset_h, n, 0, w->outputs);
@@ -121,7 +124,8 @@ static void step(worker *w, const double *x)
     case FRNN_RNN_RELU: step_rnn(w); break;
     case FRNN_GRU:
     case FRNN_GRU_RESET_BEFORE: step_gru(w); break;
-    case FRNN_LSTM: step_lstm(w); break;
+    case FRNN_LSTM:
+    case FRNN_LSTM_COUPLED: step_lstm(w); break;
     }
 }
 

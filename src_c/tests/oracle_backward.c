@@ -108,14 +108,24 @@ static void forward_gru(const part *p, size_t s)
     free(reset);
 }
 
+static int coupled(const part *p) { return p->config->cell == FRNN_LSTM_COUPLED; }
+
+/* The row block of i f g o in the weights; f of a coupled cell is sigmoid(-i). */
+static int lstm_block(const part *p, int gate)
+{
+    static const int coupled_block[MOST_GATES] = {0, 0, 1, 2};
+    return coupled(p) ? coupled_block[gate] : gate;
+}
+
 static void forward_lstm(const part *p, size_t s)
 {
     const int n = p->hidden;
     double *full = doubles((size_t)n);
-    for (int g = 0; g < 4; g++)
+    for (int g = 0; g < MOST_GATES; g++)
         for (int j = 0; j < n; j++) {
-            const double pre = x_sum(p, s, g * n + j) + h_sum(p, g * n + j, h_at(p, s));
-            gate_at(p, s, g)[j] = g == 2 ? tanh(pre) : sigmoid(pre);
+            const int row = lstm_block(p, g) * n + j;
+            const double pre = x_sum(p, s, row) + h_sum(p, row, h_at(p, s));
+            gate_at(p, s, g)[j] = g == 2 ? tanh(pre) : sigmoid(coupled(p) && g == 1 ? -pre : pre);
         }
     for (int j = 0; j < n; j++) {
         c_at(p, s + 1)[j] = gate_at(p, s, 1)[j] * c_at(p, s)[j] +
@@ -212,9 +222,11 @@ static void backward_lstm(const part *p, size_t s, double *dh, double *dc, doubl
         const double i = gate_at(p, s, 0)[j], f = gate_at(p, s, 1)[j], g = gate_at(p, s, 2)[j];
         const double o = gate_at(p, s, 3)[j], t = tanh(c_at(p, s + 1)[j]);
         const double whole = dc[j] + dfull[j] * o * (1 - t * t);
-        const double d[4] = {whole * g * i * (1 - i), whole * c_at(p, s)[j] * f * (1 - f),
-                             whole * i * (1 - g * g), dfull[j] * t * o * (1 - o)};
-        for (int k = 0; k < 4; k++) back_row(p, s, k * n + j, d[k], d[k], h_at(p, s), dx, before);
+        const double df = whole * c_at(p, s)[j] * f * (1 - f);
+        const double d[MOST_GATES] = {whole * g * i * (1 - i), coupled(p) ? -df : df,
+                                      whole * i * (1 - g * g), dfull[j] * t * o * (1 - o)};
+        for (int k = 0; k < MOST_GATES; k++)
+            back_row(p, s, lstm_block(p, k) * n + j, d[k], d[k], h_at(p, s), dx, before);
         dc[j] = whole * f;
     }
     memcpy(dh, before, (size_t)p->outputs * sizeof *dh);
@@ -280,7 +292,8 @@ static void forward_part(journey *j, int number)
         case FRNN_RNN_RELU: forward_rnn(p, s); break;
         case FRNN_GRU:
         case FRNN_GRU_RESET_BEFORE: forward_gru(p, s); break;
-        case FRNN_LSTM: forward_lstm(p, s); break;
+        case FRNN_LSTM:
+        case FRNN_LSTM_COUPLED: forward_lstm(p, s); break;
         }
     }
 }
@@ -332,7 +345,7 @@ static void backward_part(journey *j, int number, const double *dy, double *dx,
         for (size_t k = 0; k < outputs; k++)
             dh[k] += dy[time * width + (size_t)(number % j->directions) * outputs + k];
         double *dx_row = dx + time * (size_t)p->inputs;
-        if (p->config->cell == FRNN_LSTM)
+        if (oracle_cells[p->config->cell].has_c)
             backward_lstm(p, s, dh, dc, dx_row);
         else if (p->config->cell == FRNN_RNN_TANH || p->config->cell == FRNN_RNN_RELU)
             backward_rnn(p, s, dh, dx_row);

@@ -99,6 +99,7 @@ STEP = (
     make("linear", "Linear", in_features=4, out_features=6),
     make("unsqueeze", "Unsqueeze", dim=1),
     make("gru", "GRU", True, input_size=6, hidden_size=4, batch_first=True, reset_after=False),
+    make("lstm", "LSTM", True, input_size=4, hidden_size=4, batch_first=True, coupled=True),
     make("flatten", "Flatten", start_dim=1),
     make("log_softmax", "LogSoftmax", dim=1),
 )

@@ -30,6 +30,7 @@ RNN = {"input_size": 3, "hidden_size": 4}
 EVERY_KIND = (
     make("lstm", "LSTM", **RNN, num_layers=2, bidirectional=True, dropout=0.25),
     make("lstm.projected", "LSTM", True, **RNN, proj_size=2, batch_first=True, bias=False),
+    make("lstm.coupled", "LSTM", **RNN, num_layers=2, coupled=True),
     make("gru", "GRU", **RNN, reset_after=False),
     make("gru.states", "GRU", True, **RNN, bidirectional=True),
     make("rnn", "RNN", **RNN),

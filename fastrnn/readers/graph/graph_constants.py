@@ -171,11 +171,12 @@ def _size(self: Translation, node: Node, args: Args) -> Value:
 
 def _gates(self: Translation, node: Node, args: Args) -> Value:
     """Rows of one direction of an ONNX weight, its gates in PyTorch's order."""
-    what, value, order = args["what"], args["self"], args["order"]
+    what, value, order, gates = (args[name] for name in ("what", "self", "order", "gates"))
     directions, index, half = (args[name] for name in ("directions", "index", "half"))
     assert isinstance(index, int)
     assert isinstance(half, int | None)
     assert isinstance(order, list)
+    assert isinstance(gates, int)
     if not isinstance(value, Const) or value.spread is not None:
         raise ObstructionError(f"its {what} is not a constant")
     array = value.array
@@ -185,7 +186,7 @@ def _gates(self: Translation, node: Node, args: Args) -> Value:
         )
     with self.folding(node, array[index].nbytes):
         rows = array[index] if half is None else np.split(array[index], 2)[half]
-        blocks = np.split(rows, len(order))
+        blocks = np.split(rows, gates)
         return Const(np.concatenate([blocks[place] for place in order]))
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...stack_spec import LAYERS, Spec, parameter_names
+from ...stack_spec import CELLS, Spec, constructor_options, parameter_names
 from ..containers.elements import Array
-from .graph import CELLS, Node
+from .graph import Node
 from .graph_axes import after, features_last, time_position, without_ones
 from .graph_states import reverse
 from .graph_values import (
@@ -121,10 +121,10 @@ def _read_call(self: Translation, node: Node, args: Args) -> _Call:
     assert isinstance(layers, int)
     assert isinstance(bias, bool)
     assert isinstance(two_way, bool)
-    cell = CELLS[node.op]
+    declared = CELLS[node.op]
+    cell = declared.layer
     arrays = _weights(_parameters(args), layers, bias, two_way)
     first = arrays["weight_ih_l0"]
-    declared = LAYERS[cell][0]
     hidden, rest = divmod(first.shape[0], len(declared.gates))
     projection = arrays["weight_hr_l0"].shape[0] if "weight_hr_l0" in arrays else 0
     spec = Spec(declared.name, first.shape[1], hidden, layers, bias, two_way, projection)
@@ -144,11 +144,9 @@ def _read_call(self: Translation, node: Node, args: Args) -> _Call:
     }  # fmt: skip
     if not self.graph.is_onnx:
         options["dropout"] = read["dropout"]
-        options |= {"proj_size": projection} if cell == "LSTM" else {}
-    if cell == "RNN":
-        options["nonlinearity"] = node.op.removeprefix("rnn_")
-    if args.get("reset_after") is False:
-        options["reset_after"] = False
+        options |= {"proj_size": projection} if declared.projects else {}
+    usual = constructor_options(cell)
+    options |= {k: v for k, v in declared.options.items() if v != usual[k] or k == "nonlinearity"}
     inputs, directions = first.shape[1], 2 if two_way else 1
     return _Call(cell, layers, directions, inputs, hidden, projection or hidden, options, arrays)
 

@@ -111,7 +111,7 @@ static frnn_status read_stack(layer_source *from, model_layer *layer, frnn_cell 
 
 static frnn_status read_lstm(layer_source *from, model_layer *layer)
 {
-    return read_stack(from, layer, FRNN_LSTM);
+    return read_stack(from, layer, layer->options.recurrent.coupled ? FRNN_LSTM_COUPLED : FRNN_LSTM);
 }
 
 static frnn_status read_gru(layer_source *from, model_layer *layer)
@@ -188,7 +188,8 @@ static frnn_status run(const layer_call *call)
         NUMBER_FIELD(recurrent.dropout, 0, 1)
 #define STACK_KIND .check = check, .axes = follow_axes, .workspace = workspace, .run = run
 
-static const layer_field lstm_fields[] = {STACK_FIELDS, INTEGER_FIELD(3, recurrent.proj_size, 0)};
+static const layer_field lstm_fields[] = {STACK_FIELDS, INTEGER_FIELD(3, recurrent.proj_size, 0),
+                                          FLAG_FIELD(3, recurrent.coupled)};
 static const layer_field gru_fields[] = {STACK_FIELDS, FLAG_FIELD(3, recurrent.reset_after)};
 static const layer_field rnn_fields[] = {STACK_FIELDS, FLAG_FIELD(3, recurrent.relu)};
 

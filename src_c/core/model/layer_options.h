@@ -17,6 +17,7 @@ typedef struct {
     int input_size, hidden_size, num_layers, proj_size;
     int bias, batch_first, bidirectional;
     int reset_after; /* GRU */
+    int coupled;     /* LSTM */
     int relu;        /* RNN */
     double dropout;
 } recurrent_options;

@@ -6,34 +6,9 @@
 #ifndef FRNN_KERNELS_CELL_GRU_H
 #define FRNN_KERNELS_CELL_GRU_H
 
+#include "blend.h"
+
 enum { GRU_SLOTS = 4 };
-
-/* h = (1 - sigmoid(z)) tanh(n) + sigmoid(z) h over one common denominator; z_exp = exp(-z).
- * n_kept: where tanh(n) goes, or NULL. */
-ALWAYS_INLINE vec gru_blend(vec z_exp, vec n, vec h, float *n_kept)
-{
-    const tanh_ratio t = vec_tanh_ratio(n);
-    if (n_kept)
-        vec_store(n_kept, vec_div(t.above, t.below));
-    const vec above = vec_fma(h, t.below, vec_mul(z_exp, t.above));
-    return vec_div(above, vec_mul(vec_add(vec_set(1.0f), z_exp), t.below));
-}
-
-/* sigmoid, from exp(-x). */
-ALWAYS_INLINE vec gru_gate(vec x_exp)
-{
-    return vec_div(vec_set(1.0f), vec_add(vec_set(1.0f), x_exp));
-}
-
-/* From dh of h = (1 - z) n + z h_before to the gradients of the pre-activations of n and z. */
-ALWAYS_INLINE vec gru_gradient_n(vec dh, vec z, vec n)
-{
-    return vec_tanh_gradient(vec_fnma(dh, z, dh), n);
-}
-ALWAYS_INLINE vec gru_gradient_z(vec dh, vec z, vec n, vec h_before)
-{
-    return vec_sigmoid_gradient(vec_mul(dh, vec_sub(h_before, n)), z);
-}
 
 /* The argument of n = tanh(n_x + sigmoid(r) n_h), left in place of n_x. record: leaves sigmoid(r) in
  * pre, too. */
@@ -50,8 +25,8 @@ ALWAYS_INLINE vec gru_output(float *pre, vec h, const int record)
 {
     const vec z_exp = vec_exp_minus(vec_load(pre + 2 * LANES), GATE_LIMIT);
     if (record)
-        vec_store(pre + 2 * LANES, gru_gate(z_exp));
-    return gru_blend(z_exp, vec_load(pre), h, record ? pre : NULL);
+        vec_store(pre + 2 * LANES, sigmoid_of_exp(z_exp));
+    return vec_blend(z_exp, vec_load(pre), h, record ? pre : NULL);
 }
 
 ALWAYS_INLINE void gru_unit(const frnn_pass *a, const unit_place *at, const int part,
@@ -77,11 +52,11 @@ ALWAYS_INLINE void gru_gradient(const frnn_gradient_pass *a, const gradient_plac
 {
     const vec n = vec_load(at->gates), r = vec_load(at->gates + LANES);
     const vec z = vec_load(at->gates + 2 * LANES), n_h = vec_load(at->gates + 3 * LANES);
-    const vec dn = gru_gradient_n(dh, z, n);
+    const vec dn = blend_gradient_n(dh, z, n);
     store_dpre(a, at, GRU_SLOTS, 0, dn);
     store_dpre(a, at, GRU_SLOTS, 1, vec_sigmoid_gradient(vec_mul(dn, n_h), r));
     store_dpre(a, at, GRU_SLOTS, 2,
-               gru_gradient_z(dh, z, n, load_units(a, a->h_before[at->row], at->unit)));
+               blend_gradient_z(dh, z, n, load_units(a, a->h_before[at->row], at->unit)));
     store_dpre(a, at, GRU_SLOTS, 3, vec_mul(dn, r));
     vec_store(a->dh + at->place, vec_mul(dh, z));
 }

@@ -5,7 +5,7 @@
 #ifndef FRNN_KERNELS_CELL_GRU_RESET_BEFORE_H
 #define FRNN_KERNELS_CELL_GRU_RESET_BEFORE_H
 
-#include "cell_gru.h"
+#include "blend.h"
 
 enum { RESET_SLOTS = 2, CANDIDATE_SLOTS = 1 };
 
@@ -17,7 +17,7 @@ ALWAYS_INLINE vec gru_reset(float *pre, vec h, float *z_exp, const int record)
     vec_store(z_exp, exp_z);
     if (record) {
         vec_store(pre, vec_div(vec_set(1.0f), r_below));
-        vec_store(pre + LANES, gru_gate(exp_z));
+        vec_store(pre + LANES, sigmoid_of_exp(exp_z));
     }
     return vec_div(h, r_below);
 }
@@ -35,7 +35,7 @@ ALWAYS_INLINE void candidate_unit(const frnn_pass *a, const unit_place *at, cons
 {
     (void)part;
     const vec z_exp = vec_load(a->carried + at->place);
-    store_y(a, at, gru_blend(z_exp, vec_load(at->pre), load_h_before(a, at),
+    store_y(a, at, vec_blend(z_exp, vec_load(at->pre), load_h_before(a, at),
                              record ? at->pre : NULL));
 }
 
@@ -45,7 +45,7 @@ ALWAYS_INLINE void candidate_gradient(const frnn_gradient_pass *a, const gradien
     const float *partner = a->partner_gates + gate_offset(a, at->row, at->panel, RESET_SLOTS);
     vec_store(a->dh + at->place, dh);
     store_dpre(a, at, CANDIDATE_SLOTS, 0,
-               gru_gradient_n(dh, vec_load(partner + LANES), vec_load(at->gates)));
+               blend_gradient_n(dh, vec_load(partner + LANES), vec_load(at->gates)));
 }
 
 /* reset_dh: of sigmoid(r) h. */
@@ -58,7 +58,7 @@ ALWAYS_INLINE void reset_gradient(const frnn_gradient_pass *a, const gradient_pl
     const vec dh = vec_load(a->dh + at->place);
     store_in(a, at, vec_mul(r, h));
     store_dpre(a, at, RESET_SLOTS, 0, vec_sigmoid_gradient(vec_mul(reset_dh, h), r));
-    store_dpre(a, at, RESET_SLOTS, 1, gru_gradient_z(dh, z, n, h));
+    store_dpre(a, at, RESET_SLOTS, 1, blend_gradient_z(dh, z, n, h));
     vec_store(a->dh + at->place, vec_fma(reset_dh, r, vec_mul(dh, z)));
 }
 
