@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Times passes of one case without Python: forward, or forward and backward. */
+/* Times one case without Python: forward, or forward and backward. */
 #define _POSIX_C_SOURCE 200809L
 #include <fastrnn.h>
 #include <stdio.h>
@@ -57,7 +57,7 @@ static double flops(const frnn_config *c, size_t steps, size_t batch)
     return total * (double)steps * (double)batch;
 }
 
-/* What a training step takes beside a forward pass. */
+/* The memory and arguments of a backward pass. */
 typedef struct {
     frnn_gradients gradients;
     frnn_weight_gradients *weights;
@@ -92,7 +92,7 @@ static int prepare_training(training *t, const frnn_stack *stack, const frnn_con
     return call->tape && t->workspace && t->weights && t->gradients.dy && t->gradients.dx;
 }
 
-/* Repeats training steps for a while and prints the best times. */
+/* Repeats training steps for 1.5 s and prints the best times. */
 static int run_training(const frnn_stack *stack, const frnn_config *c, frnn_call *call,
                         void *workspace, size_t bytes, double work)
 {

@@ -38,10 +38,4 @@ static inline void *arena_take(arena *a, size_t count, size_t size)
     return taken;
 }
 
-/* a * b, or SIZE_MAX, which no arena grants, where that does not fit. */
-static inline size_t checked_product(size_t a, size_t b)
-{
-    return b > 0 && a > SIZE_MAX / b ? SIZE_MAX : a * b;
-}
-
 #endif

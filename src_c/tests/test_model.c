@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Model files, whole and damaged: test_model [stride [isa]], where the repository is the folder.
+/* Model files, intact and damaged: test_model [stride [isa]], run in the repository's root.
  *
- * Every file of tests/golden is cut at each length and changed at each byte; what is still read is
- * run. Files and memory lie between pages that trap. */
+ * Every file of tests/golden is truncated at each length and changed at each byte. Files that can
+ * still be read are run. Files and memory are between guard pages. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ static const char *const files[] = {
 
 static fence file_block, memory_block, x_block, y_block, state_block, work_block;
 
-/* The bytes of a file in guarded memory: at its end, where that leaves them aligned. */
+/* Copies a file to guarded memory: to its end, if the bytes are aligned there. */
 static unsigned char *place(const unsigned char *bytes, size_t size)
 {
     unsigned char *const at = fence_take(&file_block, size, 0, size % 4 != 0);
@@ -35,7 +35,7 @@ static size_t load(const char *path, unsigned char *bytes)
     return size;
 }
 
-/* Runs a model on small numbers or tokens, all memory exactly as large as it asks for. */
+/* Runs a model on zeros; all memory has exactly the required size. */
 static void run(const frnn_model *model, size_t steps, int ragged)
 {
     size_t bytes = 0, floats = 0;
@@ -73,7 +73,7 @@ static void run(const frnn_model *model, size_t steps, int ragged)
     CHECK(fence_is_whole(&memory_block) && fence_is_whole(&file_block));
 }
 
-/* Reads bytes as a model without a look at the checksum, and runs it if that succeeds. */
+/* Reads bytes as a model without the checksum, and runs it if that succeeds. */
 static frnn_status try_bytes(const unsigned char *bytes, size_t size, const frnn_isa *isa)
 {
     const unsigned char *const file = place(bytes, size);
@@ -100,7 +100,7 @@ static int is_of_a_file(frnn_status status)
            status == FRNN_TOO_LARGE || status == FRNN_BAD_CONFIG;
 }
 
-/* With the checksum looked at, and memory enough for anything. */
+/* Reads with the checksum, into memory that is large enough for any model. */
 static frnn_status read_checked(const unsigned char *bytes, size_t size, const frnn_isa *isa)
 {
     static unsigned char memory[LARGEST_MEMORY];
@@ -134,7 +134,7 @@ static void test_flips(unsigned char *bytes, size_t size, const frnn_isa *isa, u
         }
 }
 
-/* Several bytes of header and records at once, to values at the edges of what they mean. */
+/* Changes several bytes of header and records at once, to values at the edges of their ranges. */
 static void test_edges(const unsigned char *bytes, size_t size, const frnn_isa *isa, unsigned stride)
 {
     static const unsigned char edges[] = {0, 1, 2, 3, 6, 22, 64, 127, 128, 255};
@@ -168,7 +168,7 @@ static void test_arguments(const unsigned char *bytes, size_t size, const frnn_i
     unsigned char *const odd = moved + 1 - (uintptr_t)moved % 2;
     memcpy(odd, bytes, size);
     CHECK(frnn_model_size(odd, size, isa, &needed) == FRNN_BAD_ARGUMENT);
-    memcpy(longer, bytes, size); /* flash that holds more than the file */
+    memcpy(longer, bytes, size); /* a file followed by other bytes, as in flash memory */
     CHECK(frnn_model_read(&model, longer, sizeof longer, isa, memory, sizeof memory) == FRNN_OK);
     const size_t steps = 3, inputs = (size_t)frnn_model_inputs(model);
     const size_t lengths[] = {steps + 1};

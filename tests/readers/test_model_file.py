@@ -280,7 +280,7 @@ def test_optional_records_are_skipped(path):
 
 
 def test_places_that_are_not_files(tmp_path):
-    with pytest.raises(FormatError, match="this is a directory"):
+    with pytest.raises(FormatError, match="got a directory"):
         read_model(tmp_path)
     with pytest.raises(OSError, match="No such file"):
         read_model(tmp_path / "none.frnn")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Keras 3 files: `.keras` archives as whole models, and the weights of these and `.weights.h5`."""
+"""Keras 3 files: whole models from `.keras`, weights from `.keras` and `.weights.h5`."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def describe_keras(archive: ZipArchive, source: Source) -> Description:
 def read_keras_archive(
     archive: ZipArchive, source: Source
 ) -> tuple[dict[str, Entry], dict[str, Options]]:
-    """The weights of a `.keras` archive in PyTorch's names, whatever its architecture is."""
+    """Read the weights of a `.keras` archive by PyTorch's names, whatever the architecture."""
     _check_version(archive, source)
     return read_weights(_weights(archive, source))
 
 
 def read_keras_weights(source: Source) -> tuple[dict[str, Entry], dict[str, Options]]:
-    """The weights of a `.weights.h5` file in PyTorch's names."""
+    """Read the weights of a `.weights.h5` file by PyTorch's names."""
     file = Hdf5File(source.read_array(0, source.size, "HDF5 data"), source.budget)
     if "model_weights" in file.nodes:
         raise FormatError(
@@ -93,13 +93,14 @@ def _check_version(archive: ZipArchive, source: Source) -> None:
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     if not isinstance(version, str) or version.split(".")[0] != "3":
         raise FormatError(
-            f"written by Keras {quote(version) if isinstance(version, str) else 'of no version'}: "
-            "only files of Keras 3 are supported; load it and save it again with Keras 3"
+            "expected a file of Keras 3, got one of version "
+            f"{quote(version) if isinstance(version, str) else 'unknown'}; load it and save it "
+            "again with Keras 3"
         )
 
 
 def _in_order(obstacles: list[Obstacle], names: list[str]) -> list[Obstacle]:
-    """Those of one layer side by side, in the order of the model; others first."""
+    """Sort by the order of the model; what belongs to no layer comes first."""
     places = {name: place for place, name in enumerate(names)}
     return sorted(obstacles, key=lambda obstacle: places.get(obstacle.name, -1))
 
@@ -108,5 +109,5 @@ def _check_unique(layers: list[Layer]) -> None:
     seen: set[str] = set()
     for layer in layers:
         if layer.name in seen:
-            raise FormatError(f"layer {quote(layer.name)} stands twice in the model")
+            raise FormatError(f"layer {quote(layer.name)} occurs twice in the model")
         seen.add(layer.name)

@@ -22,7 +22,10 @@ _WRAPPERS = ("module", "_orig_mod")
 
 
 def find_state_dict(root: object, key: str | None) -> dict[str, object]:
-    """The tensors of the one state dict in `root`, or of the one at the dotted path `key`."""
+    """Return the tensors of the only state dict in `root`, or of that at the dotted path `key`.
+
+    Raises FormatError if there is none, or several to choose from.
+    """
     if key is not None:
         root = _follow(root, key)
     if isinstance(root, Node):
@@ -80,17 +83,18 @@ def check_name(name: str) -> str:
 
 
 def _is_chosen(root: dict[object, object], key: str | None) -> bool:
-    """Whether the dict itself is meant: it holds nothing but tensors, or the user named it."""
+    """Whether the dict itself is the state dict: only tensors, or named by the user's key."""
     if key is not None:
         return any(map(is_tensor, root.values()))
     return all(isinstance(name, str) for name in root) and all(map(is_tensor, root.values()))
 
 
 def _is_state_dict(value: object) -> bool:
-    """A dict of tensors with a weight among them; values that are no tensors need clear names.
+    """Whether a dict looks like a state dict: tensors, at least one of them a weight.
 
-    The latter is for checkpoints that mix tensors and other things in one dict: a lone loss or
-    mean beside the state dict must not count, "rnn.weight_ih_l0" beside "epoch" must.
+    A dict that also holds other values counts only if the last part of a weight's name contains
+    "weight". Some checkpoints mix both: "rnn.weight_ih_l0" beside "epoch" makes a state dict, a lone
+    tensor "loss" does not.
     """
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         return False
@@ -111,7 +115,7 @@ def _tensors(state: dict[Any, object]) -> dict[str, object]:
 
 
 def _packed(state: dict[Any, object]) -> dict[str, Unreadable]:
-    """Marks for the entries that hold weights in a form known only to the library that made it."""
+    """Return an Unreadable for each entry whose format only its own library knows."""
     return {
         name: Unreadable(f"{quote(name)}: quantized (packed) weights are not supported")
         for name, value in state.items()
@@ -121,12 +125,12 @@ def _packed(state: dict[Any, object]) -> dict[str, Unreadable]:
 
 
 def _walk(root: object) -> Iterator[tuple[str, dict[str, object]]]:
-    """All dicts that can be reached by string keys and list positions, breadth first.
+    """Yield all dicts that string keys and list positions lead to, breadth first.
 
-    Integer keys are not followed: they are the parameter numbers of optimizer states.
+    Integer keys are not followed: they number the parameters of optimizer states.
     """
     queue: deque[tuple[str, int, object]] = deque([("", 0, root)])
-    seen = {id(root)}  # the same dict twice is one candidate; this also ends cycles
+    seen = {id(root)}  # counts a dict that occurs twice once, and ends cycles
     while queue:
         path, depth, value = queue.popleft()
         if isinstance(value, dict):
@@ -149,7 +153,7 @@ def _children(value: object) -> Iterator[tuple[str, object]]:
 
 
 def _follow(root: object, key: str) -> object:
-    """The value at a dotted path, whose steps may themselves contain dots."""
+    """Return the value at a dotted path. The keys on the way may themselves contain dots."""
     value, rest = root, key
     while rest:
         steps = {name: item for name, item in _steps(value) if f"{rest}.".startswith(f"{name}.")}
@@ -164,7 +168,7 @@ def _follow(root: object, key: str) -> object:
 
 
 def _steps(value: object) -> Iterator[tuple[str, object]]:
-    """Like _children, with the integer keys too."""
+    """Like _children, but also with integer keys."""
     if isinstance(value, dict):
         for name, item in value.items():
             if isinstance(name, (str, int)) and str(name):

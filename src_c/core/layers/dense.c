@@ -81,14 +81,13 @@ void frnn_dense_pack_panel(const frnn_dense *dense, int panel, const float *weig
 {
     const int lanes = dense->isa->lanes, left = dense->outputs - panel * lanes;
     const frnn_matrix matrix = {weight, left < lanes ? left : lanes, dense->inputs};
-    dense->isa->pack(dense->weights + (size_t)panel * (size_t)lanes * (size_t)dense->inputs,
-                     matrix, ONE_GATE, 1);
+    float *const packed = dense->weights + (size_t)panel * (size_t)lanes * (size_t)dense->inputs;
+    dense->isa->product[FRNN_FLOAT32]->pack(packed, matrix, ONE_GATE, 1);
 }
 
 void frnn_dense_set_bias(const frnn_dense *dense, const float *bias)
 {
-    const frnn_stage *linear = &dense->isa->stages[FRNN_F32][FRNN_STAGE_LINEAR];
-    dense->isa->pack_bias(dense->bias, linear, dense->outputs, bias, NULL);
+    dense->isa->pack_bias(dense->bias, &dense->isa->projection, dense->outputs, NULL, bias);
 }
 
 frnn_status frnn_dense_set_weights(frnn_dense *dense, const float *weight, const float *bias)
@@ -96,7 +95,7 @@ frnn_status frnn_dense_set_weights(frnn_dense *dense, const float *weight, const
     if (!dense || !weight)
         return FRNN_BAD_ARGUMENT;
     const frnn_matrix matrix = {weight, dense->outputs, dense->inputs};
-    dense->isa->pack(dense->weights, matrix, ONE_GATE, 1);
+    dense->isa->product[FRNN_FLOAT32]->pack(dense->weights, matrix, ONE_GATE, 1);
     frnn_dense_set_bias(dense, bias);
     return FRNN_OK;
 }
@@ -115,7 +114,7 @@ void frnn_dense_product(const frnn_dense *dense, int rows, int first_panel, int 
         .in = in,
         .y = y,
     };
-    dense->isa->multiply_bias(&pass);
+    dense->isa->product[FRNN_FLOAT32]->multiply(&pass, FRNN_FROM_BIAS);
 }
 
 /* ---- Running --------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One chunk of steps of one layer in one direction: the way from rows to kernels. */
+/* One chunk of steps of one layer in one direction: from rows to kernels. */
 #include <string.h>
 
 #include "dropout.h"
@@ -28,7 +28,7 @@ static int first_panel(const worker *self, const stack_stage *s, int unit)
     return panel_share(s->panels, s->kernel->h_gates, unit, self->units);
 }
 
-/* Puts what dropout leaves of the inputs in their place; the team shares the rows out. */
+/* Replaces the inputs by what dropout leaves of them; the workers of the team share the rows. */
 static void drop_inputs(worker *self, const chunk *k)
 {
     const int layer = k->part / self->stack->directions;
@@ -49,7 +49,7 @@ static void drop_inputs(worker *self, const chunk *k)
 
 static frnn_pass stage_pass(const worker *self, const stack_stage *s, const chunk *k, int stage)
 {
-    const int recorded = self->tape && s->kernel->record;
+    const int recorded = self->tape && s->kernel->finish_recorded;
     return (frnn_pass){
         .units = s->units,
         .first_panel = first_panel(self, s, self->at.unit),
@@ -58,8 +58,20 @@ static frnn_pass stage_pass(const worker *self, const stack_stage *s, const chun
         .pre = recorded ? tape_gates(self, k->part, stage, k->tape_row) : self->w.pre[stage],
         .pre_rows = recorded ? self->tape->rows
                              : self->plan->block_rows * self->plan->chunk_steps,
-        .c_stride = self->stack->padded_units,
+        .stride = self->stack->padded_units,
+        .state_floats = self->stack->state_floats,
     };
+}
+
+/* Computes sums of a stage and then calls finish on them. Each worker converts the rows for itself. */
+static void run_sweep(const worker *self, frnn_pass *pass, int gates, const frnn_sums *sums)
+{
+    const frnn_product *const product = self->stack->product;
+    if (product->convert_rows) {
+        product->convert_rows(self->w.converted, pass->in, pass->rows, pass->depth);
+        pass->converted = self->w.converted;
+    }
+    product->sweep[gates](pass, sums);
 }
 
 /* The input projection of all rows and steps of the chunk. */
@@ -75,7 +87,8 @@ static void project_chunk(const worker *self, const chunk *k)
         pass.depth = s->inputs;
         pass.weights = s->x_weights;
         pass.in = self->w.x_rows;
-        s->kernel->project(&pass);
+        const frnn_sums sums = {s->kernel->slots, 0, 1, s->kernel->finish_input};
+        run_sweep(self, &pass, s->kernel->x_gates, &sums);
     }
 }
 
@@ -94,18 +107,20 @@ static void run_step(const worker *self, const chunk *k, size_t first, size_t ro
         pass.weights = s->h_weights;
         pass.pre += first * (size_t)(s->kernel->slots * self->stack->isa->lanes);
         pass.in = i == 0 ? h_rows : (const float *const *)self->w.between_rows;
-        pass.h = h_rows;
+        pass.h_before = h_rows;
         pass.y = i == last ? self->w.y_rows + first : self->w.between_rows;
-        pass.c_before = pass.c = self->w.c ? state_c(self, k->part, 0) : NULL;
+        pass.carried = self->w.carried;
+        pass.state_before = pass.state = self->w.c ? state_c(self, k->part, 0) : NULL;
         if (self->tape && self->tape->c) {
-            pass.c = tape_c(self, k->part, k->tape_row + first);
+            pass.state = tape_c(self, k->part, k->tape_row + first);
             if (first > 0)
-                pass.c_before = tape_c(self, k->part, k->tape_row + first - before);
+                pass.state_before = tape_c(self, k->part, k->tape_row + first - before);
         }
-        if (self->tape && s->kernel->record)
-            s->kernel->record(&pass);
-        else
-            s->kernel->step(&pass);
+        const frnn_stage *const kernel = s->kernel;
+        const int recorded = self->tape && kernel->finish_recorded;
+        const frnn_sums sums = {kernel->slots, kernel->slots - kernel->h_gates, kernel->x_gates == 0,
+                                recorded ? kernel->finish_recorded : kernel->finish};
+        run_sweep(self, &pass, kernel->h_gates, &sums);
         if (i < last)
             wait_for_team(self);
     }
@@ -133,7 +148,7 @@ static void keep_states(const worker *self, const chunk *k)
                last_output(self, k, row) + begin, (size_t)(end - begin) * sizeof(float));
 }
 
-/* The same for c of the chunk, from the tape. */
+/* The same for the cell states of the chunk, from the tape. */
 static void keep_cell_states(const worker *self, const chunk *k)
 {
     const stack_stage *s = self->stack->layers[k->part].stage;
@@ -142,8 +157,9 @@ static void keep_cell_states(const worker *self, const chunk *k)
     for (size_t row = 0; row < self->rows && row_length(self, row) > k->begin; row++) {
         const size_t length = row_length(self, row), last = (length < k->end ? length : k->end) - 1;
         const size_t from = k->tape_row + self->w.first_row[last - k->begin] + row;
-        memcpy(state_c(self, k->part, row) + first, tape_c(self, k->part, from) + first,
-               (size_t)(end - first) * sizeof(float));
+        for (size_t at = (size_t)first; at < self->stack->state_floats; at += self->stack->padded_units)
+            memcpy(state_c(self, k->part, row) + at, tape_c(self, k->part, from) + at,
+                   (size_t)(end - first) * sizeof(float));
     }
 }
 

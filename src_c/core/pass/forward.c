@@ -36,23 +36,43 @@ static void store_state(const worker *self, float *into, const float *from, size
                size * sizeof(float));
 }
 
+/* The states beside h. The caller's are [layers * directions][batch][states - 1][hidden_size]. */
+static void load_cell_states(const worker *self, size_t part, size_t row)
+{
+    const frnn_stack *m = self->stack;
+    const size_t states = (size_t)stack_cell_states(m), hidden = (size_t)m->config.hidden_size;
+    float *const c = state_c(self, (int)part, row);
+    memset(c, 0, m->state_floats * sizeof(float));
+    const size_t first = (part * self->call->batch + self->order[row]) * states;
+    for (size_t i = 0; i < states && self->call->c0; i++)
+        memcpy(c + i * m->padded_units, self->call->c0 + (first + i) * hidden,
+               hidden * sizeof(float));
+    if (self->tape)
+        memcpy(tape_c0(self, (int)part, row), c, m->state_floats * sizeof(float));
+}
+
+static void store_cell_states(const worker *self, size_t part, size_t row)
+{
+    const frnn_stack *m = self->stack;
+    const size_t states = (size_t)stack_cell_states(m), hidden = (size_t)m->config.hidden_size;
+    const float *const c = state_c(self, (int)part, row);
+    const size_t first = (part * self->call->batch + self->order[row]) * states;
+    for (size_t i = 0; i < states && self->call->cn; i++)
+        memcpy(self->call->cn + (first + i) * hidden, c + i * m->padded_units,
+               hidden * sizeof(float));
+}
+
 static void load_row(const worker *self, size_t row)
 {
     const frnn_stack *m = self->stack;
+    const size_t outputs = (size_t)m->output_size;
     for (int part = 0; part < m->config.num_layers * m->directions; part++) {
-        load_state(self, state_h(self, part, 0, row), self->call->h0, (size_t)part, row,
-                   (size_t)m->output_size);
-        if (self->w.c) {
-            float *c = state_c(self, part, row);
-            memset(c, 0, m->padded_units * sizeof(float));
-            load_state(self, c, self->call->c0, (size_t)part, row, (size_t)m->config.hidden_size);
-        }
+        float *const h = state_h(self, part, 0, row);
+        load_state(self, h, self->call->h0, (size_t)part, row, outputs);
         if (self->tape)
-            memcpy(tape_h0(self, part, row), state_h(self, part, 0, row),
-                   (size_t)m->output_size * sizeof(float));
-        if (self->tape && self->tape->c)
-            memcpy(tape_c0(self, part, row), state_c(self, part, row),
-                   m->padded_units * sizeof(float));
+            memcpy(tape_h0(self, part, row), h, outputs * sizeof(float));
+        if (stack_has_cell_state(m))
+            load_cell_states(self, (size_t)part, row);
     }
 }
 
@@ -64,8 +84,7 @@ static void store_row(const worker *self, size_t row)
         store_state(self, self->call->hn, state_h(self, part, turns, row), (size_t)part, row,
                     (size_t)m->output_size);
         if (stack_has_cell_state(m))
-            store_state(self, self->call->cn, state_c(self, part, row), (size_t)part, row,
-                        (size_t)m->config.hidden_size);
+            store_cell_states(self, (size_t)part, row);
     }
 }
 
@@ -258,7 +277,7 @@ frnn_status frnn_workspace_size(const frnn_stack *stack, size_t steps, size_t ba
     return status == FRNN_OK ? workspace_bytes(stack, &used, steps, batch, bytes) : status;
 }
 
-/* Runs a checked job on the plan's workers, or alone when they are not at hand. */
+/* Runs a checked job on the plan's workers, or alone when they are not available. */
 static void run_job(job *j)
 {
     const frnn_executor *executor = j->call->executor;

@@ -63,7 +63,7 @@ static inline float *state_h(const worker *self, int part, size_t chunk_number, 
 
 static inline float *state_c(const worker *self, int part, size_t row)
 {
-    return self->w.c + ((size_t)part * self->plan->block_rows + row) * self->stack->padded_units;
+    return self->w.c + ((size_t)part * self->plan->block_rows + row) * self->stack->state_floats;
 }
 
 /* Rows that are not finished at a step, counted down from `rows`. */
@@ -103,7 +103,7 @@ static inline size_t tape_chunk_row(const worker *self, size_t begin)
 
 static inline float *tape_c(const worker *self, int part, size_t row)
 {
-    return self->tape->c + (size_t)part * self->tape->part_c + row * self->stack->padded_units;
+    return self->tape->c + (size_t)part * self->tape->part_c + row * self->stack->state_floats;
 }
 
 static inline float *tape_gates(const worker *self, int part, int stage, size_t row)
@@ -123,7 +123,7 @@ static inline float *tape_h0(const worker *self, int part, size_t row)
 static inline float *tape_c0(const worker *self, int part, size_t row)
 {
     const size_t index = (size_t)part * self->call->batch + self->position + row;
-    return self->tape->c0 + index * self->stack->padded_units;
+    return self->tape->c0 + index * self->stack->state_floats;
 }
 
 static inline void wait_for_count(const worker *self, const counter *c, unsigned count)

@@ -11,7 +11,7 @@ typedef struct {
     const frnn_call *call;
     const frnn_gradients *gradients;
     frnn_plan plan;
-    frnn_plan cut; /* the plan with the tape's groups and blocks of rows */
+    frnn_plan taped; /* the plan with the tape's groups and blocks of rows */
     int width;     /* workers: the plan's, or 1 */
     void *memory;
     tape tape;
@@ -65,6 +65,28 @@ static void load_gradient(const back_worker *self, float *into, const float *fro
         memcpy(into, from + (part * self->block.call->batch + row) * size, size * sizeof *into);
 }
 
+/* The same of the states beside h: the caller's are [parts][batch][states - 1][hidden_size]. */
+static void load_cell_gradients(const back_worker *self, float *into, size_t part, size_t row)
+{
+    const frnn_stack *m = self->block.stack;
+    const size_t states = (size_t)stack_cell_states(m), hidden = (size_t)m->config.hidden_size;
+    const float *const from = self->gradients->dcn;
+    const size_t first = (part * self->block.call->batch + row) * states;
+    memset(into, 0, m->state_floats * sizeof *into);
+    for (size_t i = 0; i < states && from; i++)
+        memcpy(into + i * m->padded_units, from + (first + i) * hidden, hidden * sizeof *into);
+}
+
+static void store_cell_gradients(const back_worker *self, const float *from, size_t part, size_t row)
+{
+    const frnn_stack *m = self->block.stack;
+    const size_t states = (size_t)stack_cell_states(m), hidden = (size_t)m->config.hidden_size;
+    float *const into = self->gradients->dc0;
+    const size_t first = (part * self->block.call->batch + row) * states;
+    for (size_t i = 0; i < states && into; i++)
+        memcpy(into + (first + i) * hidden, from + i * m->padded_units, hidden * sizeof *into);
+}
+
 static void store_gradient(const back_worker *self, float *into, const float *from, size_t part,
                            size_t row, size_t size)
 {
@@ -85,13 +107,12 @@ static void load_row(const back_worker *self, size_t at)
     const frnn_gradients *g = self->gradients;
     const size_t parts = (size_t)(m->config.num_layers * m->directions);
     const size_t batch = self->block.call->batch, row = self->s.order[at];
-    const size_t h_stride = self->s.h_stride, c_stride = m->padded_units;
+    const size_t h_stride = self->s.h_stride;
     for (size_t part = 0; part < parts; part++) {
         load_gradient(self, self->s.dh + (part * batch + at) * h_stride, g->dhn, part, row,
                       (size_t)m->output_size, h_stride);
         if (self->s.dc)
-            load_gradient(self, self->s.dc + (part * batch + at) * c_stride, g->dcn, part, row,
-                          (size_t)m->config.hidden_size, c_stride);
+            load_cell_gradients(self, self->s.dc + (part * batch + at) * m->state_floats, part, row);
     }
 }
 
@@ -105,8 +126,7 @@ static void store_row(const back_worker *self, size_t at)
         store_gradient(self, g->dh0, self->s.dh + (part * batch + at) * self->s.h_stride, part, row,
                        (size_t)m->output_size);
         if (self->s.dc)
-            store_gradient(self, g->dc0, self->s.dc + (part * batch + at) * m->padded_units, part,
-                           row, (size_t)m->config.hidden_size);
+            store_cell_gradients(self, self->s.dc + (part * batch + at) * m->state_floats, part, row);
     }
 }
 
@@ -125,7 +145,7 @@ static void clear_dx(const back_worker *self, size_t row)
 
 /* ---- Chunks and layers ----------------------------------------------------------------------- */
 
-/* The slot where a lower layer's output gradients lie. */
+/* The slot that holds a lower layer's output gradients. */
 static float *layer_dy(const back_worker *self, int layer)
 {
     return self->s.layer_dy + (size_t)(layer % 2) * self->s.slot_floats;
@@ -226,7 +246,7 @@ static void run_worker(void *argument, int index)
     const seat at = {index / units / teams, index / units % teams, index % units};
     arena placed = arena_over(j->memory);
     back_worker self = {
-        .block = {.stack = j->stack, .call = call, .plan = &j->cut, .at = at, .teams = teams,
+        .block = {.stack = j->stack, .call = call, .plan = &j->taped, .at = at, .teams = teams,
                   .units = units, .tape = &j->tape},
         .gradients = j->gradients,
         .s = frnn_back_space_lay_out(j->stack, &j->plan, call->steps, call->batch, at, &placed),
@@ -293,11 +313,11 @@ static frnn_status prepare(job *j, size_t bytes)
     j->tape = frnn_tape_lay_out(j->stack, call->steps, call->batch, &taped);
     if (!frnn_tape_fits(&j->tape, j->stack, call))
         return FRNN_BAD_ARGUMENT;
-    j->cut = frnn_tape_cut(&j->tape, &j->plan);
+    j->taped = frnn_tape_plan(&j->tape, &j->plan);
     const back_space s = frnn_back_space_lay_out(j->stack, &j->plan, call->steps, call->batch,
                                                  (seat){0, 0, 0}, &placed);
     memset(s.counters, 0, s.counters_bytes);
-    frnn_order_rows(call, &j->cut, s.ranked, s.order);
+    frnn_order_rows(call, &j->taped, s.ranked, s.order);
     return FRNN_OK;
 }
 

@@ -119,10 +119,7 @@ void frnn_back_inputs(back_worker *self, const back_chunk *k, int direction)
             .in = self->s.from,
             .y = self->s.to,
         };
-        if (add)
-            b->stack->isa->multiply_add(&pass);
-        else
-            b->stack->isa->multiply(&pass);
+        b->stack->product->multiply(&pass, add ? FRNN_FROM_Y : FRNN_FROM_ZERO);
         add = 1;
     }
 }
@@ -213,7 +210,8 @@ void frnn_back_weights(const back_worker *self, const back_chunk *k)
         for (int i = 0; i < m->stages; i++) {
             const stack_stage *s = &stack_layer_at(m, k->layer, direction)->stage[i];
             const frnn_stage *kernel = s->kernel;
-            const int projection = s->inputs == 0, first = kernel->slots - kernel->h_gates;
+            const int projection = kernel->matrix == FRNN_WEIGHT_HR;
+            const int first = kernel->slots - kernel->h_gates;
             const matrix ih = {0, kernel->x_gates, kernel->x_gate, s->inputs, d->x_panels,
                                into->weight_ih, into->bias_ih};
             const matrix hh = {first, kernel->h_gates, kernel->h_gate, s->depth, d->h_panels[i],

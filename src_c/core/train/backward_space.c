@@ -16,7 +16,7 @@ static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 static size_t pieces(size_t whole, size_t piece) { return (whole - 1) / piece + 1; }
 
-/* Steps of a chunk: of sizes alone, since sums over its rows are cut by it. */
+/* Steps of a chunk. They depend on sizes alone, because sums over rows are split by chunks. */
 static size_t chunk_steps_of(const frnn_stack *stack, size_t steps, size_t batch)
 {
     const stack_layer *last = &stack->layers[(stack->config.num_layers - 1) * stack->directions];
@@ -62,7 +62,7 @@ static void lay_out_pass(back_space *s, const frnn_stack *stack, size_t steps, s
     s->h_stride = (size_t)(stack_panels(stack, stack->output_size) * stack->isa->lanes);
     s->dh = arena_take(memory, checked_product(states, s->h_stride), sizeof *s->dh);
     if (stack_has_cell_state(stack))
-        s->dc = arena_take(memory, checked_product(states, stack->padded_units), sizeof *s->dc);
+        s->dc = arena_take(memory, checked_product(states, stack->state_floats), sizeof *s->dc);
     const size_t slots = smaller(layers - 1, 2);
     const size_t span = stack->directions > 1 ? steps : s->chunk_steps;
     s->slot_floats = checked_product(checked_product(span, batch), width);

@@ -15,7 +15,7 @@ static int first_panel(const back_worker *self, int panels, int unit)
     return panel_share(panels, 1, unit, self->block.units);
 }
 
-/* The gradients of outputs that lower layers got went through dropout. */
+/* Gradients of the outputs of lower layers pass through dropout. */
 static void drop_gradients(const back_worker *self, const back_step *at)
 {
     const worker *b = &self->block;
@@ -64,14 +64,14 @@ static void fill_cell_states(const back_worker *self, const back_step *at, frnn_
 {
     const worker *b = &self->block;
     const size_t in_chunk = at->step - at->chunk->begin;
-    pass->c = tape_c(b, (int)at->part, at->tape_row);
-    pass->dc = back_dc(self, at->part);
+    pass->state = tape_c(b, (int)at->part, at->tape_row);
+    pass->dstate = back_dc(self, at->part);
     if (at->step == 0)
-        pass->c_before = tape_c0(b, (int)at->part, 0);
+        pass->state_before = tape_c0(b, (int)at->part, 0);
     else if (in_chunk > 0)
-        pass->c_before = tape_c(b, (int)at->part, self->s.mine_first[in_chunk - 1]);
+        pass->state_before = tape_c(b, (int)at->part, self->s.mine_first[in_chunk - 1]);
     else
-        pass->c_before = tape_c(b, (int)at->part, at->tape_row - rows_at(b, at->step - 1, b->rows));
+        pass->state_before = tape_c(b, (int)at->part, at->tape_row - rows_at(b, at->step - 1, b->rows));
 }
 
 static void run_gradient(const back_worker *self, const back_step *at, int stage)
@@ -94,6 +94,7 @@ static void run_gradient(const back_worker *self, const back_step *at, int stage
                                : d->between + b->position * b->stack->padded_units,
         .dh = back_dh(self, at->part),
         .stride = s->stride,
+        .state_floats = b->stack->state_floats,
         .dpre = d->dpre[stage] + at->chunk_row * slots * s->stride,
         .dpre_row = self->ranks.step * slots * s->stride,
         .panels = d->panels[stage] + at->chunk_row * slots * lanes,
@@ -111,14 +112,13 @@ static void run_gradient(const back_worker *self, const back_step *at, int stage
 }
 
 /* The gradients of what a stage's recurrent product took: of the state before, or of the stage
- * before. A GRU's state also has a way around the product. */
+ * before. Where the cell uses the state before beside its product, gradient left that part in dh. */
 static void run_product(const back_worker *self, const back_step *at, int stage)
 {
     const worker *b = &self->block;
     const stack_stage *s = &stack_layer_at(b->stack, at->chunk->layer, at->direction)->stage[stage];
     const back_direction *d = &self->s.direction[at->direction];
     const int panels = stack_panels(b->stack, s->depth);
-    const int around = s->kernel->slots > 1 && !b->tape->c;
     const size_t row_floats = (size_t)s->kernel->slots * s->stride;
     const size_t first_slot = (size_t)(s->kernel->slots - s->kernel->h_gates);
     const size_t stride = stage > 0 ? b->stack->padded_units : self->s.h_stride;
@@ -138,10 +138,8 @@ static void run_product(const back_worker *self, const back_step *at, int stage)
         .in = self->s.from,
         .y = self->s.to,
     };
-    if (stage == 0 && around)
-        b->stack->isa->multiply_add(&pass);
-    else
-        b->stack->isa->multiply(&pass);
+    const int adds = stage == 0 && b->stack->cell->uses_h_before;
+    b->stack->product->multiply(&pass, adds ? FRNN_FROM_Y : FRNN_FROM_ZERO);
 }
 
 /* Counts, for each step of the chunk, where the block's rows begin on the tape. */
