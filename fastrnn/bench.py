@@ -22,14 +22,11 @@ from numpy.typing import NDArray
 
 from . import _core, reference
 from .layers.checks import default_isa
-from .layers.recurrent import GRU, LSTM, RNN
+from .layers.recurrent import LAYER_CLASSES, Recurrent
 from .runtime.threads import get_num_threads
-from .stack_spec import GATES, parameter_shapes
+from .stack_spec import Spec
 
 Arrays = dict[str, NDArray[Any]]
-Layer = LSTM | GRU | RNN
-Cell = Literal["LSTM", "GRU", "RNN"]
-LAYERS: dict[str, type[Layer]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
 
 # Two float32 engines differ by rounding: measured 4e-6 at most over all cases. A wrong gate order
 # or a state that leaks gives 1e-2 and more.
@@ -46,7 +43,7 @@ class Case:
     """One recurrent stack and the batch that runs through it; sizes in elements."""
 
     name: str
-    cell: Cell
+    cell: str  # a layer class: "LSTM", "GRU" or "RNN"
     steps: int
     batch: int
     inputs: int
@@ -60,13 +57,26 @@ class Case:
     source: str = ""
 
     @property
+    def spec(self) -> Spec:
+        """The stack: its cell and sizes."""
+        sizes = {
+            "input_size": self.inputs,
+            "hidden_size": self.hidden,
+            "num_layers": self.layers,
+            "bidirectional": self.bidirectional,
+            "proj_size": self.proj,
+            "nonlinearity": self.nonlinearity,
+        }
+        return Spec.of(self.cell, sizes)
+
+    @property
     def directions(self) -> int:
-        return 2 if self.bidirectional else 1
+        return self.spec.directions
 
     @property
     def outputs(self) -> int:
         """Width of one direction's output."""
-        return self.proj or self.hidden
+        return self.spec.output_size
 
     @property
     def ragged(self) -> bool:
@@ -90,19 +100,12 @@ class Case:
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """All weights by PyTorch's names."""
-        return parameter_shapes(
-            self.cell,
-            self.inputs,
-            self.hidden,
-            self.layers,
-            True,
-            self.bidirectional,
-            self.proj,
-        )
+        return self.spec.shapes()
 
     def recurrent_bytes(self) -> int:
         """Bytes of one direction's weight_hh in float32, with the projection if there is one."""
-        return 4 * (GATES[self.cell] * self.hidden * self.outputs + self.proj * self.hidden)
+        rows = len(self.spec.declaration.gates) * self.hidden
+        return 4 * (rows * self.outputs + self.proj * self.hidden)
 
     def weight_bytes(self) -> int:
         """Bytes of all matrices in float32."""
@@ -195,15 +198,13 @@ def make_workload(case: Case) -> Workload:
     return Workload(case, weights, x, lengths)
 
 
-def make_layer(workload: Workload) -> Layer:
+def make_layer(workload: Workload) -> Recurrent:
     """The layer of a workload with its weights loaded."""
     case = workload.case
-    options: dict[str, Any] = {"bidirectional": case.bidirectional}
-    if case.cell == "RNN":
-        options["nonlinearity"] = case.nonlinearity
+    options = {"bidirectional": case.bidirectional, **case.spec.declaration.options}
     if case.proj:
         options["proj_size"] = case.proj
-    layer = LAYERS[case.cell](case.inputs, case.hidden, case.layers, **options)
+    layer = LAYER_CLASSES[case.cell](case.inputs, case.hidden, case.layers, **options)
     layer.load_state_dict(workload.weights)
     return layer
 
@@ -240,13 +241,12 @@ def reference_outputs(workload: Workload) -> Arrays:
     """y, h_n and c_n as the specification has them."""
     case = workload.case
     y, *states = reference.forward(
-        case.cell,
+        case.spec.cell,
         workload.x,
         workload.weights,
         num_layers=case.layers,
         bidirectional=case.bidirectional,
         lengths=workload.lengths,
-        nonlinearity=case.nonlinearity,
     )
     return named_outputs(y, tuple(states))
 
@@ -407,7 +407,7 @@ def _results(
         layer, x, lengths = make_layer(workload), workload.x, workload.lengths
         say(f"{case.name}: {case.shape}")
 
-        def call(layer: Layer = layer, x: Any = x, lengths: Any = lengths) -> object:
+        def call(layer: Recurrent = layer, x: Any = x, lengths: Any = lengths) -> object:
             return layer(x, lengths=lengths)
 
         yield Result(case, error, Times.of(time_calls(call, seconds)))

@@ -20,17 +20,21 @@ import numpy as np
 
 import fastrnn
 from fastrnn.files.atomic import write_atomically
+from fastrnn.layers import Sequential
+from fastrnn.layers.recurrent import Recurrent
+from fastrnn.stack_spec import LAYERS, cell_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastrnn.readers import ModelFile
 
-    Layer = fastrnn.LSTM | fastrnn.GRU | fastrnn.RNN | fastrnn.Sequential
+Model = Recurrent | Sequential
 
 TOP_LEVEL = "(top level)"
 WITH_ARTICLE = {"LSTM": "an LSTM", "GRU": "a GRU", "RNN": "an RNN"}
 RECORDED = ("batch_first", "dropout", "nonlinearity")  # what tensors do not tell
+CELL_OPTIONS = {"nonlinearity": "--nonlinearity", "reset_after": "--reset-before"}
 
 # Arguments as the library's messages name them, and as this command line does.
 CLI_WORDS = {
@@ -189,10 +193,11 @@ def _add_plain(
 def run(args: argparse.Namespace) -> None:
     check_outputs(args)
     layer = load_layer(args)
-    if isinstance(layer, fastrnn.Sequential) and (args.state_in or args.state_out):
+    if isinstance(layer, Sequential) and (args.state_in or args.state_out):
         raise ValueError("--state-in, --state-out: expected a recurrent layer, got a whole model")
     x = read_array(args.input)
-    state = read_state(args.state_in, args.cell_state, isinstance(layer, fastrnn.LSTM))
+    states = LAYERS[layer._name][0].states if isinstance(layer, Recurrent) else ("h",)
+    state = read_state(args.state_in, args.cell_state, states)
     lengths = read_lengths(args.lengths) if isinstance(args.lengths, str) else args.lengths
 
     with nullcontext() if args.threads is None else fastrnn.num_threads(args.threads):
@@ -208,7 +213,7 @@ def run(args: argparse.Namespace) -> None:
     cell = type(layer).__name__
     if args.json:
         facts = {"output": args.output, "shape": list(y.shape), "dtype": str(y.dtype), "cell": cell}
-        if not isinstance(layer, fastrnn.Sequential):
+        if isinstance(layer, Recurrent):
             facts |= {"batch_first": layer.batch_first, "isa": layer.isa}
         _print_json(facts | {"threads": threads, "seconds": seconds})
     else:
@@ -220,9 +225,9 @@ def run(args: argparse.Namespace) -> None:
         )
 
 
-def _way(layer: Layer, dimensions: int) -> str:
+def _way(layer: Model, dimensions: int) -> str:
     """Which axes the layer took for what, and on which instruction set."""
-    if isinstance(layer, fastrnn.Sequential):
+    if not isinstance(layer, Recurrent):
         return f"{len(layer)} layers"
     axes = "batch first" if layer.batch_first else "steps first"
     return f"{'one sequence' if dimensions == 2 else axes}, isa {layer.isa}"
@@ -259,23 +264,22 @@ def _same_file(path: str | None, other: str | None) -> bool:
     return replaced and target == os.path.realpath(other)
 
 
-def load_layer(args: argparse.Namespace) -> Layer:
-    def load(**options: Any) -> Layer:
-        layer: Layer = fastrnn.load(args.model, args.prefix, key=args.key, isa=args.isa, **options)
+def load_layer(args: argparse.Namespace) -> Model:
+    def load(**options: Any) -> Model:
+        layer: Model = fastrnn.load(args.model, args.prefix, key=args.key, isa=args.isa, **options)
         return layer
 
+    options = _layer_options(args)
     try:
-        return load(**_layer_options(args))
-    except TypeError:  # perhaps an option of another cell: the file tells which cell it is
-        cell = type(load()).__name__
-        if args.nonlinearity is not None and cell != "RNN":
-            raise ValueError(
-                f"--nonlinearity: only an RNN has it, this is {WITH_ARTICLE[cell]}"
-            ) from None
-        if args.reset_before and cell != "GRU":
-            raise ValueError(
-                f"--reset-before: only a GRU has it, this is {WITH_ARTICLE[cell]}"
-            ) from None
+        return load(**options)
+    except TypeError:  # perhaps an option of another layer: the file tells which one it is
+        layer = type(load()).__name__
+        for name, flag in CELL_OPTIONS.items():
+            if name in options and layer in LAYERS and name not in cell_options(layer):
+                owner = next(other for other in LAYERS if name in cell_options(other))
+                raise ValueError(
+                    f"{flag}: only {WITH_ARTICLE[owner]} has it, this is {WITH_ARTICLE[layer]}"
+                ) from None
         raise
 
 
@@ -314,8 +318,8 @@ def read_lengths(path: str) -> NDArray[np.int64]:
     return lengths.astype(np.int64)
 
 
-def read_state(path: str | None, cell_path: str | None, is_lstm: bool) -> Any:
-    """The initial state as the layer takes it: None, h, or (h, c) for an LSTM."""
+def read_state(path: str | None, cell_path: str | None, states: Sequence[str]) -> Any:
+    """The initial state as the layer takes it: None, h, or (h, c), as `states` names the parts."""
     if path is None:
         if cell_path is not None:
             raise ValueError("--cell-state: expected --state-in beside it, got none")
@@ -325,12 +329,12 @@ def read_state(path: str | None, cell_path: str | None, is_lstm: bool) -> Any:
         if "c" in arrays:
             raise ValueError(f"--cell-state: {path} holds a cell state c already")
         arrays["c"] = read_array(cell_path)
-    expected = {"h", "c"} if is_lstm else {"h"}
+    expected = set(states)
     if set(arrays) != expected:
         raise ValueError(
             f"initial state: expected {_names(expected)} for this layer, got {_names(arrays)}"
         )
-    return (arrays["h"], arrays["c"]) if is_lstm else arrays["h"]
+    return tuple(arrays[name] for name in states) if len(states) > 1 else arrays["h"]
 
 
 def write_state(path: str, state: Any) -> None:
@@ -395,15 +399,16 @@ def inspect(args: argparse.Namespace) -> None:
 
 def _recurrent_stacks(model: ModelFile) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """The file's recurrent layers with their sizes, and what is wrong with its broken ones."""
-    from fastrnn.files.stacks import Stack, scan_stacks
+    from fastrnn.files.stacks import FoundStack, scan_stacks
 
     stacks: list[dict[str, Any]] = []
     broken: dict[str, str] = {}
     for dotted, found in scan_stacks(model.arrays).items():
         prefix = dotted.removesuffix(".")
-        if isinstance(found, Stack):
+        if isinstance(found, FoundStack):
             recorded = model.recurrent.get(prefix, {})
-            facts = asdict(found) | {"prefix": prefix}
+            facts = {"prefix": prefix, **found.spec._asdict(), "is_cell": found.is_cell}
+            facts["cell"] = found.layers[0]
             stacks.append(facts | {name: recorded[name] for name in RECORDED if name in recorded})
         else:
             broken[prefix] = str(found)

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
-import numpy as np
-
 from .. import _core
+from ..layers.checks import check_int
 from .machine import cache_sizes, cpu_count
 
 MOST_THREADS = _core.MOST_THREADS
@@ -39,7 +38,7 @@ def set_num_threads(n: int) -> None:
     >>> fastrnn.set_num_threads(before)
     """
     global _said
-    _said = _use(_check(n))
+    _said = _use(check_int("n", n, 1, MOST_THREADS))
 
 
 def chosen() -> int:
@@ -58,7 +57,7 @@ def num_threads(n: int) -> AbstractContextManager[None]:
     ...     fastrnn.get_num_threads()
     1
     """
-    return _threads_in_context(_check(n))
+    return _threads_in_context(check_int("n", n, 1, MOST_THREADS))
 
 
 @contextmanager
@@ -78,14 +77,6 @@ def _use(n: int) -> int:
 
 
 _caches = cache(cache_sizes)
-
-
-def _check(n: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise TypeError(f"n: expected an int, got {type(n).__name__}")
-    if not 1 <= n <= MOST_THREADS:
-        raise ValueError(f"n: expected 1 to {MOST_THREADS}, got {n}")
-    return int(n)
 
 
 def _own() -> int:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from ..stack_spec import Spec
 from .drop_in import Packs, as_float32, check_supported
+from .layouts import STEP
 from .ops import run
-from .spec import STEP, Spec
 
 
 class _Cell(Packs):

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
+from ..stack_spec import Spec
+from .layouts import BATCH, PACKED, SINGLE, TIME
 from .ops import run
 from .packed import PackedWeights
-from .spec import BATCH, PACKED, SINGLE, TIME, Spec
 
 
 class Packs:
@@ -42,7 +43,7 @@ class Packs:
         )
 
     def _fx_call(self, *inputs: Any) -> Any:
-        """What torch.fx takes down: one call, as of torch.nn's layers, whose insides it leaves."""
+        """What torch.fx records: one call, as of torch.nn's layers, which it does not look into."""
         tracer = inputs[0].tracer
         return tracer.create_proxy("call_module", tracer.path_of_module(self), inputs, {})
 
@@ -66,7 +67,7 @@ def as_float32(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.float()
 
 
-class _Layer(Packs):
+class _DropIn(Packs):
     """What the three layers share: the call, around the checks of torch.nn's own."""
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
@@ -115,7 +116,7 @@ class _Layer(Packs):
         if self.training and self.dropout and self.num_layers > 1:
             dropout, seed = self.dropout, torch.randint(2**62, (), device="cpu")
         spec = Spec(
-            self.mode.lower(),
+            self.mode.lower(),  # torch's names of modes are those of our cells, in capitals
             self.input_size,
             self.hidden_size,
             self.num_layers,
@@ -152,7 +153,7 @@ class _Layer(Packs):
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
 
 
-class LSTM(_Layer, nn.LSTM):
+class LSTM(_DropIn, nn.LSTM):
     """torch.nn.LSTM, run by fastrnn.
 
     >>> import torch
@@ -187,7 +188,7 @@ class LSTM(_Layer, nn.LSTM):
         super()._check(x, [None], batch_sizes)
 
 
-class GRU(_Layer, nn.GRU):
+class GRU(_DropIn, nn.GRU):
     """torch.nn.GRU, run by fastrnn.
 
     >>> import torch
@@ -197,7 +198,7 @@ class GRU(_Layer, nn.GRU):
     """
 
 
-class RNN(_Layer, nn.RNN):
+class RNN(_DropIn, nn.RNN):
     """torch.nn.RNN, run by fastrnn.
 
     >>> import torch

@@ -13,19 +13,10 @@ from torch.autograd import forward_ad
 
 from .. import _core
 from ..runtime import threads
+from ..stack_spec import Spec
 from . import engine
+from .layouts import STEP, Ragged, full_state, ragged, state_shape, steps_and_batch, time_major
 from .packed import ALIGNMENT, PackedWeights, by_handle
-from .spec import (
-    STEP,
-    Ragged,
-    Spec,
-    by_place,
-    full_state,
-    ragged,
-    state_shape,
-    steps_and_batch,
-    time_major,
-)
 
 Maybe: TypeAlias = Tensor | None
 Results: TypeAlias = tuple[Tensor, Maybe, Maybe]  # y, h_n (none for a step: it is y), c_n (LSTM)
@@ -43,7 +34,7 @@ def run(
     dropout: float = 0.0,
     seed: Maybe = None,
 ) -> Results:
-    """Run a stack over x in a layout of `spec.py`; the tensors are checked, float32 on the CPU.
+    """Run a stack over x in a layout of `layouts.py`; the tensors are checked, float32 on the CPU.
 
     dropout is that between layers, drawn from seed; both are for training only.
     """
@@ -182,7 +173,7 @@ def _backward(
         None if dx_rows is None else time_major(dx_rows, layout),
         None if dh0 is None else full_state(dh0.numpy(), layout),
         None if dc0 is None else full_state(dc0.numpy(), layout),
-        by_place(spec, [None if dw is None else dw.numpy() for dw in dweights]),
+        spec.by_place([None if dw is None else dw.numpy() for dw in dweights]),
     )
     if dx_rows is not None and map_ is not None:
         results[0] = torch.from_numpy(map_.packed(dx_rows))
@@ -206,7 +197,7 @@ def _number(seed: Maybe) -> int:
 
 
 def _empty_states(new: Callable[..., Tensor], spec: Spec, batch: Any, layout: str) -> Any:
-    rows = spec.num_layers * spec.directions
+    rows = spec.state_rows
     hn = cn = None
     if layout != STEP:
         hn = new(state_shape(rows, batch, spec.output_size, layout))
@@ -373,7 +364,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 def _differentiate(ctx: Any, dy: Maybe, dhn: Maybe, dcn: Maybe, _: Maybe) -> Any:
     x, h0, c0, batch_sizes, seed, tape, *weights = ctx.saved_tensors
-    layout, has_c = ctx.more[7], ctx.more[0] == "lstm"
+    layout, has_c = ctx.more[7], Spec(*ctx.more[:7]).has_c
     needed = ctx.needs_input_grad
     wanted = [*needed[:3], *needed[3]]
     dhn, dcn = None if layout == STEP else dhn, dcn if has_c else None

@@ -13,6 +13,7 @@ from limits import DIRECTIONAL
 
 import fastrnn
 from fastrnn import reference
+from fastrnn.stack_spec import find_cell
 
 STEP = 1e-5  # of the differences, in float64
 KINDS = {"LSTM": fastrnn.LSTM, "GRU": fastrnn.GRU, "RNN": fastrnn.RNN}
@@ -52,12 +53,13 @@ def make_layer(number: int, isa: str | None = None) -> Any:
 def make_problem(number: int) -> Problem:
     """Draw the arrays of a shape; the derivatives take a second and are the same for every ISA."""
     kind, (steps, batch, inputs, _), options = SHAPES[number]
+    cell = find_cell(kind, options).name
     rng = np.random.default_rng(0)
     weights = make_layer(number).state_dict()
     x = rng.standard_normal((steps, batch, inputs)).astype(np.float32)
     lengths = rng.integers(1, steps + 1, batch)
     named = {k: v for k, v in options.items() if k != "proj_size"} | {"lengths": lengths}
-    shape = reference.forward(kind, x, weights, **named)[0].shape
+    shape = reference.forward(cell, x, weights, **named)[0].shape
     dy = rng.standard_normal(shape).astype(np.float32)
     directions = []
     for names in (["x"], list(weights)):
@@ -67,7 +69,7 @@ def make_problem(number: int) -> Problem:
         def value(step: float, toward: dict[str, np.ndarray] = toward) -> float:
             moved = {k: v + step * toward[k] if k in toward else v for k, v in weights.items()}
             there = x + step * toward["x"] if "x" in toward else x
-            return float((reference.forward(kind, there, moved, **named)[0] * dy).sum())
+            return float((reference.forward(cell, there, moved, **named)[0] * dy).sum())
 
         directions.append(Direction(toward, (value(STEP) - value(-STEP)) / (2 * STEP)))
     return Problem(weights, x, lengths, dy, tuple(directions))

@@ -52,14 +52,13 @@ def reference_gradients(configuration: Configuration) -> Named:
     data = configuration.data()
     dy, dstate = draw_gradients(configuration)
     _, _, backward = reference.vjp(
-        configuration.cell,
+        configuration.spec.cell,
         data.x,
         data.weights,
         bare_state(configuration, data.state),
         num_layers=configuration.num_layers,
         bidirectional=configuration.bidirectional,
         lengths=configuration.lengths,
-        nonlinearity=configuration.nonlinearity,
     )
     grads = backward(dy, bare_state(configuration, dstate))
     return named(configuration, grads, grads.x)
@@ -132,8 +131,8 @@ def test_gru_reset_before(isa: str, lengths: Any) -> None:
     _, _, backward = layer.vjp(x, lengths=lengths)
     found = backward(dy, dh)
     _, _, wanted_backward = reference.vjp(
-        "GRU", x, layer.state_dict(), num_layers=2, bidirectional=True, lengths=lengths,
-        reset_after=False,
+        "gru_reset_before", x, layer.state_dict(), num_layers=2, bidirectional=True,
+        lengths=lengths,
     )  # fmt: skip
     wanted = wanted_backward(dy, dh)
     pairs = [(found.x, wanted.x), (found.state, wanted.state)]
@@ -292,7 +291,7 @@ def test_dropout_gradients(isa: str) -> None:
     y, _, backward = layer.vjp(x, seed=11)
     grads = backward(dy)
     wanted_y, _, wanted_backward = reference.vjp(
-        "LSTM", x, layer.state_dict(), num_layers=2, masks=[mask]
+        "lstm", x, layer.state_dict(), num_layers=2, masks=[mask]
     )
     wanted = wanted_backward(dy)
     assert relative_error(y, wanted_y) <= GRADIENT

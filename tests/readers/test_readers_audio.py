@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from limits import IMPORTED, error
 
 from fastrnn.readers import FormatError, UnsupportedModel
-from fastrnn.readers.audio_json import describe
+from fastrnn.readers.audio_json import describe_audio
 from fastrnn.readers.containers.json_text import LARGEST_TEXT
+from fastrnn.readers.containers.source import open_named
 
 torch = pytest.importorskip("torch")
 
@@ -80,6 +81,12 @@ def read(tmp_path, content):
     path = tmp_path / "model.json"
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     return describe(path)
+
+
+def describe(path):
+    """What the reader makes of a file, whatever its first bytes are."""
+    with open_named(str(path)) as source:
+        return describe_audio(source)
 
 
 def agrees(tmp_path, file, model, inputs):

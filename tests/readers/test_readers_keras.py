@@ -22,7 +22,7 @@ from limits import IMPORTED, error
 
 import fastrnn
 from fastrnn.readers import UnsupportedModel
-from fastrnn.readers.keras.keras_archive import describe
+from fastrnn.readers import describe_file as describe
 
 keras = import_keras()
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Keras's, about masks it drops

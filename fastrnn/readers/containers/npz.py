@@ -7,8 +7,8 @@ import re
 
 import numpy as np
 
+from ..entry_names import check_name
 from ..errors import FormatError, quote
-from ..torch.state_dict import check_name
 from .elements import Array, check_shape, finish
 from .source import Bytes, Source
 from .zip_archive import ZipArchive

@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import numpy as np
 
+from ..entry_names import check_name
 from ..errors import FormatError, quote
-from ..torch.state_dict import check_name
 from .elements import Array, Entry, Unreadable, check_shape, finish, raw_dtype
 from .source import Source
 

@@ -95,6 +95,19 @@ def open_source(path: str) -> Iterator[Source]:
         yield Source(handle, status.st_size)
 
 
+@contextmanager
+def open_named(path: str) -> Iterator[Source]:
+    """As `open_source`; every FormatError within the block begins with the path."""
+    try:
+        with open_source(path) as source:
+            yield source
+    except FormatError as error:
+        error.args = (f"{path}: {error}",)
+        raise
+    except MemoryError:
+        raise FormatError(f"{path}: not enough memory to read this file") from None
+
+
 def _require_regular(mode: int) -> None:
     if not stat.S_ISREG(mode):
         kind = "a directory" if stat.S_ISDIR(mode) else "something that is not a regular file"

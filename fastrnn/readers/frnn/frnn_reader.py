@@ -12,7 +12,7 @@ import numpy as np
 
 from ..containers.elements import Array
 from ..containers.source import Bytes, Source
-from ..description import Description, Layer
+from ..description import DescribedLayer, Description
 from ..errors import FormatError, quote
 from .frnn_fields import Options, Record, unpack
 from .frnn_kinds import (
@@ -108,7 +108,7 @@ class _Reader:
         source.budget.spend(_OBJECT_BYTES * self._records, "the records of the file")
 
     def read(self) -> Description:
-        layers: list[Layer] = []
+        layers: list[DescribedLayer] = []
         names: set[str] = set()
         current: _Open | None = None
         for number in range(self._records):
@@ -210,9 +210,10 @@ def _array_name(role: int, number: int, direction: int) -> str:
     return name
 
 
-def _finish(layer: _Open) -> Layer:
+def _finish(layer: _Open) -> DescribedLayer:
     try:
         check_arrays(layer.kind, layer.options, {n: a.shape for n, a in layer.arrays.items()})
     except FormatError as error:
         raise FormatError(f"layer {quote(layer.name)} ({layer.kind}): {error}") from None
-    return Layer(layer.name, layer.kind, torch_options(layer.kind, layer.options), layer.arrays)
+    options = torch_options(layer.kind, layer.options)
+    return DescribedLayer(layer.name, layer.kind, options, layer.arrays)

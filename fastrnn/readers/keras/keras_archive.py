@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import os
-
 from ..containers.elements import Entry
 from ..containers.hdf5 import Hdf5File
 from ..containers.json_text import LARGEST_TEXT, parse_json
-from ..containers.source import Source, open_source
+from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
-from ..description import Description, Layer, Obstacle, unsupported
+from ..description import DescribedLayer, Description, Obstacle, unsupported
 from ..errors import FormatError, UnsupportedModel, quote
-from ..sniff import KERAS
 from .keras_config import read_chain
 from .keras_layers import Mapper
 from .keras_weights import Options, read_weights
+
+FORMAT = "keras"
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _ADVICE = (
@@ -24,26 +23,12 @@ _ADVICE = (
 )
 
 
-def describe(path: str | os.PathLike[str], *, check_crc: bool = True) -> Description:
-    """Describe the model of a `.keras` file as a chain of layers; Keras is not needed.
-
-    Raises UnsupportedModel, with a list of everything that is in the way, if the model is no chain
-    or has layers or options that are not supported; FormatError if the file is damaged or of
-    another kind; OSError if it cannot be opened.
-    """
-    name = os.fspath(path)
-    try:
-        with open_source(name) as source:
-            return describe_keras(ZipArchive(source, check_crc), source)
-    except FormatError as error:
-        error.args = (f"{name}: {error}",)
-        raise
-    except MemoryError:
-        raise FormatError(f"{name}: not enough memory to read this file") from None
-
-
 def describe_keras(archive: ZipArchive, source: Source) -> Description:
-    """Describe the model of an open `.keras` archive."""
+    """Describe the model of an open `.keras` archive as a chain of layers; Keras is not needed.
+
+    Raises UnsupportedModel, with a list of everything that is unsupported, if the model is not a
+    chain or has layers or options that are not supported.
+    """
     _check_version(archive, source)
     config = parse_json(archive.read(_CONFIG, LARGEST_TEXT), _CONFIG, source.budget)
     chain, obstacles = read_chain(config)
@@ -57,7 +42,7 @@ def describe_keras(archive: ZipArchive, source: Source) -> Description:
     if not mapper.layers:
         raise UnsupportedModel(f"the model has no layers that compute anything. {_ADVICE}")
     _check_unique(mapper.layers)
-    return Description(KERAS, tuple(mapper.layers))
+    return Description(FORMAT, tuple(mapper.layers))
 
 
 def read_keras_archive(
@@ -105,7 +90,7 @@ def _in_order(obstacles: list[Obstacle], names: list[str]) -> list[Obstacle]:
     return sorted(obstacles, key=lambda obstacle: places.get(obstacle.name, -1))
 
 
-def _check_unique(layers: list[Layer]) -> None:
+def _check_unique(layers: list[DescribedLayer]) -> None:
     seen: set[str] = set()
     for layer in layers:
         if layer.name in seen:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..containers.elements import Array
 from ..containers.hdf5 import Hdf5File
-from ..description import Layer, Obstacle
+from ..description import DescribedLayer, Obstacle
 from ..errors import FormatError, UnsupportedError, quote
 from . import keras_weights as weights
 from .keras_config import Config, KerasLayer, wrapped_object
@@ -38,7 +38,7 @@ class Mapper:
 
     def __init__(self, file: Hdf5File) -> None:
         self._file = file
-        self.layers: list[Layer] = []
+        self.layers: list[DescribedLayer] = []
         self.obstacles: list[Obstacle] = []
         self._rank: int | None = None  # dimensions of the value including the batch, if known
         # A mask accompanies the values. It becomes a layer "Mask" only if a later layer uses it.
@@ -67,7 +67,7 @@ class Mapper:
     def _put(
         self, name: str, kind: str, arrays: dict[str, Array] | None = None, /, **o: object
     ) -> None:
-        self.layers.append(Layer(name, kind, o, arrays or {}))
+        self.layers.append(DescribedLayer(name, kind, o, arrays or {}))
 
     # --- masks
 
@@ -75,7 +75,7 @@ class Mapper:
         """Insert the mask where it was made, for a layer that skips masked steps."""
         if self._mask:
             at, name, value = self._mask
-            self.layers.insert(at, Layer(f"{name}.mask", "Mask", {"value": value}))
+            self.layers.insert(at, DescribedLayer(f"{name}.mask", "Mask", {"value": value}))
             self._mask, self._masked = None, True
 
     def _drop_mask(self) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..containers.elements import Array, Entry, Unreadable
 from ..containers.hdf5 import Hdf5File
+from ..entry_names import check_name
 from ..errors import FormatError, UnsupportedError, quote
-from ..torch.state_dict import check_name
 
 Arrays = dict[str, Array]
 Options = dict[str, object]

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ...stack_spec import TENSORS
 from ..containers.elements import Entry, Unreadable
 from ..containers.pickle_vm import Node
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
+from ..entry_names import check_name
 from ..errors import FormatError, quote
-from ..recurrent_names import PART_NAMES, flat_names
-from ..torch.state_dict import check_name
+from ..recurrent_names import flat_names
 from ..torch.torch_tensors import is_tensor
 from ..torch.torch_zip import TorchArchive
 from .script_code import Constants, RecurrentCall, ScriptClass, read_classes
@@ -242,7 +243,7 @@ def _frozen_path(call: RecurrentCall, taken: Recurrent) -> str:
 def _flat_names(call: RecurrentCall, path: str) -> list[str]:
     """PyTorch's names of the weights of a call, in the order in which the call lists them."""
     if call.is_cell:
-        return list(PART_NAMES[: len(call.constants)])
+        return list(TENSORS[: len(call.constants)])
     layers, bias = call.options.get("num_layers"), call.options.get("bias")
     two_way = call.options.get("bidirectional")
     if type(layers) is not int or not isinstance(bias, bool) or not isinstance(two_way, bool):

@@ -3,22 +3,20 @@
 
 from __future__ import annotations
 
-import os
-
 from ..containers.elements import Array, Unreadable
 from ..containers.pickle_vm import Node
-from ..containers.source import Source, open_source
+from ..containers.source import Budget, Source
 from ..containers.zip_archive import ZipArchive
 from ..description import Description
 from ..errors import FormatError, UnsupportedModel
 from ..graph.graph_describe import describe_graph
-from ..pt2.pt2_archive import open_name
-from ..sniff import TORCHSCRIPT, sniff_archive
 from ..torch.torch_tensors import TensorLoader, is_tensor
 from ..torch.torch_zip import TorchArchive
 from .script_archive import check_root, read_texts, walk_modules
 from .script_graph import Module, ScriptReader
 from .script_text import Function, read_functions
+
+FORMAT = "torchscript"
 
 _ADVICE = (
     "read_state_dict(path) gives all weights by name, fastrnn.load(path, prefix=...) one recurrent "
@@ -27,33 +25,19 @@ _ADVICE = (
 _LIKELY_RANKS = (3, 2, 1)
 
 
-def describe(path: str | os.PathLike[str], *, check_crc: bool = True) -> Description:
-    """The layers of the model in a TorchScript archive; its code is read, not run.
+def describe_script(archive: ZipArchive, source: Source) -> Description:
+    """The layers of the model in an open archive; its code is read, not run.
 
     Raises UnsupportedModel, a FormatError, which lists every call that is no layer; FormatError
-    if the file is damaged or of another kind; OSError if it cannot be opened.
+    if the file is damaged or of another kind.
     """
-    name = open_name(path)
-    try:
-        with open_source(name) as source:
-            return describe_script(ZipArchive(source, check_crc), source)
-    except FormatError as error:
-        error.args = (f"{name}: {error}",)
-        raise
-    except MemoryError:
-        raise FormatError(f"{name}: not enough memory to read this file") from None
-
-
-def describe_script(archive: ZipArchive, source: Source) -> Description:
-    """The layers of the model in an open archive."""
-    if sniff_archive(list(archive.members)) != TORCHSCRIPT:
-        raise FormatError("this is not a TorchScript archive")
-    return _Archive(TorchArchive(archive, source)).describe()
+    return _Archive(TorchArchive(archive, source), source.budget).describe()
 
 
 class _Archive:
-    def __init__(self, members: TorchArchive) -> None:
+    def __init__(self, members: TorchArchive, budget: Budget) -> None:
         self.members = members
+        self.budget = budget
         self.root = check_root(members.pickle("data.pkl").value)
         constants = members.pickle("constants.pkl").value
         if not isinstance(constants, tuple):
@@ -91,7 +75,8 @@ class _Archive:
             state = self.root.state if isinstance(self.root.state, dict) else {}
             root = Module("", self.root.name, {str(key): item for key, item in state.items()})
             try:
-                return describe_graph(reader.read(root, ranks), TORCHSCRIPT, _ADVICE)
+                graph = reader.read(root, ranks)
+                return describe_graph(graph, FORMAT, _ADVICE, self.budget)
             except UnsupportedModel as error:
                 failures.append(error)
         raise min(failures, key=lambda error: str(error).count("\n"))
