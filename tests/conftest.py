@@ -44,12 +44,12 @@ def pytest_configure(config: pytest.Config) -> None:
 # --- Workers of pytest-xdist ---
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One worker for each CPU that this process may use; none if single tests are named."""
-    if any("::" in argument for argument in config.args):
-        return 0
+    """One worker for each CPU that this process may use; none for a single file or test."""
     count = min(cpu_count(), MOST_WORKERS)
-    return count if count > 1 else 0
+    folders = all(Path(argument).is_dir() for argument in config.args)
+    return count if folders and count > 1 else 0
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
