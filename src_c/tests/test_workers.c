@@ -139,7 +139,7 @@ static void check_waking(const frnn_isa *isa)
         int asked[2] = {0, -1};
         const frnn_executor executor = {asked, note, NULL};
         plan.row_groups = 2, plan.wake = longer;
-        run(stack, &(frnn_call){.steps = STEPS, .batch = ROWS_OF_X, .x = x, .x_step = ROWS_OF_X * 64,
+        run(stack, &(frnn_call){.steps = 1, .batch = ROWS_OF_X, .x = x, .x_step = ROWS_OF_X * 64,
                                 .x_row = 64, .y = y, .y_step = ROWS_OF_X * 64, .y_row = 64,
                                 .plan = &plan, .executor = &executor});
         CHECK(asked[0] == 2 && asked[1] == longer);

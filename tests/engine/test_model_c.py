@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from c_builds import BUILT, EMBEDDED, ROOT, make_embedded
+from c_builds import make as run_make
 from limits import PARITY, error
 from model_files import make
-from test_c import make as run_make
 
 import fastrnn
 from fastrnn.cli import main
@@ -19,7 +20,6 @@ from fastrnn.files.build import from_description
 from fastrnn.files.frnn_writer import read_model, write_model
 from fastrnn.readers.description import DescribedLayer, Description
 
-ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests/golden"
 Run = Callable[..., np.ndarray]
 
@@ -27,8 +27,8 @@ Run = Callable[..., np.ndarray]
 @pytest.fixture(scope="module")
 def program() -> Path:
     """src_c/tests/run_file.c, compiled."""
-    run_make("gcc", "build/c/gcc/run_file", "OUT=build/c/gcc")
-    return ROOT / "build/c/gcc/run_file"
+    run_make("gcc", "gcc", "build/c/gcc/run_file")
+    return BUILT / "gcc/run_file"
 
 
 @pytest.fixture
@@ -206,13 +206,13 @@ def test_what_c_does_not_run(program, tmp_path, layers: tuple[DescribedLayer, ..
 
 def test_example(tmp_path):
     """src_c/examples/run_model.c with the core and one instruction set, which need no system."""
-    output = "build/c/gcc-embedded"
-    core = ROOT / output / "freestanding/scalar.o"
-    run_make("gcc", f"{output}/freestanding/scalar.o", f"OUT={output}", "OPT=-O1")
+    make_embedded("freestanding/scalar.o")
+    core = BUILT / EMBEDDED / "freestanding/scalar.o"
     header = tmp_path / "model.h"
     model = GOLDEN / "v1_0_series.frnn"
     assert main(["convert", str(model), str(header), "--c-array", "model"]) == 0
-    command = ["gcc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{tmp_path}"]
+    command = ["gcc", "-std=c11", "-no-pie", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+    command += [f"-I{tmp_path}"]
     source = ROOT / "src_c/examples/run_model.c"
     assert len(source.read_text().splitlines()) < 40
     command += [f"-I{ROOT}/src_c/include", str(source), str(core), "-o", str(tmp_path / "run")]

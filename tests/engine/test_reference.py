@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The float64 specification computes what PyTorch and the formulas of the papers say."""
+"""The float64 specification computes what PyTorch and the formulas of the papers say.
+
+test_parity.py compares it with torch.nn in every configuration.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,11 @@ import math
 
 import numpy as np
 import pytest
-from configurations import (
-    CONFIGURATIONS,
-    KINDS,
-    SIZES,
-    Configuration,
-    run_reference,
-    run_torch,
-)
+from configurations import CONFIGURATIONS, KINDS, SIZES, Configuration, run_reference
 from golden_cases import GoldenCase, golden_cases
 from limits import REFERENCE, error
 
 from fastrnn import reference
-
-
-@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
-def test_reference_equals_torch(configuration: Configuration) -> None:
-    pytest.importorskip("torch")
-    found = run_reference(configuration)
-    wanted = run_torch(configuration, dtype="float64")
-    assert all(error(a, b) <= REFERENCE for a, b in zip(found, wanted, strict=True))
 
 
 @pytest.mark.parametrize("case", [*golden_cases()], ids=lambda case: case.name)
