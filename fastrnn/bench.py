@@ -34,7 +34,7 @@ TOLERANCE = 1e-4
 SAMPLE_SECONDS = 0.001  # a sample is the mean of so many calls: the clock then costs < 0.1 %
 CASE_SECONDS = 0.4
 PEAK_SECONDS = 0.2
-# Some milliseconds: to find the probe by its name asks the CPU, 20 us in a virtual machine.
+# Some milliseconds: finding the probe by its name takes 20 us in a virtual machine.
 FMA_ROUNDS = 4_000_000
 
 
@@ -144,7 +144,7 @@ CASES = (
 
 
 def select(words: Sequence[str], cases: Sequence[Case] = CASES) -> list[Case]:
-    """Cases that belong to a group or hold a part of a name out of `words` ("all": every case)."""
+    """Select cases by groups or parts of names ("all": every case); ValueError for unknown ones."""
     groups = {case.group for case in cases}
 
     def matches(case: Case, word: str) -> bool:
@@ -215,11 +215,11 @@ def named_outputs(y: NDArray[Any], state: Any) -> Arrays:
     return dict(zip(("y", "h_n", "c_n"), (y, *states), strict=False))
 
 
-# --- Right before fast ---
+# --- Correctness ---
 
 
 class WrongResultError(ValueError):
-    """A layer computes something else than the reference."""
+    """A layer computes something other than the reference."""
 
 
 def difference(got: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]) -> float:
@@ -341,7 +341,7 @@ class Result:
     """A case that was checked and timed."""
 
     case: Case
-    error: float  # beside the reference
+    error: float  # the difference from the reference
     times: Times
 
     @property
@@ -358,7 +358,7 @@ class Report:
     results: list[Result]
 
     def share(self, result: Result) -> float:
-        """Part of the FMA peak that a case reached."""
+        """Return the share of the FMA peak that a case reached."""
         return 1e9 * result.gflops / self.peak
 
     def to_json(self) -> dict[str, Any]:
@@ -388,7 +388,7 @@ def run(
     seconds: float = CASE_SECONDS,
     say: Callable[[str], object] = lambda text: None,
 ) -> Report:
-    """Check and time cases with the current number of threads; `say` is told what is going on."""
+    """Check and time cases with the current number of threads; `say` is called with progress."""
     isa, threads = default_isa(), get_num_threads()
     say("FMA peak")
     peak = fma_peak(isa, threads)

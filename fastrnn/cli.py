@@ -47,13 +47,14 @@ CLI_WORDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit status; wrong usage is argparse's SystemExit(2)."""
+    """Run one command and return the exit status. Wrong usage raises argparse's SystemExit(2)."""
     args = build_parser().parse_args(argv)
     try:
         args.command(args)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader left (`fastrnn inspect | head`): the interpreter must not flush to it at exit.
+        # The reader of the pipe has ended (`fastrnn inspect | head`). The interpreter must not
+        # flush to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -107,18 +108,16 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--state-in", metavar="H0.npy", help="initial state, or an .npz of h (and c)")
     add("--cell-state", metavar="C0.npy", help="initial cell state of an LSTM, beside --state-in")
     add("--state-out", metavar="FILE.npz", help="write the final state as h (and c)")
-    add("--threads", metavar="N", type=_positive, help="how many threads to use")
+    add("--threads", metavar="N", type=_positive, help="the number of threads to use")
     add("--isa", metavar="NAME", type=_isa, help="instruction set, see `fastrnn config`")
     _add_plain(parser, run)
 
 
 def _add_choice_of_layer(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--prefix", metavar="NAME", help="which recurrent layer, where MODEL holds several")
-    add("--key", metavar="KEY", help="which state dict, where a checkpoint holds several")
-    add(
-        "--nonlinearity", choices=("tanh", "relu"), help="of an RNN, where MODEL does not record it"
-    )
+    add("--prefix", metavar="NAME", help="the recurrent layer to use, if MODEL holds several")
+    add("--key", metavar="KEY", help="the state dict to use, if a checkpoint holds several")
+    add("--nonlinearity", choices=("tanh", "relu"), help="of an RNN, if MODEL does not record it")
     add("--reset-before", action="store_true", help="GRU with the reset gate before the product")
 
 
@@ -153,7 +152,7 @@ def _isa(text: str) -> str:
 
 
 def _lengths(text: str) -> str | NDArray[np.int64]:
-    """The lengths of `3,5,2`; the path of a .npy file stays a path."""
+    """Parse `3,5,2`; the path of a .npy file is returned as it is."""
     if text.endswith(".npy"):
         return text
     try:
@@ -167,7 +166,7 @@ def _lengths(text: str) -> str | NDArray[np.int64]:
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument(
-        "--key", metavar="KEY", help="which state dict, where a checkpoint holds several"
+        "--key", metavar="KEY", help="the state dict to use, if a checkpoint holds several"
     )
     _add_plain(parser, inspect)
 
@@ -175,11 +174,11 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Checks layers of real models' shapes against the float64 reference, times them, and "
-        "measures which part of the machine's FMA peak they reach. Takes some seconds."
+        "prints their share of the machine's FMA peak. Takes some seconds."
     )
     add = parser.add_argument
     add("cases", nargs="*", metavar="CASE", help="part of a case's name; default: all cases")
-    add("--threads", metavar="N", type=_positive, help="how many threads to use")
+    add("--threads", metavar="N", type=_positive, help="the number of threads to use")
     _add_plain(parser, bench)
 
 
@@ -226,7 +225,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _way(layer: Model, dimensions: int) -> str:
-    """Which axes the layer took for what, and on which instruction set."""
+    """Describe how the layer read the axes of x, and its instruction set."""
     if not isinstance(layer, Recurrent):
         return f"{len(layer)} layers"
     axes = "batch first" if layer.batch_first else "steps first"
@@ -234,9 +233,9 @@ def _way(layer: Model, dimensions: int) -> str:
 
 
 def check_outputs(args: argparse.Namespace) -> None:
-    """Wrong usage if a result would replace the other or an input.
+    """Exit with a usage error if a result would replace the other result or an input.
 
-    Only the state may be replaced by its successor.
+    Exception: the final state may replace the initial one.
     """
     inputs = {
         "MODEL": args.model,
@@ -256,7 +255,7 @@ def check_outputs(args: argparse.Namespace) -> None:
 
 
 def _same_file(path: str | None, other: str | None) -> bool:
-    """Whether writing one would replace the other: devices and pipes are not replaced."""
+    """Whether writing one file would replace the other; devices and pipes are not replaced."""
     if path is None or other is None:
         return False
     target = os.path.realpath(path)
@@ -272,7 +271,9 @@ def load_layer(args: argparse.Namespace) -> Model:
     options = _layer_options(args)
     try:
         return load(**options)
-    except TypeError:  # perhaps an option of another layer: the file tells which one it is
+    except (
+        TypeError
+    ):  # perhaps an option of another cell: load without options to see which cell it is
         layer = type(load()).__name__
         for name, flag in CELL_OPTIONS.items():
             if name in options and layer in LAYERS and name not in cell_options(layer):
@@ -284,7 +285,7 @@ def load_layer(args: argparse.Namespace) -> Model:
 
 
 def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Only what was asked for, so that what the file itself records stays in force."""
+    """Return only the given options, so that those that the file records stay in force."""
     options: dict[str, Any] = {}
     if args.batch_first:
         options["batch_first"] = True
@@ -296,7 +297,7 @@ def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_array(path: str) -> NDArray[Any]:
-    """The array of a .npy file; mapped first, which refuses a file shorter than its header says."""
+    """Read a .npy file. It is mapped first, because that detects a truncated file."""
     try:
         with np.errstate(over="ignore"):  # numpy multiplies absurd shapes before it refuses them
             mapped = np.lib.format.open_memmap(path, mode="r")
@@ -308,7 +309,7 @@ def read_array(path: str) -> NDArray[Any]:
 
 
 def read_lengths(path: str) -> NDArray[np.int64]:
-    """Sequence lengths from a .npy file of integers."""
+    """Read sequence lengths from a .npy file of integers."""
     lengths = read_array(path)
     if lengths.dtype.kind not in "iu" or lengths.ndim != 1:
         raise ValueError(
@@ -319,7 +320,7 @@ def read_lengths(path: str) -> NDArray[np.int64]:
 
 
 def read_state(path: str | None, cell_path: str | None, states: Sequence[str]) -> Any:
-    """The initial state as the layer takes it: None, h, or (h, c), as `states` names the parts."""
+    """Read the initial state in the form the layer takes: None, h, or (h, c), named by `states`."""
     if path is None:
         if cell_path is not None:
             raise ValueError("--cell-state: expected --state-in beside it, got none")
@@ -398,7 +399,7 @@ def inspect(args: argparse.Namespace) -> None:
 
 
 def _recurrent_stacks(model: ModelFile) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The file's recurrent layers with their sizes, and what is wrong with its broken ones."""
+    """Return the recurrent layers with their sizes, and the errors of the broken ones."""
     from fastrnn.files.stacks import FoundStack, scan_stacks
 
     stacks: list[dict[str, Any]] = []
@@ -492,7 +493,7 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def _progress(text: str) -> None:
-    """Replaces the last line of a terminal; says nothing to a file."""
+    """Replace the last line of a terminal; print nothing to a file."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{text}")
         sys.stderr.flush()
@@ -518,7 +519,7 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _printable(text: str) -> str:
-    """A file's own names must not steer the terminal."""
+    """Escape control characters: names from a file must not control the terminal."""
     return text if text.isprintable() else ascii(text)[1:-1]
 
 

@@ -422,11 +422,11 @@ size_t frnn_model_steps(const frnn_model *model, size_t steps);
  * then, for an LSTM, c, with the shapes of frnn_call. */
 frnn_status frnn_model_state_size(const frnn_model *model, size_t batch, size_t *floats);
 
-/* The number of recurrent layers, each of which runs by a plan of its own. */
+/* Returns the number of recurrent layers. Each runs by its own plan. */
 int frnn_model_stacks(const frnn_model *model);
 
-/* Sets plans [frnn_model_stacks(model)] to the best ones for passes of this size, for calls that
- * repeat, such as the steps of a stream. machine: NULL for one thread and usual caches. */
+/* Fills plans [frnn_model_stacks(model)] for passes of this size. Without it every call makes its
+ * plans; use it for calls that repeat, such as the steps of a stream. machine: that of the call. */
 frnn_status frnn_model_plan_make(const frnn_model *model, const frnn_machine *machine, size_t steps,
                                  size_t batch, frnn_plan *plans);
 
@@ -443,7 +443,7 @@ typedef struct {
     float *state;                /* final states; NULL: not wanted */
     const frnn_machine *machine; /* for the plans of the layers; NULL: one thread */
     const frnn_executor *executor; /* NULL: the calling thread alone */
-    const frnn_plan *plans; /* from frnn_model_plan_make for this machine; NULL: the call makes them */
+    const frnn_plan *plans; /* of frnn_model_plan_make on this machine; NULL: made by the call */
 } frnn_model_call;
 
 /* Sets *bytes to the workspace that frnn_model_run needs for passes of this size. machine: that of

@@ -244,14 +244,14 @@ def test_versions(path):
         (24, "<I", 0, "a model without layers"),
         (28, "<I", 2**32 - 1, "records and their names do not fit"),
         (40, "<I", 1, "a reserved byte of the header is not 0"),
-        (16, "<Q", 2**63, "by its header it ends at byte 9223372036854775808"),
+        (16, "<Q", 2**63, "its header says 9223372036854775808"),
         (130, "<H", 77, "an array of role 77"),
         (132, "<H", 1, "an array of role 1, layer 1"),
         (136, "<H", 2, "elements of type 2, expected 1"),
         (138, "<H", 5, "its shape or a reserved byte"),
         (140, "<I", 1, "its shape or a reserved byte"),
-        (144, "<Q", 0, "byte 0 is no place for an array"),
-        (144, "<Q", 2**64 - 64, "byte 18446744073709551552 is no place for an array"),
+        (144, "<Q", 0, "an array cannot begin at byte 0"),
+        (144, "<Q", 2**64 - 64, "an array cannot begin at byte 18446744073709551552"),
         (152, "<Q", 2**63, "bytes for the shape"),
         (160, "<II", (2**31, 2**31), "bytes for the shape"),
         (188, "<I", 1, "its shape or a reserved byte"),
@@ -367,7 +367,7 @@ def test_c_array(tmp_path):
 def table_row(name: str) -> str:
     fields = KINDS[name].fields
     flags = [
-        f"{one.place} {one.name}" + f" ({', '.join(one.words)})"
+        f"{one.place} {one.name}" + f" ({', '.join(one.values)})"
         if isinstance(one, Choice)
         else f"{one.place} {one.name}"
         for one in sorted(
