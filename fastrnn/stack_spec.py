@@ -9,7 +9,6 @@ Names, shapes and the order of gates are PyTorch's: gates are stacked along the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
@@ -18,8 +17,7 @@ Shape = tuple[int, ...]
 TENSORS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A recurrent cell.
 
     A state is called "h" or "c": h has the width of the output, c that of the hidden units.
@@ -28,7 +26,7 @@ class Cell:
     name: str  # in the C core and in reference.py
     layer: str  # the class of fastrnn that runs it
     gates: str  # a letter for each gate, in the order of the rows of its weights
-    options: Mapping[str, Any] = field(default_factory=dict)  # of the class, that choose this cell
+    options: Mapping[str, Any] = {}  # of the class, that choose this cell
     states: tuple[str, ...] = ("h",)
     projects: bool = False  # whether h may be a projection of the hidden units, by weight_hr
     recorded: int = 0  # values a unit and step that a tape keeps beside the states

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -57,8 +57,7 @@ def checked_dy(dy: ArrayLike | None, shape: tuple[int, ...]) -> Array:
     return array
 
 
-@dataclass(frozen=True, eq=False)
-class Recorded:
+class Recorded(NamedTuple):
     """The stack and the shapes of one pass of a recurrent layer, as its caller sees them."""
 
     spec: Spec

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from .containers.elements import Array, Entry, Unreadable
 from .containers.source import Budget, open_named
-from .description import Description, RecurrentOptions
-from .entry_names import below, select, wrapper_path
 from .errors import FormatError, OnlyWeights, UnsupportedModel
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # not with fastrnn itself, which is to be imported quickly
+    from .description import Description, RecurrentOptions
     from .formats import Format, OpenFile
 
 __all__ = [
@@ -67,6 +66,8 @@ class OpenModel:
         return self._arrays(None)
 
     def _arrays(self, key: str | None) -> ModelFile:
+        from .entry_names import below, select, wrapper_path
+
         known, source = self._format, self._file.source
         source.budget = Budget(source.size)
         entries, recurrent = known.arrays(self._file, key if known.arrays_by_key else None)

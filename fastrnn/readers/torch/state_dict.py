@@ -46,8 +46,8 @@ def _is_state_dict(value: object) -> bool:
     """Whether a dict looks like a state dict: tensors, at least one of them a weight.
 
     A dict that also holds other values counts only if the last part of a weight's name contains
-    "weight". Some checkpoints mix both: "rnn.weight_ih_l0" beside "epoch" makes a state dict, a lone
-    tensor "loss" does not.
+    "weight". Some checkpoints mix both: "rnn.weight_ih_l0" beside "epoch" makes a state dict, a
+    lone tensor "loss" does not.
     """
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         return False
