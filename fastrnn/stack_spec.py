@@ -29,7 +29,7 @@ class Cell(NamedTuple):
     options: Mapping[str, Any] = {}  # of the class, that choose this cell
     states: tuple[str, ...] = ("h",)
     projects: bool = False  # whether h may be a projection of the hidden units, by weight_hr
-    recorded: int = 0  # values a unit and step that a tape keeps beside the states
+    recorded: int = 0  # values per unit and step that a tape keeps, without the states
 
     @property
     def has_c(self) -> bool:
@@ -55,7 +55,7 @@ LAYERS: dict[str, tuple[Cell, ...]] = {
     for layer in dict.fromkeys(cell.layer for cell in CELLS.values())
 }
 
-# Arguments of every layer class beside input_size and hidden_size, with their defaults.
+# Arguments of every layer class, without input_size and hidden_size, and their defaults.
 STACK_OPTIONS: dict[str, Any] = {
     "num_layers": 1,
     "bias": True,
@@ -77,7 +77,7 @@ def cell_options(layer: str) -> dict[str, tuple[Any, ...]]:
 
 
 def constructor_options(layer: str) -> dict[str, Any]:
-    """Map the arguments of a layer class beside input_size and hidden_size to their defaults."""
+    """Map the arguments of a layer class, without input_size and hidden_size, to their defaults."""
     projection = {"proj_size": 0} if any(cell.projects for cell in LAYERS[layer]) else {}
     return {**STACK_OPTIONS, **projection, **LAYERS[layer][0].options}
 

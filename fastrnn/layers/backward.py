@@ -17,7 +17,7 @@ from .arrays import FLOAT32, Array, float_array
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """Gradients with the shapes of what they are of: x, the state (h or (h, c)), the weights.
+    """Gradients of x, of the state (h or (h, c)) and of the weights, in their shapes.
 
     Those of x are None if x holds integers.
     """
