@@ -12,8 +12,8 @@
  * Conventions
  *  - Values are float32. A shape is written [steps][batch][size]; the last axis is contiguous. A
  *    stride counts elements, not bytes, and may be negative or zero.
- *  - Memory from the caller may have any alignment. Its size is a size_t in bytes. It stays the
- *    caller's: the object lives in it, so it must outlive the object and must not be moved.
+ *  - Memory from the caller may have any alignment. Its size is a size_t in bytes. An object lives
+ *    in the memory it was created in, which must not be moved or released while it is in use.
  *  - Functions that can fail return a frnn_status. If it is not FRNN_OK, nothing was written,
  *    unless the function says otherwise.
  *  - A stack, layer or model is immutable once its weights are set. Any number of threads may run
@@ -258,6 +258,7 @@ frnn_status frnn_tape_size(const frnn_stack *stack, size_t steps, size_t batch, 
 /* Sets *bytes to the workspace that frnn_backward needs. plan: that of the call. */
 frnn_status frnn_backward_size(const frnn_stack *stack, size_t steps, size_t batch,
                                const frnn_plan *plan, size_t *bytes);
+
 /* Computes the gradients of a forward pass that wrote call->tape. call is that of the forward pass;
  * x and the stack's weights must be unchanged, y and the states are not read. plan and executor may
  * differ. Row groups beyond those of the forward pass are idle for a part of the pass. The tape is
@@ -420,6 +421,14 @@ size_t frnn_model_steps(const frnn_model *model, size_t steps);
  * then, for an LSTM, c, with the shapes of frnn_call. */
 frnn_status frnn_model_state_size(const frnn_model *model, size_t batch, size_t *floats);
 
+/* The number of recurrent layers, each of which runs by a plan of its own. */
+int frnn_model_stacks(const frnn_model *model);
+
+/* Sets plans [frnn_model_stacks(model)] to the best ones for passes of this size, for calls that
+ * repeat, such as the steps of a stream. machine: NULL for one thread and usual caches. */
+frnn_status frnn_model_plan_make(const frnn_model *model, const frnn_machine *machine, size_t steps,
+                                 size_t batch, frnn_plan *plans);
+
 /* One pass of a model. y and state must not overlap anything else, but state may be state0. */
 typedef struct {
     size_t steps, batch;
@@ -433,6 +442,7 @@ typedef struct {
     float *state;                /* final states; NULL: not wanted */
     const frnn_machine *machine; /* for the plans of the layers; NULL: one thread */
     const frnn_executor *executor; /* NULL: the calling thread alone */
+    const frnn_plan *plans; /* from frnn_model_plan_make for this machine; NULL: the call makes them */
 } frnn_model_call;
 
 /* Sets *bytes to the workspace that frnn_model_run needs for passes of this size. machine: that of

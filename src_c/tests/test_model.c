@@ -194,6 +194,58 @@ static void test_arguments(const unsigned char *bytes, size_t size, const frnn_i
     CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT);
 }
 
+/* An executor that has no workers and remembers the width of the last plan. */
+static int refuse(void *context, int width, int wake, frnn_task *task, void *argument)
+{
+    (void)wake, (void)task, (void)argument;
+    *(int *)context = width;
+    return 0;
+}
+
+static void test_plans(const unsigned char *bytes, size_t size, const frnn_isa *isa)
+{
+    enum { STEPS = 8, MOST_PLANS = 4, MOST_VALUES = 4096 };
+    static unsigned char memory[LARGEST_MEMORY], work[LARGEST_MEMORY];
+    static float x[MOST_VALUES], y[MOST_VALUES], wanted[MOST_VALUES];
+    frnn_plan plans[MOST_PLANS];
+    frnn_model *model;
+    int width = 0;
+    const frnn_machine machine = {.width = 4};
+    const frnn_executor executor = {.context = &width, .run = refuse};
+    strcpy(check_case, "plans");
+    CHECK(frnn_model_read(&model, bytes, size, isa, memory, sizeof memory) == FRNN_OK);
+    const int stacks = frnn_model_stacks(model), inputs = frnn_model_inputs(model);
+    if (!CHECK(stacks > 0 && stacks <= MOST_PLANS))
+        return;
+    CHECK(frnn_model_plan_make(NULL, &machine, STEPS, BATCH, plans) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_plan_make(model, &machine, STEPS, BATCH, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_plan_make(model, &machine, 0, BATCH, plans) == FRNN_BAD_ARGUMENT);
+    for (int i = 0; i < MOST_VALUES; i++) x[i] = inputs > 0 ? 0.1f * (float)(i % 9 - 4) : 0.0f;
+    const int floats = inputs > 0 ? inputs : 1;
+    const size_t outputs = (size_t)frnn_model_outputs(model);
+    const size_t values = frnn_model_steps(model, STEPS) * BATCH * outputs;
+    frnn_model_call call = {.steps = STEPS, .batch = BATCH, .x = x,
+                            .tokens = (const int64_t *)(const void *)x, .x_step = BATCH * floats,
+                            .x_row = floats, .y = wanted, .y_step = (ptrdiff_t)(BATCH * outputs),
+                            .y_row = (ptrdiff_t)outputs, .machine = &machine,
+                            .executor = &executor};
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_OK);
+    CHECK(frnn_model_plan_make(model, &machine, STEPS, BATCH, plans) == FRNN_OK);
+    call.y = y, call.plans = plans;
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_OK);
+    CHECK(memcmp(y, wanted, values * sizeof(float)) == 0);
+    for (int i = 0; i < stacks; i++) /* the same rows by four workers: the bits of one */
+        plans[i].row_groups = 2, plans[i].unit_workers = 2, plans[i].direction_teams = 1,
+        plans[i].layer_teams = 1;
+    memset(y, 0, sizeof y);
+    call.machine = NULL;
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_OK && width == 4);
+    CHECK(memcmp(y, wanted, values * sizeof(float)) == 0);
+    plans[stacks - 1].row_groups = 0;
+    memset(y, 0, sizeof y);
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT && y[0] == 0);
+}
+
 int main(int argc, char **argv)
 {
     const check_options options = check_parse(argc, argv);
@@ -207,6 +259,7 @@ int main(int argc, char **argv)
             continue;
         CHECK(read_checked(bytes, size, isa) == FRNN_OK);
         test_arguments(bytes, size, isa);
+        test_plans(bytes, size, isa);
         test_cuts(bytes, size, isa);
         test_flips(bytes, size, isa, 8 * options.stride);
         test_edges(bytes, size, isa, options.stride);

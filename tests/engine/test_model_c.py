@@ -102,6 +102,7 @@ STEP = (
     make("flatten", "Flatten", start_dim=1),
     make("log_softmax", "LogSoftmax", dim=1),
 )
+MANY_STACKS = tuple(make(f"rnn{i}", "RNN", True, **SMALL_RNN) for i in range(11))
 FINAL_STATE = (
     make("lstm", "LSTM", **SMALL_RNN, bidirectional=True),
     make("state", "Last", of="state"),
@@ -116,6 +117,7 @@ MODELS = {
     "sound": (SOUND, floats(3, 3, 21), "BFT", "BTF", [21, 5, 13]),
     "residual": (RESIDUAL, floats(7, 2, 6), "TBF", "TBF", [3, 7]),
     "samples": (SAMPLES, floats(2, 12), "BT", "BT", [12, 4]),
+    "many stacks": (MANY_STACKS, floats(5, 3, 6), "TBF", "TBF", [5, 2, 4]),
     "one step": (STEP, floats(3, 4), "BF", "BF", None),
     "final state": (FINAL_STATE, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
     "mean": (MEAN, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),

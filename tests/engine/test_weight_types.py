@@ -8,9 +8,8 @@ import pytest
 from limits import PARITY, error
 
 from fastrnn import _core, reference
-from fastrnn.stack_spec import parameter_shapes
+from fastrnn.stack_spec import CELLS, Spec
 
-CELLS = {"rnn_tanh": "RNN", "gru": "GRU", "gru_reset_before": "GRU", "lstm": "LSTM"}
 STEPS, BATCH, INPUTS, HIDDEN = 6, 3, 5, 9
 
 
@@ -35,12 +34,11 @@ def run(cell: str, weights: dict[str, np.ndarray], x: np.ndarray, dtype: str) ->
 @pytest.mark.parametrize("cell", CELLS)
 def test_bfloat16_weights(cell: str) -> None:
     rng = np.random.default_rng(3)
-    shapes = parameter_shapes(CELLS[cell], INPUTS, HIDDEN, 1, True, False, 0)
+    shapes = Spec(cell, INPUTS, HIDDEN).shapes()
     weights = {name: rng.uniform(-0.4, 0.4, s).astype(np.float32) for name, s in shapes.items()}
     near = {n: rounded(w) if n.startswith("weight") else w for n, w in weights.items()}
     x = rng.standard_normal((STEPS, BATCH, INPUTS)).astype(np.float32)
-    options = {"reset_after": False} if cell == "gru_reset_before" else {}
-    wanted = reference.forward(CELLS[cell], x, near, **options)[0]
+    wanted = reference.forward(cell, x, near)[0]
     y = run(cell, weights, x, "bfloat16_weights")
     assert error(y, wanted) <= PARITY
     assert np.array_equal(y, run(cell, near, x, "float32"))

@@ -394,6 +394,16 @@ def test_numbers_of_kinds_are_unique():
     assert len({kind.number for kind in KINDS.values()}) == len(KINDS)
 
 
+def test_c_knows_the_same_kinds():
+    """src_c/core/model/kinds.c lists rows by number, and each row has the kind's name."""
+    folder = ROOT / "src_c/core/model"
+    rows = re.findall(r"\[(\d+)\] = &frnn_(\w+)", (folder / "kinds.c").read_text())
+    text = "".join(path.read_text() for path in folder.glob("kind_*.c"))
+    names = dict(re.findall(r'frnn_(kind_\w+) = (?:\w+\(|{[^."]*\.name = )"(\w+)"', text))
+    found = {names[row]: int(number) for number, row in rows}
+    assert found == {name: kind.number for name, kind in KINDS.items()}
+
+
 def test_example_of_the_document():
     rows = re.findall(r"^    ([0-9a-f]{3})  ((?:[0-9a-f]{2} ?){16})$", DOCUMENT, re.MULTILINE)
     assert [int(at, 16) for at, _ in rows] == list(range(0, 16 * len(rows), 16))

@@ -17,8 +17,7 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper  # noqa: E402
 from onnx_files import ints, model, save, tensor, value, weights  # noqa: E402
 
-from fastrnn.readers import FormatError, read_file  # noqa: E402
-from fastrnn.readers.onnx import describe  # noqa: E402
+from fastrnn.readers import FormatError, describe_file, read_file  # noqa: E402
 
 
 def sample() -> bytes:
@@ -52,7 +51,7 @@ def tries(path, content: bytes) -> bool:
     path.write_bytes(content)
     begin = time.perf_counter()
     accepted = 0
-    for read in (read_file, describe):
+    for read in (read_file, describe_file):
         try:
             read(path)
             accepted += 1
@@ -66,7 +65,7 @@ def tries(path, content: bytes) -> bool:
 def test_sample_is_read(tmp_path):
     assert len(SAMPLE) < 1500
     assert tries(tmp_path / "m.onnx", SAMPLE)
-    assert [layer.kind for layer in describe(tmp_path / "m.onnx").layers] == [
+    assert [layer.kind for layer in describe_file(tmp_path / "m.onnx").layers] == [
         "Embedding", "LSTM", "Linear",
     ]  # fmt: skip
 
@@ -244,7 +243,7 @@ def test_deep_nesting(tmp_path):
             break
     (tmp_path / "m.onnx").write_bytes(HEAD + OPSET + content)
     with pytest.raises(FormatError, match="output"):
-        describe(tmp_path / "m.onnx")
+        describe_file(tmp_path / "m.onnx")
 
 
 def test_long_chain(tmp_path):
@@ -252,7 +251,7 @@ def test_long_chain(tmp_path):
     nodes = [helper.make_node("Relu", [f"v{k}"], [f"v{k + 1}"]) for k in range(5000)]
     made = model(nodes, [value("v0", [None, None, 2])], ["v5000"], [])
     path = save(tmp_path, made)
-    assert len(describe(path).layers) == 5000
+    assert len(describe_file(path).layers) == 5000
 
 
 @pytest.mark.parametrize("sizes", [(1 << 40, 1 << 20), (1 << 62, 2), (0, 1 << 62)])
@@ -270,6 +269,6 @@ def test_sizes_are_not_allocated(tmp_path, sizes):
     path = save(tmp_path, made)
     tracemalloc.start()
     with pytest.raises(FormatError):
-        describe(path)
+        describe_file(path)
     assert tracemalloc.get_traced_memory()[1] < 20 << 20
     tracemalloc.stop()

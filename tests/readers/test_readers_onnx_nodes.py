@@ -25,8 +25,7 @@ from onnx_files import (  # noqa: E402
     weights,
 )
 
-from fastrnn.readers import UnsupportedModel  # noqa: E402
-from fastrnn.readers.onnx import describe  # noqa: E402
+from fastrnn.readers import UnsupportedModel, describe_file  # noqa: E402
 
 STEPS, BATCH, INPUTS, HIDDEN = 7, 3, 5, 4
 CELLS = ("LSTM", "GRU", "RNN")
@@ -70,9 +69,9 @@ def test_directions_and_bias(tmp_path, cell, direction, bias, opset):
     path = save(tmp_path, made)
     x = draw([STEPS, BATCH, INPUTS])
     y, h = session(path).run(None, {"X": x})
-    description = describe(path)
+    description = describe_file(path)
     compare(run(description, x), merged(y))
-    compare(run(describe(path, output="Y_h"), x), final(h))
+    compare(run(describe_file(path, key="Y_h"), x), final(h))
     expected = ["Flip", cell, "Flip"] if direction == "reverse" else [cell]
     assert kinds(description) == expected
     layer = description.layers[len(expected) // 2]
@@ -87,7 +86,7 @@ def test_linear_before_reset(tmp_path, after, direction):
     made = node_model("GRU", direction, linear_before_reset=after)
     path = save(tmp_path, made)
     x = draw([STEPS, BATCH, INPUTS])
-    description = describe(path)
+    description = describe_file(path)
     compare(run(description, x), merged(session(path).run(None, {"X": x})[0]))
     assert description.layers[0].options.get("reset_after", True) is bool(after)
 
@@ -97,7 +96,7 @@ def test_relu(tmp_path, direction):
     count = 2 if direction == "bidirectional" else 1
     path = save(tmp_path, node_model("RNN", direction, activations=["Relu"] * count))
     x = draw([STEPS, BATCH, INPUTS])
-    description = describe(path)
+    description = describe_file(path)
     compare(run(description, x), merged(session(path).run(None, {"X": x})[0]))
     assert description.layers[len(description.layers) // 2].options["nonlinearity"] == "relu"
 
@@ -110,18 +109,18 @@ def test_lengths_of_the_caller(tmp_path, cell, direction):
     path = save(tmp_path, made)
     x, lengths = draw([STEPS, BATCH, INPUTS]), np.array([7, 2, 4], np.int32)
     y, h = session(path).run(None, {"X": x, "lens": lengths})
-    compare(run(describe(path), x, lengths), merged(y))
-    compare(run(describe(path, output="Y_h"), x, lengths), final(h))
+    compare(run(describe_file(path), x, lengths), merged(y))
+    compare(run(describe_file(path, key="Y_h"), x, lengths), final(h))
 
 
 def test_constant_lengths(tmp_path):
     full = {"arrays": {"lens": np.full(BATCH, STEPS, np.int32)}}
     path = save(tmp_path, node_model("GRU", inputs=["lens"], extra=full))
-    assert kinds(describe(path)) == ["GRU"]
+    assert kinds(describe_file(path)) == ["GRU"]
     short = {"arrays": {"lens": np.array([7, 2, 4], np.int32)}}
     path = save(tmp_path, node_model("GRU", inputs=["lens"], extra=short))
     with pytest.raises(UnsupportedModel, match="sequence_lens"):
-        describe(path)
+        describe_file(path)
 
 
 def state_names(cell):
@@ -140,7 +139,7 @@ def test_states_of_the_caller(tmp_path, cell, direction):
     x = draw([STEPS, BATCH, INPUTS])
     (y,) = session(path).run(None, {"X": x, **feeds})
     state = tuple(feeds.values()) if cell == "LSTM" else feeds["h0"]
-    description = describe(path)
+    description = describe_file(path)
     compare(run(description, x, states={description.layers[0].name: state}), merged(y))
 
 
@@ -155,7 +154,7 @@ def test_constant_states(tmp_path, cell, direction):
         tmp_path, node_model(cell, direction, inputs=["", *names], extra={"arrays": spread})
     )
     x = draw([STEPS, BATCH, INPUTS])
-    description = describe(path)
+    description = describe_file(path)
     compare(run(description, x), merged(session(path).run(None, {"X": x})[0]))
     assert description.layers[0].arrays["h_0"].shape == (count, HIDDEN)
     spread["h0"] = spread["h0"] + np.arange(BATCH, dtype=np.float32)[:, None]
@@ -163,7 +162,7 @@ def test_constant_states(tmp_path, cell, direction):
         tmp_path, node_model(cell, direction, inputs=["", *names], extra={"arrays": spread})
     )
     with pytest.raises(UnsupportedModel, match="differs within the batch"):
-        describe(path)
+        describe_file(path)
 
 
 def test_zero_states_and_peepholes(tmp_path):
@@ -175,7 +174,7 @@ def test_zero_states_and_peepholes(tmp_path):
     made = node_model("LSTM", inputs=["", "h0", "c0", "P"], extra={"arrays": zeros})
     path = save(tmp_path, made)
     x = draw([STEPS, BATCH, INPUTS])
-    description = describe(path)
+    description = describe_file(path)
     compare(run(description, x), merged(session(path).run(None, {"X": x})[0]))
     assert not {"h_0", "c_0"} & description.layers[0].arrays.keys()
 
@@ -195,7 +194,7 @@ def test_refused(tmp_path, case):
     cell, attributes, why = REFUSED[case]
     path = save(tmp_path, node_model(cell, **attributes))
     with pytest.raises(UnsupportedModel, match=why):
-        describe(path)
+        describe_file(path)
 
 
 def test_all_reasons_are_listed(tmp_path):
@@ -213,7 +212,7 @@ def test_all_reasons_are_listed(tmp_path):
     made.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "one"))
     made.graph.output[0].name = "out"
     with pytest.raises(UnsupportedModel) as caught:
-        describe(save(tmp_path, made))
+        describe_file(save(tmp_path, made))
     for part in ("peepholes", "clips", "input_forget", "'erf' (Erf)", "com.example.Gelu"):
         assert part in str(caught.value)
     assert "read_state_dict" in str(caught.value)
@@ -274,13 +273,13 @@ def test_case_of_onnx(tmp_path, cases, name):
     path = save(tmp_path, made)
     if CASES[name]:
         with pytest.raises(UnsupportedModel, match=CASES[name]):
-            describe(path)
+            describe_file(path)
         return
     layout = {a.name: a.i for a in made.graph.node[0].attribute}.get("layout", 0)
     for key, array in zip([output.name for output in made.graph.output], wanted, strict=True):
         if key == "Y_c":
             continue  # a state that the layer returns, never a result by itself
-        found = run(describe(path, output=key), given[0])
+        found = run(describe_file(path, key=key), given[0])
         if key == "Y_h":
             expected = final(array.swapaxes(0, 1) if layout else array)
         elif layout:
@@ -293,6 +292,6 @@ def test_case_of_onnx(tmp_path, cases, name):
 def test_cell_state_is_no_result(tmp_path):
     path = save(tmp_path, node_model("LSTM", outputs=("Y", "Y_h", "Y_c")))
     with pytest.raises(UnsupportedModel, match="cell state"):
-        describe(path, output="Y_c")
+        describe_file(path, key="Y_c")
     with pytest.raises(ValueError, match="no output 'Z'; it has 'Y', 'Y_h', 'Y_c'"):
-        describe(path, output="Z")
+        describe_file(path, key="Z")

@@ -19,8 +19,7 @@ from onnx_files import compare, kinds  # noqa: E402
 from torch import nn  # noqa: E402
 
 import fastrnn  # noqa: E402
-from fastrnn.readers import UnsupportedModel  # noqa: E402
-from fastrnn.readers.onnx import describe  # noqa: E402
+from fastrnn.readers import UnsupportedModel, describe_file  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -204,7 +203,7 @@ def export(path, module, example, writer: str, opset: int | None = None, **optio
 
 
 def check(path, module, *examples):
-    description = describe(path)
+    description = describe_file(path)
     for example in examples:
         with torch.no_grad():
             wanted = module(example).numpy()
@@ -276,7 +275,7 @@ def test_states_in_and_out(tmp_path, writer):
             module, (x, h, c), str(tmp_path / "m.onnx"), dynamo=writer.startswith("dynamo"),
             input_names=["x", "h", "c"], output_names=["y", "h_n", "c_n"],
         )  # fmt: skip
-    description = describe(tmp_path / "m.onnx")
+    description = describe_file(tmp_path / "m.onnx")
     assert kinds(description) == ["LSTM", "Linear"]
     with torch.no_grad():
         wanted = module(x, h, c)[0].numpy()
@@ -297,7 +296,7 @@ def test_dropout_in_training_mode(tmp_path):
             training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
         )  # fmt: skip
     with contextlib.suppress(UnsupportedModel):
-        assert "Dropout" in kinds(describe(tmp_path / "m.onnx"))
+        assert "Dropout" in kinds(describe_file(tmp_path / "m.onnx"))
 
 
 def test_projection(tmp_path):
@@ -306,7 +305,7 @@ def test_projection(tmp_path):
     module = Net(lambda m, x: m.rnn(x)[0], rnn=stack(proj_size=2))
     export(tmp_path / "m.onnx", module, numbers(), "dynamo static")
     with pytest.raises(UnsupportedModel, match=r"initial_c has shape \[1, 2, 4\]"):
-        describe(tmp_path / "m.onnx")
+        describe_file(tmp_path / "m.onnx")
 
 
 def test_unrolled_rnn(tmp_path):
@@ -315,7 +314,7 @@ def test_unrolled_rnn(tmp_path):
     module, example, _ = MODELS["rnn tanh"]()
     export(tmp_path / "m.onnx", module, example, "dynamo static")
     with pytest.raises(UnsupportedModel, match="not known to be time"):
-        describe(tmp_path / "m.onnx")
+        describe_file(tmp_path / "m.onnx")
 
 
 def test_fixed_time(tmp_path):
@@ -327,7 +326,7 @@ def test_fixed_time(tmp_path):
     module, example, _ = MODELS["time first"]()
     export(tmp_path / "m.onnx", module, example, "dynamo")
     with pytest.raises(UnsupportedModel, match=r"\(Reshape\): its shape does not follow"):
-        describe(tmp_path / "m.onnx")
+        describe_file(tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize("writer", ["script", "dynamo static"])

@@ -24,8 +24,7 @@ from limits import IMPORTED, error
 from reader_files import Entry, zip_file
 
 import fastrnn
-from fastrnn.readers import FormatError, UnsupportedModel, read_file
-from fastrnn.readers.pt2.pt2_models import describe
+from fastrnn.readers import FormatError, UnsupportedModel, describe_file, read_file
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 LAYOUTS = ("2.5", "2.6", "2.7", "2.7 deflated", "2.8", "2.9", "2.13")
@@ -155,7 +154,7 @@ def test_layouts(torch, exported, tmp_path, name, layout):
     assert list(found.arrays) == list(state)
     for key, value in state.items():
         np.testing.assert_array_equal(found.arrays[key], value.numpy(), strict=True, err_msg=key)
-    assert error(run(describe(path), x.numpy()), outputs(module, x)) <= IMPORTED
+    assert error(run(describe_file(path), x.numpy()), outputs(module, x)) <= IMPORTED
 
 
 # --- whole models ---
@@ -180,7 +179,7 @@ def test_models(torch, exported, tmp_path, name, table):
     module, x, program = exported(name)
     program = program if table is None else program.run_decompositions(table)
     torch.export.save(program, tmp_path / "m.pt2")
-    description = describe(tmp_path / "m.pt2")
+    description = describe_file(tmp_path / "m.pt2")
     kinds = KINDS[name] if table is None else KINDS[name].replace(" Dropout", "")
     assert " ".join(layer.kind for layer in description.layers) == kinds
     assert error(run(description, x.numpy()), outputs(module, x)) <= IMPORTED
@@ -191,7 +190,7 @@ def test_dynamic_batch(torch, tmp_path):
     dynamic = ({0: torch.export.Dim("batch")},)
     torch.export.save(torch.export.export(module, (x,), dynamic_shapes=dynamic), tmp_path / "m.pt2")
     more = torch.randn(5, 7, 3)
-    found = run(describe(tmp_path / "m.pt2"), more.numpy())
+    found = run(describe_file(tmp_path / "m.pt2"), more.numpy())
     assert error(found, outputs(module, more)) <= IMPORTED
 
 
@@ -220,7 +219,7 @@ def refused(torch, tmp_path, forward, *examples, **children):
     path = tmp_path / "m.pt2"
     torch.export.save(torch.export.export(Net().eval(), examples), path)
     with pytest.raises(UnsupportedModel) as caught:
-        describe(path)
+        describe_file(path)
     assert read_file(path).arrays.keys() == Net().state_dict().keys()
     return str(caught.value)
 
@@ -245,22 +244,22 @@ def test_every_obstacle_is_listed(torch, tmp_path):
 @pytest.mark.parametrize(
     ("forward", "match"),
     [
-        (lambda n, x: n.rnn(x)[0] + x, "a sum that is not a Linear's bias"),
+        (lambda n, x: n.rnn(x)[0] + x, "it joins two branches of the model"),
         (lambda n, x: n.rnn(x)[0][:, 3], "it takes step 3 of the sequence, expected -1"),
-        (lambda n, x: n.rnn(x)[1][0], "rows \\[0\\] of the final state .* expected the last"),
-        (lambda n, x: n.rnn(x)[0].mean(0), "does not go along the time axis"),
-        (lambda n, x: n.rnn(x)[0].mean(2), "does not go along the time axis"),
-        (lambda n, x: (n.rnn(x)[0], n.rnn(x)[0]), "a branch, not a chain"),
-        (lambda n, x: n.rnn(x, n.start)[0], "its initial state is a learned or constant tensor"),
-        (lambda n, x: n.rnn(x, n.rnn(x)[1])[0], "its initial state is computed"),
-        (lambda n, x: n.rnn(x)[0].reshape(2, 7, 2, 2), "it splits or regroups axes"),
+        (lambda n, x: n.rnn(x)[1][0], "rows \\[0\\] of the final state, expected the last"),
+        (lambda n, x: n.rnn(x)[0].mean(0), "on an axis that is not known to be time"),
+        (lambda n, x: n.rnn(x)[0].mean(2), "on an axis that is not known to be time"),
+        (lambda n, x: (n.rnn(x)[0], n.rnn(x)[0]), "the model has 2 results beside final"),
+        (lambda n, x: n.rnn(x, n.start)[0], "its initial_h is a constant that differs within"),
+        (lambda n, x: n.rnn(x, n.rnn(x)[1])[0], "its initial_h depends on the data"),
+        (lambda n, x: n.rnn(x)[0].reshape(2, 7, 2, 2), "it splits or mixes axes"),
         (lambda n, x: n.rnn(x)[0] @ n.start[0].relu().t(), "its input is a weight or constant"),
         (lambda n, x: x, "the model has no layer"),
     ],
 )  # fmt: skip
 def test_refusals(torch, tmp_path, forward, match):
     rnn = torch.nn.GRU(4, 4, 2, batch_first=True)
-    start = torch.nn.Parameter(torch.ones(2, 2, 4))
+    start = torch.nn.Parameter(torch.arange(16.0).reshape(2, 2, 4))
     text = refused(torch, tmp_path, forward, torch.zeros(2, 7, 4), rnn=rnn, start=start)
     assert re.search(match, text), text
 
@@ -284,7 +283,7 @@ def small(torch):
 def survives(path, content: bytes) -> bool:
     path.write_bytes(content)
     read = 0
-    for reader in (read_file, describe):
+    for reader in (read_file, describe_file):
         try:
             reader(path)
             read += 1
@@ -359,7 +358,12 @@ CONFIG = "data/weights/model_weights_config.json"
         (MODEL, b'"opset_version"', b'"graph_module": 1, "opset_version"', "occurs twice"),
         (MODEL, b'"as_int": 1', b'"as_int": ' + b"9" * 5000, "number '9999"),
         (MODEL, b'"as_int": 1', b'"as_int": NaN', "number 'NaN'"),
-        (MODEL, b'"as_bool": true', b'"as_tensor": {"name": "nobody"}', "used but not made|not a"),
+        (
+            MODEL,
+            b'"as_bool": true',
+            b'"as_tensor": {"name": "nobody"}',
+            "no node before it makes|not a",
+        ),
         (CONFIG, b'"path_name": "weight_0"', b'"path_name": "../../x"', "not the name of a member"),
         (CONFIG, b'"path_name": "weight_0"', b'"path_name": "weight_9"', "missing from the arch"),
         (CONFIG, b'"as_int": 3', b'"as_int": 3000000000', "reaches element"),
@@ -377,7 +381,7 @@ def test_bad_json(torch, small, tmp_path, member, old, new, match):
     path = tmp_path / "m.pt2"
     path.write_bytes(rewritten(torch, small, change))
     with pytest.raises(FormatError, match=match):
-        describe(path)
+        describe_file(path)
     if member == CONFIG:
         with pytest.raises(FormatError, match=match):
             fastrnn.read_state_dict(path)
@@ -388,7 +392,7 @@ def test_compiled_code_is_never_loaded(torch, small, tmp_path):
     members["data/aotinductor/model/model.so"] = b"\x7fELF"
     path = tmp_path / "m.pt2"
     path.write_bytes(zip_file([Entry(f"m/{name}", raw) for name, raw in members.items()]))
-    for reader in (read_file, describe):
+    for reader in (read_file, describe_file):
         with pytest.raises(FormatError, match="compiled code"):
             reader(path)
 
@@ -418,7 +422,7 @@ def test_unrolled_layers_are_named(torch, exported, tmp_path):
     program = exported("tagger")[2].run_decompositions()
     torch.export.save(program, tmp_path / "m.pt2")
     with pytest.raises(UnsupportedModel) as caught:
-        describe(tmp_path / "m.pt2")
+        describe_file(tmp_path / "m.pt2")
     text = str(caught.value)
     assert re.search(r"\n  'rnn' \(torch.nn.modules.rnn.LSTM\): torch unrolled it into \d+", text)
     assert text.count("\n  ") == 1

@@ -11,8 +11,8 @@ from description_runner import run
 from limits import IMPORTED, error
 from onnx import TensorProto, helper, numpy_helper
 
+from fastrnn.readers import describe_file
 from fastrnn.readers.description import Description
-from fastrnn.readers.onnx import describe
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
@@ -74,7 +74,7 @@ def session(path: Path):
 
 def agrees(path: Path, feeds: dict, *, output: str | None = None, **given) -> Description:
     """Require that the description gives what ONNX Runtime gives, of the first input."""
-    description = describe(path, output=output)
+    description = describe_file(path, key=output)
     wanted = session(path).run([output] if output else None, feeds)[0]
     compare(run(description, next(iter(feeds.values())), **given), wanted)
     return description

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""A computation graph of ATen operators, the common form of exported programs and TorchScript."""
+"""A computation graph, the common form of exported programs, TorchScript and ONNX models.
+
+Operators have the names and arguments of ATen, PyTorch's library. What ONNX has beyond them keeps
+its own name, as "onnx.Gather".
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from ..containers.elements import Array
 from ..description import Obstacle
 
 MOST_NODES = 100_000
+NO_LAYER = "there is no layer for this operator"
 
 Sizes = tuple[int | None, ...]  # None: not known
 
@@ -39,89 +45,86 @@ class Node:
 
     op: str  # "lstm", without namespace and overload; whole for operators that are not ATen's
     args: dict[str, Argument]  # by the names of the operator's schema
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...]  # "" for a result that nothing takes
     label: str  # what a message calls it
     owner: str = ""  # dotted path of the torch.nn module that calls it, if known
-    module: str = ""  # the class of that module
+    module: str = ""  # the class of that module, if known
+    kind: str = ""  # what a message calls the operator, if not op
+    is_scoped: bool = True  # whether the owner is a module, not the node itself
+    refusals: tuple[str, ...] = ()  # why it is no layer, whatever its inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input of the model."""
+
+    sizes: Sizes | None  # None: not even the number of axes is known
+    are_examples: bool = False  # the sizes are an example's: other inputs may have others
+    is_integer: bool | None = None  # whether it holds whole numbers; None: not known
 
 
 @dataclass(slots=True)
 class Graph:
     """What a model computes: inputs and weights, calls in their order, results."""
 
-    inputs: list[str]
+    inputs: dict[str, Input]
     # Name in the graph -> name in the state dict, array; None: not readable, among the obstacles.
     weights: dict[str, tuple[str, Array | None]]
     nodes: list[Node]
     outputs: list[Argument]
-    sizes: dict[str, Sizes] = field(default_factory=dict)
+    sizes: dict[str, Sizes] = field(default_factory=dict)  # of results, as far as the file says
     obstacles: list[Obstacle] = field(default_factory=list)  # beside the nodes
+    # There are operators of ONNX, and each recurrent call is one layer of a stack.
+    is_onnx: bool = False
 
 
-# Positional arguments of the operators by name; the results that are tensors, by their number.
-_RECURRENT = "hx params has_biases num_layers dropout train bidirectional batch_first"
+CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
+
+# Positional arguments of the operators by name.
 _SCHEMAS = {
-    "lstm": f"input {_RECURRENT}",
-    "gru": f"input {_RECURRENT}",
-    "rnn_tanh": f"input {_RECURRENT}",
-    "rnn_relu": f"input {_RECURRENT}",
+    " ".join(
+        CELLS
+    ): "input hx params has_biases num_layers dropout train bidirectional batch_first",
     "embedding": "weight indices padding_idx scale_grad_by_freq sparse",
     "linear": "input weight bias",
     "addmm": "self mat1 mat2 beta alpha",
     "mm": "self mat2",
-    "matmul": "self other",
-    "add": "self other alpha",
-    "layer_norm": "input normalized_shape weight bias eps cudnn_enable",
-    "native_layer_norm": "input normalized_shape weight bias eps",
+    "matmul mul div floor_divide": "self other",
+    "add sub": "self other alpha",
+    "pow": "self exponent",
+    "layer_norm native_layer_norm": "input normalized_shape weight bias eps cudnn_enable",
     "conv1d": "input weight bias stride padding dilation groups",
-    "convolution": "input weight bias stride padding dilation transposed output_padding groups",
-    "_convolution": "input weight bias stride padding dilation transposed output_padding groups",
-    "relu": "self",
-    "tanh": "self",
-    "sigmoid": "self",
-    "softmax": "self dim dtype",
-    "_softmax": "self dim half_to_float",
-    "log_softmax": "self dim dtype",
-    "_log_softmax": "self dim half_to_float",
-    "dropout": "input p train",
-    "native_dropout": "input p train",
-    "clone": "self",
-    "alias": "self",
-    "detach": "self",
-    "contiguous": "self",
-    "lift_fresh_copy": "self",
-    "to": "self",
-    "_to_copy": "self",
+    "convolution _convolution": (
+        "input weight bias stride padding dilation transposed output_padding groups"
+    ),
+    "softmax log_softmax": "self dim dtype",
+    "_softmax _log_softmax": "self dim half_to_float",
+    "dropout native_dropout": "input p train",
     "select": "self dim index",
     "slice": "self dim start end step",
-    "squeeze": "self dim",
-    "unsqueeze": "self dim",
+    "squeeze unsqueeze size": "self dim",
     "transpose": "self dim0 dim1",
-    "permute": "self dims",
-    "t": "self",
-    "numpy_T": "self",
-    "view": "self size",
-    "_unsafe_view": "self size",
+    "permute flip": "self dims",
+    "view _unsafe_view new_zeros expand": "self size",
     "reshape": "self shape",
     "flatten": "self start_dim end_dim",
+    "unflatten": "self dim sizes",
     "cat": "tensors dim",
     "mean": "self dim keepdim dtype",
-    "amax": "self dim keepdim",
-    "max": "self dim keepdim",
-    "adaptive_avg_pool1d": "self output_size",
-    "adaptive_max_pool1d": "self output_size",
+    "amax max": "self dim keepdim",
+    "adaptive_avg_pool1d adaptive_max_pool1d": "self output_size",
     "zeros": "size",
-    "zeros_like": "self",
-    "new_zeros": "self size",
     "full": "size fill_value",
     "full_like": "self fill_value",
-    "expand": "self size",
+    "relu tanh sigmoid sqrt reciprocal t numpy_T zeros_like to _to_copy": "self",
+    "clone alias detach contiguous lift_fresh_copy": "self",
 }
-SCHEMAS = {name: tuple(names.split()) for name, names in _SCHEMAS.items()}
+SCHEMAS = {op: tuple(args.split()) for ops, args in _SCHEMAS.items() for op in ops.split()}
 _SAME = {
     "concat": "cat",
     "concatenate": "cat",
     "native_dropout": "dropout",
+    "floordiv": "floor_divide",
     "swapaxes": "transpose",
 }
 
@@ -138,12 +141,24 @@ def references(value: Argument) -> list[str]:
     return [item.name for item in items if isinstance(item, Ref)]
 
 
-def needed_nodes(graph: Graph) -> list[Node]:
-    """The nodes that the outputs depend on, in the order of the graph."""
-    wanted = {name for output in graph.outputs for name in references(output)}
-    kept: list[Node] = []
-    for node in reversed(graph.nodes):
+def needed(
+    nodes: Sequence[Any], names: Iterable[str], inputs: Callable[[Any], Iterable[str]]
+) -> list[Any]:
+    """The nodes, which have `outputs`, that values of these names need, in their order."""
+    wanted = set(names)
+    kept: list[Any] = []
+    for node in reversed(nodes):
         if wanted.intersection(node.outputs):
             kept.append(node)
-            wanted.update(name for value in node.args.values() for name in references(value))
+            wanted.update(inputs(node))
     return kept[::-1]
+
+
+def needed_nodes(graph: Graph) -> list[Node]:
+    """The nodes that the outputs of a graph need."""
+
+    def inputs(node: Node) -> Iterable[str]:
+        return (name for value in node.args.values() for name in references(value))
+
+    names = (name for output in graph.outputs for name in references(output))
+    return needed(graph.nodes, names, inputs)

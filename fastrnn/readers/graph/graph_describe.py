@@ -1,37 +1,233 @@
 # SPDX-License-Identifier: MIT
-"""From a graph of operators to the description of a model."""
+"""From a graph of operators to the description of a model: its result, stacks and names."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
 
-from ..description import Description, Obstacle
-from .graph import Graph, needed_nodes
+import numpy as np
+
+from ..containers.source import Budget
+from ..description import Description, Layer, Obstacle, unsupported
+from .graph import Graph, Node, needed_nodes
+from .graph_axes import arrange, exactly
+from .graph_constants import CONSTANTS
 from .graph_layers import LAYERS
 from .graph_moves import MOVES
+from .graph_recurrent import RECURRENT
+from .graph_select import SELECTIONS
+from .graph_states import final_data, whole
+from .graph_values import Data, Finals, ObstructionError, Poison, Step, Value, solid
 from .translation import Translation
 
-_HANDLERS = {**LAYERS, **MOVES}
-_RECURRENT = {f"torch.nn.modules.rnn.{cell}" for cell in ("LSTM", "GRU", "RNN")}
-_CALLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+_HANDLERS = {**CONSTANTS, **MOVES, **SELECTIONS, **LAYERS, **RECURRENT}
+_MODULES = {f"torch.nn.modules.rnn.{cell}" for cell in ("LSTM", "GRU", "RNN")}
+_MOST_OBSTACLES = 100
+_OF_TIME = ("Conv1d", "Pool", "Flatten", "Permute", "Transpose")  # see all steps, or move them
+_STACKED = ("hidden_size", "bias", "batch_first", "bidirectional", "nonlinearity", "reset_after")
 
 
-def describe_graph(graph: Graph, format_name: str, advice: str) -> Description:
+def describe_graph(graph: Graph, format_name: str, advice: str, budget: Budget) -> Description:
     """The layers of a graph; UnsupportedModel lists every node that is in the way."""
-    return Description(format_name, tuple(Translation(_folded(graph), _HANDLERS).run(advice)))
+    translation = Translation(_folded(graph), _HANDLERS, budget)
+    values = translation.run()
+    obstacles = translation.obstacles
+    layers: tuple[Layer, ...] = ()
+    try:
+        if not any(isinstance(value, Poison) for value in values):
+            steps = _chain(_result(values, graph.is_onnx))
+            layers = _stacks(steps) if graph.is_onnx else tuple(step.layer for step in steps)
+    except ObstructionError as error:
+        obstacles.append(Obstacle("output", "result", str(error)))
+    if not layers and not obstacles:
+        why = "it is not computed from the model's input by layers"
+        obstacles.append(Obstacle("output", "result", why))
+    if obstacles:
+        raise unsupported(_merged(obstacles), advice)
+    names = _unique([layer.name for layer in layers])
+    named = (replace(layer, name=name) for layer, name in zip(layers, names, strict=True))
+    return Description(format_name, tuple(named))
+
+
+def _merged(obstacles: list[Obstacle]) -> list[Obstacle]:
+    """One obstacle for each node, with all its reasons; not more than can be read."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for found in obstacles:
+        reasons.setdefault((found.name, found.type), []).append(found.why)
+    merged = [Obstacle(*key, "; ".join(dict.fromkeys(why))) for key, why in reasons.items()]
+    if len(merged) > _MOST_OBSTACLES:
+        more = Obstacle("...", "more", f"{len(merged) - _MOST_OBSTACLES} further nodes")
+        merged[_MOST_OBSTACLES:] = [more]
+    return merged
 
 
 def _folded(graph: Graph) -> Graph:
     """The graph with each recurrent layer that was unrolled into its steps as one obstacle."""
     nodes = needed_nodes(graph)
-    called = {node.owner for node in nodes if node.op in _CALLS}
-    steps = [node for node in nodes if node.module in _RECURRENT and node.owner not in called]
+    called = {node.owner for node in nodes if node.op in RECURRENT}
+    steps = [node for node in nodes if node.module in _MODULES and node.owner not in called]
     counts = Counter((node.owner, node.module) for node in steps)
+    obstacles = list(graph.obstacles)
     for (owner, module), count in counts.items():
         why = f"torch unrolled it into {count} operators, as run_decompositions() does"
-        graph.obstacles.append(Obstacle(owner or module.rpartition(".")[2].lower(), module, why))
+        obstacles.append(Obstacle(owner or module.rpartition(".")[2].lower(), module, why))
     lost = {name: (name, None) for node in steps for name in node.outputs}
     inside = {id(node) for node in steps}
-    rest = [node for node in nodes if id(node) not in inside]
-    return replace(graph, weights={**graph.weights, **lost}, nodes=rest)
+    rest: list[Node] = [node for node in nodes if id(node) not in inside]
+    weights = {**graph.weights, **lost}
+    return replace(graph, weights=weights, nodes=rest, obstacles=obstacles)
+
+
+# --- The result ---
+
+
+def _result(values: list[Value], is_onnx: bool) -> Step:
+    """The step whose y is the model's result, in the order of axes that the model gives.
+
+    Final states that a model also gives are what the layers return anyway.
+    """
+    states = [value for value in values if isinstance(value, Finals)]
+    others = [value for value in values if not isinstance(value, Finals)]
+    results = [whole(value) for value in others]
+    if not results:
+        results = [_state_result(states, is_onnx)]
+    first = results[0]
+    if any(other.step is not first.step for other in results):
+        raise ObstructionError(
+            f"the model has {len(results)} results beside final states, expected one"
+        )
+    end = _in_order(first) if is_onnx else exactly(first.step, first.axes)
+    if end.parent is None:
+        raise ObstructionError("the model has no layer")
+    return end
+
+
+def _state_result(states: list[Finals], is_onnx: bool) -> Data:
+    """Of a model that gives final states only, the first that is the h of one whole layer."""
+    reason: ObstructionError | None = None
+    for finals in states:
+        try:
+            return final_data(finals, loose=is_onnx)
+        except ObstructionError as why:
+            reason = reason or why
+    raise reason or ObstructionError("the model returns no tensor")
+
+
+def _in_order(data: Data) -> Step:
+    """The step with its axes as an ONNX output has them.
+
+    Only a recurrent node's own Y is not given as it is, with its directions as an axis of their
+    own: they go to the features, where fastrnn's layers have them.
+    """
+    axes = [axis for axis in data.axes if solid(axis)]
+    recurrence = data.step.recurrence
+    if recurrence is None or (recurrence.direction,) not in data.axes:
+        return exactly(data.step, data.axes)
+    if (recurrence.direction,) in axes:
+        axes.remove((recurrence.direction,))
+        features = (recurrence.direction, recurrence.hidden)
+        axes = [features if axis == (recurrence.hidden,) else axis for axis in axes]
+    return arrange(data.step, axes)
+
+
+# --- The chain of layers ---
+
+
+def _chain(end: Step) -> list[Step]:
+    """The steps from the first layer to the last; they must agree on lengths and states."""
+    steps: list[Step] = []
+    at: Step | None = end
+    while at is not None and at.parent is not None:
+        steps.append(at)
+        at = at.parent
+    steps.reverse()
+    units = [step for step in steps if step.recurrence is not None and step.layer.kind != "Flip"]
+    lengths = {step.lengths for step in units}
+    if len(lengths) > 1:
+        raise ObstructionError("its recurrent layers do not all take the same sequence_lens")
+    if lengths - {None}:
+        inner = steps[:-1] if steps[-1].layer.kind == "Permute" else steps
+        found = [step.layer.kind for step in inner if _sees_all_steps(step.layer)]
+        if found:
+            raise ObstructionError(
+                f"with sequence_lens, {found[0]} would see what lies beyond the lengths"
+            )
+    return steps
+
+
+def _sees_all_steps(layer: Layer) -> bool:
+    across = layer.kind in ("Softmax", "LogSoftmax") and layer.options["dim"] != -1
+    return across or layer.kind in _OF_TIME
+
+
+# --- Stacks of ONNX, whose nodes are single layers ---
+
+
+def _check_states(steps: list[Step]) -> None:
+    """Of each input that holds initial states, the layers take the rows in their order."""
+    ends: dict[tuple[int, str], int] = {}
+    for step in steps:
+        if step.recurrence is None or step.layer.kind == "Flip":
+            continue
+        for part, given in enumerate(step.recurrence.states):
+            if given is not None and given.start != ends.get((part, given.name), 0):
+                raise ObstructionError("its recurrent layers take initial states in another order")
+            if given is not None:
+                ends[part, given.name] = given.stop
+
+
+def _stacks(steps: list[Step]) -> tuple[Layer, ...]:
+    """The layers, with consecutive recurrent ones of one module joined to a stack."""
+    _check_states(steps)
+    layers: list[Layer] = []
+    last: Step | None = None
+    for step in steps:
+        if last is not None and _are_one_stack(last, step):
+            layers[-1] = _on_top(layers[-1], step.layer)
+        else:
+            layers.append(step.layer)
+        last = step
+    return tuple(layers)
+
+
+def _are_one_stack(below: Step, above: Step) -> bool:
+    a, b = below.layer, above.layer
+    first, second = below.recurrence, above.recurrence
+    if a.kind != b.kind or a.kind == "Flip" or first is None or second is None:
+        return False
+    if below.is_scoped and above.is_scoped and a.name != b.name:
+        return False
+    if any(a.options.get(name) != b.options.get(name) for name in _STACKED):
+        return False
+    constant = [{"h_0", "c_0"} & layer.arrays.keys() for layer in (a, b)]
+    given = [[state is None for state in states] for states in (first.states, second.states)]
+    return constant[0] == constant[1] and given[0] == given[1]
+
+
+def _on_top(stack: Layer, layer: Layer) -> Layer:
+    """The stack with one more layer on top."""
+    count = stack.options["num_layers"]
+    assert isinstance(count, int)
+    arrays = dict(stack.arrays)
+    for name, array in layer.arrays.items():
+        if name in ("h_0", "c_0"):
+            arrays[name] = np.concatenate([arrays[name], array])
+        else:
+            arrays[name.replace("_l0", f"_l{count}")] = array
+    return replace(stack, options=stack.options | {"num_layers": count + 1}, arrays=arrays)
+
+
+def _unique(names: list[str]) -> list[str]:
+    """The names with a number behind those that occur more than once."""
+    taken: set[str] = set()
+    counts: dict[str, int] = {}
+    result = []
+    for name in names:
+        candidate = name
+        while candidate in taken:
+            counts[name] = counts.get(name, 1) + 1
+            candidate = f"{name}_{counts[name]}"
+        taken.add(candidate)
+        result.append(candidate)
+    return result

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Operators that become layers: recurrent ones, those with weights, and functions."""
+"""Operators that become layers without memory: those with weights, functions, normalisations."""
 
 from __future__ import annotations
 
@@ -8,245 +8,313 @@ from dataclasses import replace
 import numpy as np
 
 from ..containers.elements import Array
-from ..errors import FormatError, quote
-from ..recurrent_names import flat_names
-from .flows import Final, Flow, ObstructionError
-from .graph import Node
+from .graph import NO_LAYER, Node
+from .graph_axes import after, exactly, features_last, without_ones
+from .graph_constants import arithmetic
+from .graph_select import gather
+from .graph_states import same
+from .graph_values import (
+    POISON,
+    Atom,
+    Axis,
+    Const,
+    Data,
+    Finals,
+    Moment,
+    ObstructionError,
+    Step,
+    Value,
+    dim_of,
+    dims_of,
+    place_of,
+    scalar,
+    solid,
+)
 from .translation import (
-    ZEROS,
     Args,
     Handler,
+    Name,
+    PoisonError,
     Translation,
-    Value,
-    Weight,
-    Zeros,
-    bare_path,
+    data_of,
+    name_of,
     options_of,
-    path_of,
+    vector_of,
+    weight_of,
 )
 
-_CELLS = {
-    "lstm": ("LSTM", 4, None),
-    "gru": ("GRU", 3, None),
-    "rnn_tanh": ("RNN", 1, "tanh"),
-    "rnn_relu": ("RNN", 1, "relu"),
-}
 _FAR = 1 << 31  # larger than any stride or padding that makes sense
 
-
-# --- recurrent layers ---
-
-
-def _recurrent(self: Translation, node: Node, args: Args) -> tuple[Value, ...]:
-    cell, gates, nonlinearity = _CELLS[node.op]
-    read = options_of(
-        args, has_biases=True, num_layers=1, dropout=0.0, bidirectional=False, batch_first=False
-    )
-    params = args.get("params")
-    if not isinstance(params, list) or not params:
-        raise ObstructionError("its weights are not a list of parameters")
-    weights = [_parameter(self, value) for value in params]
-    layers, two_way, bias = read["num_layers"], read["bidirectional"], read["has_biases"]
-    assert isinstance(layers, int)
-    assert isinstance(two_way, bool)
-    assert isinstance(bias, bool)
-    names = flat_names(len(weights), layers, bias, two_way, f"node {quote(node.label)}")
-    arrays = {name: weight.array for name, weight in zip(names, weights, strict=True)}
-    sizes = _check_recurrent(arrays, cell, gates, two_way, layers, weights[0].name)
-    _initial_state(self, args.get("hx"), cell)
-    flow = self.flow(args.get("input"))
-    if len(flow.view) != 3 or any(len(axis) > 1 for axis in flow.view):
-        raise ObstructionError("its input has not the three axes time, batch and features")
-    time, batch = flow.view[:2] if not read["batch_first"] else flow.view[1::-1]
-    if not time:
-        raise ObstructionError("its input has no time axis, only one step")
-    flow, last = self.chain.feature(flow)
-    self.fits(last, sizes["input_size"], weights[0].name)
-    inside = [label for axis in (time, batch) for label in axis]
-    if sorted(flow.axes[:-1]) != sorted(inside):
-        flow = self.chain.settle(flow)
-    self.chain.batches.update(batch)
-    options: dict[str, object] = {
-        "input_size": sizes["input_size"],
-        "hidden_size": sizes["hidden_size"],
-        "num_layers": layers,
-        "bias": bias,
-        "batch_first": len(flow.axes) == 3 and flow.axes[1] == time[0],
-        "dropout": read["dropout"],
-        "bidirectional": two_way,
-    }
-    if cell == "LSTM":
-        options["proj_size"] = sizes["proj_size"]
-    if nonlinearity:
-        options["nonlinearity"] = nonlinearity
-    flow = self.chain.append(flow, cell, path_of(weights[0], node) or cell.lower(), options, arrays)
-    directions = 2 if two_way else 1
-    width = directions * (sizes["proj_size"] or sizes["hidden_size"])
-    flow = self.chain.with_feature(flow, width)
-    rows = tuple(range(layers * directions))
-    parts = ("h", "c") if cell == "LSTM" else ("h",)
-    states = (Final(flow, time[0], p, layers, directions, rows, ("R", "B", "H")) for p in parts)
-    return (flow, *states)
-
-
-def _parameter(self: Translation, value: Value) -> Weight:
-    """A weight of one or two dimensions."""
-    rank = value.array.ndim if isinstance(value, Weight) else 2
-    return self.weight(value, "weight", min(max(rank, 1), 2))
-
-
-def _check_recurrent(
-    arrays: dict[str, Array], cell: str, gates: int, two_way: bool, layers: int, name: str
-) -> dict[str, int]:
-    """The sizes of a recurrent layer, after all its weights were found to fit them."""
-    first = arrays["weight_ih_l0"]
-    rows = first.shape[0]
-    hidden = rows // gates
-    proj = arrays["weight_hr_l0"].shape[0] if "weight_hr_l0" in arrays else 0
-    inputs = first.shape[1] if first.ndim == 2 else 0
-    width = proj or hidden
-    shapes = {"weight_hh": (rows, width), "weight_hr": (proj, hidden)}
-    for full, array in arrays.items():
-        part, _, place = full.rpartition("_l")
-        below = inputs if place.partition("_")[0] == "0" else width * (2 if two_way else 1)
-        shape = {"weight_ih": (rows, below), **shapes}.get(part, (rows,))
-        if array.shape != shape or hidden * gates != rows or (proj and cell != "LSTM"):
-            raise FormatError(
-                f"{quote(name)} and its fellows: {full} has shape {array.shape}, expected {shape} "
-                f"in a {cell} of {hidden} units"
-            )
-    return {"input_size": inputs, "hidden_size": hidden, "proj_size": proj}
-
-
-def _initial_state(self: Translation, value: Value, cell: str) -> None:
-    """Accept zeros, and an input of the model, which is then the caller's `state`."""
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, Zeros) or (isinstance(item, Weight) and not np.any(item.array)):
-            continue
-        if isinstance(item, Flow) and not item.at and all(len(axis) == 1 for axis in item.view):
-            continue
-        kind = "a learned or constant tensor" if isinstance(item, Weight) else "computed"
-        raise ObstructionError(f"its initial state is {kind}, expected zeros or an input")
-
-
-# --- layers with weights ---
+# --- Products ---
 
 
 def _linear(self: Translation, node: Node, args: Args) -> Value:
-    weight = self.weight(args.get("weight"), "weight", 2)
-    return _product(self, node, args.get("input"), weight, args.get("bias"))
-
-
-def _addmm(self: Translation, node: Node, args: Args) -> Value:
-    if any(args.get(name, 1) not in (1, 1.0) for name in ("alpha", "beta")):
-        raise ObstructionError("it scales its terms")
-    weight = self.weight(args.get("mat2"), "second factor", 2)
-    return _product(self, node, args.get("mat1"), _transposed(weight), args.get("self"))
+    weight = weight_of(args.get("weight"), "weight", 2)
+    return _product(node, data_of(args.get("input")), weight, args.get("bias"))
 
 
 def _matmul(self: Translation, node: Node, args: Args) -> Value:
-    weight = self.weight(args.get("mat2", args.get("other")), "second factor", 2)
-    return _product(self, node, args.get("self"), _transposed(weight), None)
+    """A product with a weight; an addition that follows becomes its bias."""
+    weight = weight_of(args.get("mat2", args.get("other")), "second factor", 2)
+    return _product(node, data_of(args.get("self")), _transposed(weight), None)
 
 
-def _transposed(weight: Weight) -> Weight:
+def _addmm(self: Translation, node: Node, args: Args) -> Value:
+    """alpha (x W) + beta b: the factors go into weight and bias."""
+    weight, bias = weight_of(args.get("mat2"), "second factor", 2), args.get("self")
+    scales = options_of(args, alpha=1.0, beta=1.0, transposed=False)
+    weight = weight if scales["transposed"] else _transposed(weight)
+    if isinstance(bias, Const):
+        bias = replace(bias, array=_scaled(bias.array, scales["beta"]))
+    weight = replace(weight, array=_scaled(weight.array, scales["alpha"]))
+    data = data_of(args.get("mat1"))
+    if len(data.axes) != 2:
+        raise ObstructionError(f"its input has {len(data.axes)} axes, expected 2")
+    return _product(node, data, weight, bias)
+
+
+def _scaled(array: Array, factor: object) -> Array:
+    assert isinstance(factor, float)
+    return array if factor == 1.0 else (array * factor).astype(array.dtype)
+
+
+def _transposed(weight: Const) -> Const:
     return replace(weight, array=weight.array.T)
 
 
-def _product(self: Translation, node: Node, x: Value, weight: Weight, bias: Value) -> Flow:
+def _product(node: Node, data: Data, weight: Const, bias: Value) -> Data:
     outputs, inputs = weight.array.shape
-    arrays: dict[str, Array] = {"weight": np.ascontiguousarray(weight.array)}
-    self.optional(arrays, "bias", bias, outputs)
-    flow, last = self.chain.feature(self.flow(x))
-    self.fits(last, inputs, weight.name)
-    options: dict[str, object] = {"in_features": inputs, "out_features": outputs}
-    options["bias"] = bias is not None
-    flow = self.chain.append(flow, "Linear", path_of(weight, node), options, arrays)
-    return self.chain.with_feature(flow, outputs)
+    arrays: dict[str, Array] = {"weight": weight.array}
+    if bias is not None:
+        arrays["bias"] = vector_of(bias, "bias", outputs)
+    features = _features(data, inputs, "weight")
+    options = {"in_features": inputs, "out_features": outputs, "bias": bias is not None}
+    name = name_of(node, "Linear", weight, bias)
+    step = features_last(data.step, features)
+    made: Axis = (Atom("features", outputs, is_feature=True),)
+    step = after(step, "Linear", name, options, arrays, (*step.layout[:-1], made))
+    return Data(step, (*data.axes[:-1], made))
 
 
-def _add(self: Translation, node: Node, args: Args) -> Value:
-    """The bias of the product before; any other sum joins two branches."""
-    flow, bias = args.get("self"), args.get("other")
-    if isinstance(flow, Weight):
-        flow, bias = bias, flow
-    layers = self.chain.layers
-    fits = isinstance(flow, Flow) and isinstance(bias, Weight) and self.chain.is_tail(flow)
-    if not fits or not layers or layers[-1].kind != "Linear" or layers[-1].options["bias"]:
-        raise ObstructionError("a sum that is not a Linear's bias")
-    assert isinstance(flow, Flow)
-    if args.get("alpha", 1) not in (1, 1.0) or flow.view[-1:] != (flow.axes[-1:],):
-        raise ObstructionError("a sum that is not a Linear's bias")
-    arrays = dict(layers[-1].arrays)
-    self.optional(arrays, "bias", bias, len(arrays["weight"]))
-    layers[-1] = replace(layers[-1], options={**layers[-1].options, "bias": True}, arrays=arrays)
-    return flow
+def _features(data: Data, count: int, what: str) -> Axis:
+    """The last axis of data, which has so many features, as far as is known."""
+    features = data.axes[place_of(-1, len(data.axes))]
+    known = dim_of(features).number
+    if known not in (None, count):
+        raise ObstructionError(f"its {what} takes {count} features, the layer before gives {known}")
+    return features
 
 
-def _embedding(self: Translation, node: Node, args: Args) -> Value:
-    weight = self.weight(args.get("weight"), "weight", 2)
-    padding = options_of(args, padding_idx=-1)["padding_idx"]
-    count, width = weight.array.shape
-    options: dict[str, object] = {"num_embeddings": count, "embedding_dim": width}
-    options["padding_idx"] = None if padding == -1 else padding
-    flow = self.flow(args.get("indices"))
-    arrays = {"weight": weight.array}
-    flow = self.chain.append(flow, "Embedding", path_of(weight, node), options, arrays)
-    flow = replace(flow, axes=(*flow.axes, -1), view=(*flow.view, (-1,)))
-    return self.chain.with_feature(flow, width)
+# --- Arithmetic: of constants, biases and scales, and normalisations that are written out ---
+
+
+def _arithmetic(self: Translation, node: Node, args: Args) -> Value:
+    other = "exponent" if node.op == "pow" else "other"
+    a, b = (_constant(args.get(name)) for name in ("self", other))
+    if isinstance(a, Const) and isinstance(b, Const):
+        return arithmetic(self, node, a, b)
+    if node.op in ("add", "sub") and args.get("alpha", 1) not in (1, 1.0):
+        raise ObstructionError("it scales its second term")
+    if isinstance(a, Moment) or isinstance(b, Moment):
+        return _moment(node, a, b)
+    if node.op not in ("add", "mul"):
+        raise ObstructionError(NO_LAYER)
+    return _scale_or_shift(node, a, b)
+
+
+def _mul(self: Translation, node: Node, args: Args) -> Value:
+    if type(args.get("other")) in (int, float):
+        raise ObstructionError(NO_LAYER)
+    if POISON in args.values():
+        raise PoisonError
+    return _arithmetic(self, node, args)
+
+
+def _constant(value: Value) -> Value:
+    """A plain number as a constant."""
+    return Const(np.array(value)) if type(value) in (int, float) else value
+
+
+def _scale_or_shift(node: Node, a: Value, b: Value) -> Value:
+    """A constant added or multiplied: the bias of a Linear, weight and bias of a LayerNorm."""
+    if not isinstance(a, Const):
+        a, b = b, a
+    if not isinstance(a, Const):
+        raise ObstructionError("it joins two branches of the model")
+    data = data_of(b)
+    step = data.step
+    options, arrays = dict(step.layer.options), dict(step.layer.arrays)
+    count = dim_of(step.layout[-1]).number if step.layout else None
+    fits = data.axes and solid(data.axes[-1]) == solid(step.layout[-1])
+    if not fits or count is None or a.array.dtype.kind != "f" or a.array.ndim > len(data.axes):
+        raise ObstructionError("its constant does not belong to the features of a layer")
+    if step.layer.kind == "Linear" and node.op == "add" and "bias" not in arrays:
+        options["bias"] = True
+    elif step.layer.kind == "LayerNorm" and node.op == "mul" and not arrays:
+        options["elementwise_affine"], options["bias"] = True, False
+        arrays["weight"] = vector_of(a, "weight", count)
+    elif step.layer.kind == "LayerNorm" and node.op == "add" and "bias" not in arrays:
+        options["elementwise_affine"] = options["bias"] = True
+        arrays.setdefault("weight", np.ones(count, a.array.dtype))
+    else:
+        raise ObstructionError("its constant is neither a bias nor part of a layer normalisation")
+    if node.op == "add":
+        arrays["bias"] = vector_of(a, "bias", count)
+    name = (step.layer.name, True) if step.is_scoped else name_of(node, step.layer.kind, a)
+    assert step.parent is not None
+    made = after(step.parent, step.layer.kind, name, options, arrays, step.layout)
+    return replace(data, step=made)
+
+
+def _moment(node: Node, a: Value, b: Value = None) -> Value:
+    """One of the operations between the mean and the division by the deviation."""
+    op = node.op
+    if op == "sub" and isinstance(a, (Data, Finals)) and isinstance(b, Moment):
+        data = data_of(a)
+        if b.stage == "mean" and same(data.step, b.data.step) and data.axes == b.data.axes:
+            return Moment("centred", b.data)
+    if op == "add" and isinstance(a, Const):
+        a, b = b, a
+    if op == "mul" and isinstance(a, Moment) and a is b and a.stage == "centred":
+        return replace(a, stage="square")
+    if isinstance(a, Moment) and isinstance(b, Const):
+        number = scalar(b)
+        if op == "pow" and a.stage == "centred" and number == 2:
+            return replace(a, stage="square")
+        if op == "pow" and a.stage == "variance" and number == 0.5 and a.epsilon:
+            return replace(a, stage="deviation")
+        if op == "add" and a.stage == "variance" and not a.epsilon and number > 0:
+            return replace(a, epsilon=float(str(np.float32(number))))
+    if op == "sqrt" and isinstance(a, Moment) and a.stage == "variance" and a.epsilon:
+        return replace(a, stage="deviation")
+    if op == "reciprocal" and isinstance(a, Moment) and a.stage == "deviation":
+        return replace(a, stage="inverse")
+    if isinstance(a, Moment) and isinstance(b, Moment) and "centred" in (a.stage, b.stage):
+        other = b if a.stage == "centred" else a
+        alike = same(a.data.step, b.data.step) and a.data.axes == b.data.axes
+        divides = op == "div" and other is b and other.stage == "deviation"
+        if alike and (divides or (op == "mul" and other.stage == "inverse")):
+            return _normalised(a.data, other.epsilon, name_of(node, "LayerNorm"), {}, None)
+    raise ObstructionError("this computation is not a layer normalisation")
+
+
+def _of_moment(self: Translation, node: Node, args: Args) -> Value:
+    return _moment(node, args.get("self"))
 
 
 def _layer_norm(self: Translation, node: Node, args: Args) -> Value:
+    data = data_of(args.get("input"))
     shape = args.get("normalized_shape")
-    if not isinstance(shape, list) or len(shape) != 1 or type(shape[0]) is not int:
-        raise ObstructionError("it normalises more than the last axis")
+    if "axis" in args:  # of ONNX: from this one on
+        shape = [dim.number for dim in dims_of(data)[place_of(args["axis"], len(data.axes)) :]]
+    if not isinstance(shape, list) or len(shape) != 1:
+        raise ObstructionError("it normalises over several axes")
+    (count,) = shape
+    if type(count) is not int:
+        raise ObstructionError("it normalises over an axis of unknown size")
     arrays: dict[str, Array] = {}
-    self.optional(arrays, "weight", args.get("weight"), shape[0])
-    self.optional(arrays, "bias", args.get("bias"), shape[0])
+    given = {name: args.get(name) for name in ("weight", "bias") if args.get(name) is not None}
+    for name, value in given.items():
+        arrays[name] = vector_of(value, name, count)
     if "bias" in arrays and "weight" not in arrays:
         raise ObstructionError("it has a bias but no weight")
-    options = {"normalized_shape": [shape[0]], **options_of(args, eps=1e-5)}
-    options |= {"elementwise_affine": "weight" in arrays, "bias": "bias" in arrays}
-    flow, last = self.chain.feature(self.flow(args.get("input")))
-    given = args.get("weight")
-    path = path_of(given, node) if isinstance(given, Weight) else bare_path(node)
-    self.fits(last, shape[0], path)
-    return self.chain.append(flow, "LayerNorm", path, options, arrays)
+    epsilon = options_of(args, eps=1e-5)["eps"]
+    assert isinstance(epsilon, float)
+    return _normalised(data, epsilon, name_of(node, "LayerNorm", *given.values()), arrays, count)
+
+
+def _normalised(
+    data: Data, epsilon: float, name: Name, arrays: dict[str, Array], count: int | None
+) -> Data:
+    """A LayerNorm over the last axis."""
+    count = dim_of(data.axes[-1]).number if count is None else count
+    if count is None:
+        raise ObstructionError("it normalises over an axis of unknown size")
+    step = features_last(data.step, _features(data, count, "weight"))
+    options: dict[str, object] = {
+        "normalized_shape": [count], "eps": epsilon,
+        "elementwise_affine": "weight" in arrays, "bias": "bias" in arrays,
+    }  # fmt: skip
+    return Data(after(step, "LayerNorm", name, options, arrays), data.axes)
+
+
+# --- Embedding and convolution ---
+
+
+def _embedding(self: Translation, node: Node, args: Args) -> Value:
+    padding = options_of(args, padding_idx=-1)["padding_idx"]
+    options: dict[str, object] = {"padding_idx": None if padding == -1 else padding}
+    return _rows_of_table(node, args.get("weight"), args.get("indices"), options)
+
+
+def _gather(self: Translation, node: Node, args: Args) -> Value:
+    """ONNX's Gather: rows of a table by data are an embedding."""
+    table, indices = args["self"], args["index"]
+    if not isinstance(table, Const) or isinstance(indices, Const):
+        return gather(self, node, args)
+    if args["dim"] != 0:
+        raise ObstructionError("it is no embedding: expected rows of a table")
+    if data_of(indices).step.is_integer is not True:
+        raise ObstructionError("its indices are not the model's input")
+    return _rows_of_table(node, table, indices, {})
+
+
+def _rows_of_table(node: Node, table: Value, indices: Value, options: dict[str, object]) -> Data:
+    weight = weight_of(table, "table", 2)
+    data = data_of(indices)
+    count, width = weight.array.shape
+    options = {"num_embeddings": count, "embedding_dim": width, **options}
+    name, arrays = name_of(node, "Embedding", weight), {"weight": weight.array}
+    made: Axis = (Atom("features", width, is_feature=True),)
+    step = after(data.step, "Embedding", name, options, arrays, (*data.step.layout, made))
+    return Data(step, (*data.axes, made))
 
 
 def _conv1d(self: Translation, node: Node, args: Args) -> Value:
+    """A convolution over time; the axes before channels and time are the batch, if there is one."""
     if args.get("transposed", False) is not False:
         raise ObstructionError("it is a transposed convolution")
-    given = args.get("weight")
-    if isinstance(given, Weight) and given.array.ndim != 3:
-        raise ObstructionError("it is not a convolution over one axis")
-    weight = self.weight(given, "weight", 3)
+    given, bias = args.get("weight"), args.get("bias")
+    if isinstance(given, Const) and given.array.ndim != 3:
+        raise ObstructionError(f"a convolution over {given.array.ndim - 2} axes, expected 1 (time)")
+    weight = weight_of(given, "weight", 3)
     outputs, per_group, kernel = weight.array.shape
-    groups = options_of(args, groups=1)["groups"]
-    assert isinstance(groups, int)
-    if groups < 1 or outputs % groups:
-        raise FormatError(f"{quote(weight.name)}: {groups} groups do not divide {outputs} channels")
-    options: dict[str, object] = {"in_channels": per_group * groups, "out_channels": outputs}
-    options["kernel_size"] = kernel
-    padding = args.get("padding", 0)
-    for name, default in (("stride", 1), ("padding", 0), ("dilation", 1)):
-        options[name] = padding if name == "padding" and padding in ("same", "valid") else _single(
-            args.get(name, default), name, 0 if name == "padding" else 1
-        )  # fmt: skip
+    groups = _single(args.get("groups", 1), "groups", 1)
+    if outputs % groups:
+        raise ObstructionError(f"its {groups} groups do not divide {outputs} channels")
+    stride, dilation = (_single(args.get(name, 1), name, 1) for name in ("stride", "dilation"))
+    reach = dilation * (kernel - 1)
+    padding = _padding(args.get("padding", 0), reach, stride)
     arrays = {"weight": weight.array}
-    self.optional(arrays, "bias", args.get("bias"), outputs)
-    options |= {"groups": groups, "bias": "bias" in arrays}
-    flow = self.flow(args.get("input"))
-    if len(flow.view) not in (2, 3) or any(len(axis) != 1 for axis in flow.view[-2:]):
+    if bias is not None:
+        arrays["bias"] = vector_of(bias, "bias", outputs)
+    options: dict[str, object] = {
+        "in_channels": per_group * groups, "out_channels": outputs, "kernel_size": kernel,
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+        "bias": "bias" in arrays,
+    }  # fmt: skip
+    data = data_of(args.get("input"))
+    if len(data.axes) not in (2, 3):
         raise ObstructionError("its input has not the axes batch, channels and time")
-    flow = self.chain.settle(flow)
-    self.fits(flow.view[-2][0], per_group * groups, weight.name)
-    self.chain.batches.update(label for axis in flow.view[:-2] for label in axis)
-    flow = self.chain.append(flow, "Conv1d", path_of(weight, node), options, arrays)
-    channel, time = self.chain.label(outputs), self.chain.label(None)
-    self.chain.features.add(channel)
-    view = (*flow.view[:-2], (channel,), (time,))
-    return replace(flow, axes=(*flow.axes[:-2], channel, time), view=view)
+    channels, time = data.axes[-2:]
+    _features(replace(data, axes=(channels,)), per_group * groups, "weight")
+    step = _channels_first(data)
+    made: Axis = (Atom("channels", outputs, is_feature=True),)
+    ends = 2 * padding if isinstance(padding, int) else 0 if padding == "valid" else reach
+    if stride != 1 or ends != reach:
+        size = dim_of(time).number
+        left = None if size is None else (size + ends - reach - 1) // stride + 1
+        time = (Atom("time", left, is_example=any(atom.is_example for atom in time)),)
+    name = name_of(node, "Conv1d", weight, bias)
+    step = after(step, "Conv1d", name, options, arrays, (*step.layout[:-2], made, time))
+    return Data(replace(step, time=time), (*data.axes[:-2], made, time))
+
+
+def _channels_first(data: Data) -> Step:
+    """The layers so far with channels and time as last axes, behind the batch if there is one."""
+    step = without_ones(data.step, data.axes)
+    batch = [axis for axis in data.axes[:-2] if solid(axis) or axis in step.layout]
+    return exactly(step, (*batch, *data.axes[-2:]))
 
 
 def _single(value: Value, name: str, least: int) -> int:
@@ -254,73 +322,78 @@ def _single(value: Value, name: str, least: int) -> int:
     if isinstance(value, list) and len(value) == 1:
         (value,) = value
     if type(value) is not int or not least <= value < _FAR:
-        raise ObstructionError(f"its {name} is not a constant of the graph")
+        raise ObstructionError(f"its {name} is not one number of at least {least}")
     return value
 
 
-# --- functions, moves of axes, time ---
+def _padding(value: Value, reach: int, stride: int) -> int | str:
+    """The zeros at each end, which must be the same there; ONNX gives both or a rule."""
+    if value in ("same", "valid"):
+        return str(value)
+    if value in ("SAME_UPPER", "SAME_LOWER") and stride == 1 and reach % 2 == 0:
+        return reach // 2
+    if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
+        value = value[0]
+    if isinstance(value, str) or (isinstance(value, list) and len(value) == 2):
+        raise ObstructionError("it pads both ends differently")
+    return _single(value, "padding", 0)
+
+
+# --- Functions ---
 
 
 def _function(kind: str) -> Handler:
     def handle(self: Translation, node: Node, args: Args) -> Value:
-        return self.chain.append(self.flow(args.get("self")), kind, bare_path(node))
+        data = data_of(args.get("self"))
+        return replace(data, step=after(data.step, kind, name_of(node, kind)))
 
     return handle
 
 
-def _normalised(kind: str) -> Handler:
+def _softmax(kind: str) -> Handler:
     def handle(self: Translation, node: Node, args: Args) -> Value:
-        flow = self.flow(args.get("self"))
-        axis = flow.view[flow.axis(args.get("dim"))]
-        if len(axis) != 1:
-            flow, label = self.chain.feature(flow)
-        else:
-            label = axis[0]
-        dim = flow.axes.index(label)
-        dim = -1 if dim == len(flow.axes) - 1 else dim
-        return self.chain.append(flow, kind, bare_path(node), {"dim": dim})
+        data = data_of(args.get("self"))
+        rank = len(data.axes)
+        place = place_of(args.get("dim"), rank)
+        if args.get("to_the_end") is True and place != rank - 1:
+            raise ObstructionError("it works on several axes at once")
+        axis, step = data.axes[place], data.step
+        at = step.layout.index(axis) if axis in step.layout else -1
+        if at in (-1, len(step.layout) - 1):
+            step, at = features_last(step, axis), -1
+        return Data(after(step, kind, name_of(node, kind), {"dim": at}), data.axes)
 
     return handle
 
 
 def _dropout(self: Translation, node: Node, args: Args) -> Value:
-    options = options_of(args, p=0.5)
-    return self.chain.append(self.flow(args.get("input")), "Dropout", bare_path(node), options)
-
-
-def _same(self: Translation, node: Node, args: Args) -> Value:
-    return args.get("self")
-
-
-def _zeros(self: Translation, node: Node, args: Args) -> Value:
-    if args.get("fill_value", 0) != 0:
-        raise ObstructionError("a constant other than zero")
-    return ZEROS
+    """A Dropout does nothing when a model runs, but is there to train on."""
+    training = args.get("training")
+    if training is not None and scalar(training):
+        raise ObstructionError("it is in training mode: its result is random")
+    probability = scalar(args.get("p", 0.5))
+    if not 0.0 <= probability < 1.0:
+        raise ObstructionError(f"its ratio is {probability}, expected 0 to 1")
+    data = data_of(args.get("input"))
+    step = after(data.step, "Dropout", name_of(node, "Dropout"), {"p": float(probability)})
+    return replace(data, step=step)
 
 
 LAYERS: dict[str, Handler] = {
-    **dict.fromkeys(_CELLS, _recurrent),
     "linear": _linear,
+    **dict.fromkeys(("mm", "matmul"), _matmul),
     "addmm": _addmm,
-    "mm": _matmul,
-    "matmul": _matmul,
-    "add": _add,
+    **dict.fromkeys(("add", "sub", "div", "floor_divide", "pow"), _arithmetic),
+    "mul": _mul,
+    **dict.fromkeys(("sqrt", "reciprocal"), _of_moment),
+    **dict.fromkeys(("layer_norm", "native_layer_norm"), _layer_norm),
     "embedding": _embedding,
-    "layer_norm": _layer_norm,
-    "native_layer_norm": _layer_norm,
-    "conv1d": _conv1d,
-    "convolution": _conv1d,
-    "_convolution": _conv1d,
+    **dict.fromkeys(("conv1d", "convolution", "_convolution"), _conv1d),
     "relu": _function("ReLU"),
     "tanh": _function("Tanh"),
     "sigmoid": _function("Sigmoid"),
-    "softmax": _normalised("Softmax"),
-    "_softmax": _normalised("Softmax"),
-    "log_softmax": _normalised("LogSoftmax"),
-    "_log_softmax": _normalised("LogSoftmax"),
+    **dict.fromkeys(("softmax", "_softmax"), _softmax("Softmax")),
+    **dict.fromkeys(("log_softmax", "_log_softmax"), _softmax("LogSoftmax")),
     "dropout": _dropout,
-    **dict.fromkeys(
-        ("clone", "alias", "detach", "contiguous", "lift_fresh_copy", "to", "_to_copy"), _same
-    ),
-    **dict.fromkeys(("zeros", "zeros_like", "new_zeros", "full", "full_like"), _zeros),
+    "onnx.Gather": _gather,
 }

@@ -1,176 +1,132 @@
 # SPDX-License-Identifier: MIT
-"""Walking a graph node by node while its values become a chain of layers."""
+"""Walking a graph node by node while its values become layers; what the operators' handlers ask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
 
 from ..containers.elements import Array
-from ..description import Layer, Obstacle, unsupported
+from ..containers.source import Budget
+from ..description import Layer, Obstacle
 from ..errors import FormatError, quote
-from .flows import Chain, Final, Flow, ObstructionError
-from .graph import MOST_NODES, UNKNOWN, Graph, Node, Ref, needed_nodes
+from .graph import CELLS, MOST_NODES, NO_LAYER, UNKNOWN, Graph, Input, Node, Ref, needed_nodes
+from .graph_states import whole
+from .graph_values import (
+    POISON,
+    Atom,
+    Const,
+    Data,
+    Dims,
+    Finals,
+    ObstructionError,
+    Poison,
+    Step,
+    Tensor,
+    Value,
+    dim,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """A parameter or constant, perhaps transposed."""
-
-    name: str
-    array: Array
-
-
-class Zeros:
-    """A tensor of zeros of any shape."""
-
-
-class Poison:
-    """The result of a node that is in the way: what follows is not judged by it."""
-
-
-ZEROS, POISON = Zeros(), Poison()
-Value = object  # Flow, Final, Weight, Zeros, Poison, or a plain argument
 Args = dict[str, Value]
+Name = tuple[str, bool]  # of a layer, and whether it is that of a module
+
+_MOST_SIZES = 64
+
+
+class PoisonError(Exception):
+    """A handler needs a value that is in the way; the obstacle is recorded where it arose."""
 
 
 class Translation:
-    """The values of a graph and the layers made so far."""
+    """The values of a graph so far, and what is in the way."""
 
-    def __init__(self, graph: Graph, handlers: Mapping[str, Handler]) -> None:
-        self.handlers = handlers
+    def __init__(self, graph: Graph, handlers: Mapping[str, Handler], budget: Budget) -> None:
         self.graph = graph
-        self.chain = Chain()
+        self.handlers = handlers
+        self.budget = budget
+        self.obstacles = list(graph.obstacles)
         self.values: dict[str, Value] = {
-            name: POISON if array is None else Weight(full, array)
+            name: POISON if array is None else Const(array, full)
             for name, (full, array) in graph.weights.items()
         }
-        for name in graph.inputs:
-            self.values[name] = self.chain.enter(name, graph.sizes.get(name, ()))
-        self.obstacles = list(graph.obstacles)
+        for name, given in graph.inputs.items():
+            self.values[name] = _enter(name, given)
 
-    def run(self, advice: str) -> list[Layer]:
-        """The layers; UnsupportedModel lists every node that is in the way."""
+    def run(self) -> list[Value]:
+        """Take all nodes that the outputs need; the values of the outputs."""
         nodes = needed_nodes(self.graph)
         if len(nodes) > MOST_NODES:
             raise FormatError(f"the graph has {len(nodes)} nodes, at most {MOST_NODES} are read")
         for node in nodes:
             self.visit(node)
-        self.finish()
-        if self.obstacles:
-            raise unsupported(self.obstacles, advice)
-        return self.chain.layers
+        return [self.resolve(output, "the result") for output in self.graph.outputs]
 
     def visit(self, node: Node) -> None:
+        """Take one node; an obstacle poisons its outputs."""
+        reasons = list(node.refusals)
         results: tuple[Value, ...] = ()
         try:
-            args = {name: self.resolve(value) for name, value in node.args.items()}
-            poisoned = any(_is_poisoned(value) for value in args.values())
-            handler = self.handlers.get(node.op)
+            args = {name: self.resolve(value, node.label) for name, value in node.args.items()}
+            foreign = node.op.startswith("onnx.") and not self.graph.is_onnx
+            handler = None if foreign else self.handlers.get(node.op)
+            if handler is None and not reasons:
+                raise ObstructionError(NO_LAYER)
             if handler is None:
-                raise ObstructionError("there is no layer for this operator")
-            if not poisoned:
+                raise PoisonError
+            if node.op in CHECKED_FIRST or not any(map(_is_poisoned, args.values())):
                 result = handler(self, node, args)
                 results = result if isinstance(result, tuple) else (result,)
+        except PoisonError:
+            pass
         except ObstructionError as error:
-            self.obstacles.append(Obstacle(node.label, node.op, str(error)))
-        for i, name in enumerate(node.outputs):
-            self.values[name] = results[i] if i < len(results) else POISON
+            reasons.append(str(error))
+        if reasons:
+            results = ()
+            why = "; ".join(dict.fromkeys(reasons))
+            self.obstacles.append(Obstacle(node.label, node.kind or node.op, why))
+        for at, name in enumerate(node.outputs):
+            self.values[name] = results[at] if at < len(results) else POISON
 
-    def resolve(self, value: object) -> Value:
+    def resolve(self, value: object, what: str) -> Value:
+        """An argument with values in place of their names."""
         if isinstance(value, list):
-            return [self.resolve(item) for item in value]
+            return [self.resolve(item, what) for item in value]
         if isinstance(value, Ref):
             if value.name not in self.values:
-                raise FormatError(f"value {quote(value.name)} of the graph is used but not made")
+                raise FormatError(
+                    f"{quote(what)} takes {quote(value.name)}, which no node before it makes"
+                )
             return self.values[value.name]
         return value
 
-    def finish(self) -> None:
-        """Require one result besides final states that the layers return anyway."""
-        outputs = [self.resolve(output) for output in self.graph.outputs]
-        states = [output for output in outputs if isinstance(output, Final)]
-        rest = [output for output in outputs if not isinstance(output, Final)]
+    @contextmanager
+    def folding(self, node: Node, count: int = 0) -> Iterator[None]:
+        """Compute with constants, which takes `count` bytes; what NumPy refuses is an obstacle."""
+        self.budget.spend(256 + count, f"node {quote(node.label)}")
         try:
-            if len(rest) > 1:
-                raise ObstructionError(f"the model returns {len(rest)} tensors, expected one")
-            main = rest[0] if rest else (states[0] if states else None)
-            if rest:
-                for state in states:
-                    if len(state.rows) != state.layers * state.directions:
-                        raise ObstructionError("the model also returns a part of a final state")
-            elif len(states) > 1:
-                raise ObstructionError("the model returns final states only, expected one tensor")
-            if isinstance(main, Poison):
-                return
-            flow = self.flow(main)
-            if not self.chain.is_tail(flow) or (not flow.at and self.chain.layers):
-                raise ObstructionError("the model returns what an inner layer gives")
-            self.chain.finish(flow)
-        except ObstructionError as error:
-            self.obstacles.append(Obstacle("output", "result", str(error)))
-        if not self.chain.layers and not self.obstacles:
-            self.obstacles.append(Obstacle("output", "result", "the model has no layer"))
+            with np.errstate(all="ignore"):
+                yield
+        except (ValueError, IndexError, TypeError, OverflowError):
+            raise ObstructionError("its constants do not fit together") from None
 
-    # arguments
 
-    def flow(self, value: Value) -> Flow:
-        """A value that runs through the chain; a final state becomes one by a layer."""
-        if isinstance(value, Flow):
-            return value
-        if isinstance(value, Final):
-            return self.last_state(value)
-        kind = "a weight or constant" if isinstance(value, (Weight, Zeros)) else "no tensor"
-        raise ObstructionError(f"its input is {kind}, not the output of a layer")
+Handler = Callable[[Translation, Node, Args], Value]
 
-    def last_state(self, state: Final) -> Flow:
-        """Take the final state h of the last layer off the layer's output."""
-        ends = tuple(range((state.layers - 1) * state.directions, state.layers * state.directions))
-        if state.part != "h":
-            raise ObstructionError("it takes the final cell state c")
-        if state.rows != ends or (len(ends) == 1) == ("RH" in state.shape):
-            raise ObstructionError(
-                f"it takes rows {list(state.rows)} of the final state as {'x'.join(state.shape)}, "
-                f"expected the last layer's, {list(ends)}, side by side"
-            )
-        sequence = state.sequence
-        time = sequence.view.index((state.time,))
-        of: dict[str, object] = {"of": "state"} if len(ends) > 1 else {"of": "step"}
-        flow = self.chain.reduce(sequence, time, "Last", "last", of, keep=False)
-        batch, features = flow.view
-        parts = {"B": batch, "H": features, "RH": features, "1": (), "R": ()}
-        return replace(flow, view=tuple(parts[letter] for letter in state.shape))
+# Handlers that say what is wrong with their constants even where their data is not known.
+CHECKED_FIRST = (*CELLS, "mul")
 
-    def weight(self, value: Value, what: str, rank: int) -> Weight:
-        if not isinstance(value, Weight):
-            raise ObstructionError(f"its {what} is computed by the model, not a parameter")
-        if value.array.ndim != rank or value.array.dtype.kind != "f" or not value.array.size:
-            raise FormatError(
-                f"{quote(value.name)}: expected a {rank}-dimensional array of floating-point "
-                f"numbers, got shape {value.array.shape} of {value.array.dtype}"
-            )
-        return value
 
-    def optional(self, arrays: dict[str, Array], name: str, value: Value, size: int) -> None:
-        """Put a weight of one dimension into `arrays`, if there is one."""
-        if value is None:
-            return
-        weight = self.weight(value, name, 1)
-        if weight.array.shape != (size,):
-            raise FormatError(
-                f"{quote(weight.name)}: expected shape ({size},), got {weight.array.shape}"
-            )
-        arrays[name] = weight.array
-
-    def fits(self, label: int, size: int, name: str) -> None:
-        """Note the size of an axis, or compare it with what is known."""
-        known = self.chain.sizes[label]
-        if known not in (None, size):
-            raise FormatError(
-                f"{quote(name)}: takes {size} features, the layer before gives {known}"
-            )
-        self.chain.sizes[label] = size
-        self.chain.features.add(label)
+def _enter(name: str, given: Input) -> Value:
+    """An input of the model: data with one atom for each axis."""
+    if given.sizes is None:
+        return POISON
+    axes = tuple(
+        (Atom(f"axis {at}", size, is_example=given.are_examples),)
+        for at, size in enumerate(given.sizes)
+    )
+    return Data(Step(None, Layer(name, "Input"), axes, is_integer=given.is_integer), axes)
 
 
 def _is_poisoned(value: Value) -> bool:
@@ -179,7 +135,46 @@ def _is_poisoned(value: Value) -> bool:
     )
 
 
-Handler = Callable[[Translation, Node, Args], Value]
+# --- Arguments ---
+
+
+def tensor(value: Value) -> Tensor:
+    """A constant, data, or final states."""
+    return value if isinstance(value, (Const, Data, Finals)) else whole(value)
+
+
+def data_of(value: Value) -> Data:
+    """Data with all its features; a final state becomes the y of a layer Last."""
+    if isinstance(value, Poison):
+        raise PoisonError
+    return whole(value)
+
+
+def weight_of(value: Value, what: str, rank: int) -> Const:
+    """A constant that a layer can have as its weight."""
+    if isinstance(value, Poison):
+        raise PoisonError
+    if not isinstance(value, Const):
+        raise ObstructionError(f"its {what} is computed by the model, not a constant")
+    array = value.array
+    if array.ndim != rank or array.dtype.kind != "f" or not array.size or value.spread:
+        shape = [size.number for size in value.dims]
+        raise ObstructionError(
+            f"its {what} has shape {shape} of {array.dtype}, expected {rank} axes of floats"
+        )
+    return value
+
+
+def vector_of(value: Value, what: str, count: int) -> Array:
+    """A weight of one number for each feature, from one that may be broadcast."""
+    if not isinstance(value, Const) or value.spread:
+        raise ObstructionError(f"its {what} is computed by the model, not a constant")
+    array = value.array
+    if array.size != 1 and (array.size != count or array.shape[-1] != count):
+        raise ObstructionError(f"its {what} has shape {array.shape}, expected ({count},)")
+    if array.dtype.kind != "f":
+        raise ObstructionError(f"its {what} does not hold floating-point numbers")
+    return np.broadcast_to(array.reshape(-1), (count,))
 
 
 def options_of(args: Args, **defaults: object) -> dict[str, object]:
@@ -196,12 +191,46 @@ def options_of(args: Args, **defaults: object) -> dict[str, object]:
     return found
 
 
-def path_of(weight: Weight, node: Node) -> str:
-    """The path of the module whose parameter a weight is."""
-    path, _, _ = weight.name.rpartition(".")
-    return node.owner if path in ("", "CONSTANTS") else path
+def sizes_of(value: Value, what: str) -> Dims:
+    """Sizes from a constant, or from a list of numbers and of constants of one element."""
+    found: list[object] = []
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, Const):
+            array = item.array
+            alone = item is value and array.ndim <= 1
+            if item.spread or array.dtype.kind not in "iuO" or not (alone or array.size == 1):
+                raise ObstructionError(f"its {what} is not a list of whole numbers")
+            found += array.reshape(-1).tolist()
+        elif isinstance(value, list) or type(item) is int:
+            found.append(item)
+        else:
+            raise ObstructionError(f"its {what} is not a list of whole numbers")
+    if len(found) > _MOST_SIZES:
+        raise ObstructionError(f"its {what} is a list of {len(found)}, at most {_MOST_SIZES}")
+    return tuple(dim(size) for size in found)
 
 
-def bare_path(node: Node) -> str:
-    """A name for a layer without weights: its module if that is such a layer itself."""
-    return node.owner if node.module.startswith("torch.nn.modules.") else node.op
+def ints_of(value: Value, what: str) -> list[int] | None:
+    """Whole numbers that are known; None if there is no such argument."""
+    if value is None:
+        return None
+    found = [size.number for size in sizes_of(value, what)]
+    if None in found:
+        raise ObstructionError(f"its {what} is not a constant")
+    return found  # type: ignore[return-value]
+
+
+# --- Names ---
+
+
+def name_of(node: Node, kind: str, *weights: Value) -> Name:
+    """The name of a layer: of the module whose weights it has, or that calls it."""
+    for weight in weights:
+        path = weight.name.rpartition(".")[0] if isinstance(weight, Const) else ""
+        if path not in ("", "CONSTANTS"):
+            return path, True
+    if weights:
+        return node.owner or kind.lower(), node.is_scoped
+    if node.module.startswith("torch.nn.modules."):
+        return node.owner or kind.lower(), node.is_scoped
+    return (not node.module and node.owner) or node.op, node.is_scoped

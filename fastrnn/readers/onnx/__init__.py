@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from .reader import describe, read_onnx
+from .reader import describe_onnx, read_onnx
 
-__all__ = ["describe", "read_onnx"]
+__all__ = ["describe_onnx", "read_onnx"]

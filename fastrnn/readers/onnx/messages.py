@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from ..containers.source import Budget
 from ..errors import FormatError, quote
@@ -73,10 +75,12 @@ Record = dict[str, Any]  # a decoded tensor, its elements still raw
 
 _OLDEST_OPSET = 7
 _MOST_VALUES = 1 << 20
+_NOTHING = memoryview(b"")
+_SLOTS = {"f": 1, "i": 2, "s": 3, "t": 4, "floats": 6, "ints": 7, "strings": 8}  # of attributes
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class OnnxNode:
     """One operation of the graph."""
 
     name: str
@@ -86,12 +90,66 @@ class Node:
     outputs: list[str]
     attributes: dict[str, Record]
     scopes: list[str]  # the modules around it, if torch's exporter tells them
+    opset: int  # the operator set that its model imports
 
     @property
     def what(self) -> str:
         """How errors call it."""
         name = self.name or next(filter(None, self.outputs), "")
         return f"node {quote(name)} ({quote(self.op_type)[1:-1]})"
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether the node runs a graph of its own."""
+        return any("g" in record or "graphs" in record for record in self.attributes.values())
+
+    def int_of(self, name: str, default: int = 0) -> int:
+        """An attribute that holds one whole number."""
+        found: int = self._attribute(name, "i", default, zero=0)
+        return found
+
+    def float_of(self, name: str, default: float = 0.0) -> float:
+        """An attribute that holds one number, the shortest one of its float32."""
+        return float(str(np.float32(self._attribute(name, "f", default, zero=0.0))))
+
+    def text_of(self, name: str, default: str) -> str:
+        """An attribute that holds a text."""
+        value = self._attribute(name, "s", None, zero=_NOTHING)
+        return default if value is None else text(value, f"{self.what}: attribute {name}")
+
+    def ints_of(self, name: str) -> list[int] | None:
+        """An attribute that holds a list of whole numbers."""
+        value = self._attribute(name, "ints", None, zero=_NOTHING)
+        numbers = varints(_NOTHING if value is None else value, f"{self.what}: attribute {name}")
+        if numbers.size > _MOST_VALUES:
+            raise FormatError(f"{self.what}: attribute {name} has {numbers.size} values")
+        return None if value is None else [int(number) for number in numbers]
+
+    def floats_of(self, name: str) -> list[float] | None:
+        """An attribute that holds a list of numbers."""
+        value = self._attribute(name, "floats", None, zero=_NOTHING)
+        found = fixed(_NOTHING if value is None else value, "<f4", f"{self.what}: attribute {name}")
+        return None if value is None else [float(number) for number in found]
+
+    def texts_of(self, name: str) -> list[str] | None:
+        """An attribute that holds a list of texts."""
+        value = self._attribute(name, "strings", None, zero=())
+        return None if value is None else [text(item, f"{self.what}: {name}") for item in value]
+
+    def tensor_of(self, name: str) -> View | None:
+        """An attribute that holds a tensor, not yet decoded."""
+        value = self._attribute(name, "t", None, zero=None)
+        return None if value is None else memoryview(value)
+
+    def _attribute(self, name: str, slot: str, default: Any, zero: object) -> Any:
+        """The value in the slot of its type; protobuf leaves out zeros and empty lists."""
+        record = self.attributes.get(name)
+        if record is None:
+            return default
+        kinds = (0, _SLOTS[slot])
+        if record.get("type", 0) not in kinds or (slot not in record and "type" not in record):
+            raise FormatError(f"{self.what}: attribute {quote(name)} is not of its type")
+        return record.get(slot, zero)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,27 +162,17 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class OnnxGraph:
     """The main graph of a model."""
 
-    nodes: list[Node]
+    nodes: list[OnnxNode]
     initializers: dict[str, Record]
     sparse: list[str]
     inputs: list[Declared]
     outputs: list[Declared]
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model file."""
-
-    opset: int
-    graph: Graph
-    functions: int = 0
-    opsets: dict[str, int] = field(default_factory=dict)
-
-
-def read_model(data: View, budget: Budget) -> Model:
+def read_model(data: View, budget: Budget) -> OnnxGraph:
     """Decode a model down to its nodes; elements of tensors stay raw."""
     found = decode(data, _MODEL, "the model", budget)
     if "graph" not in found:
@@ -139,11 +187,10 @@ def read_model(data: View, budget: Budget) -> Model:
             f"ONNX operator set {version}, from {_OLDEST_OPSET} on are read" if opsets else
             "an ONNX file that names no operator set (opset_import)"
         )  # fmt: skip
-    graph = _graph(found["graph"], budget)
-    return Model(version, graph, len(found.get("functions", [])), opsets)
+    return _graph(found["graph"], version, budget)
 
 
-def _graph(data: View, budget: Budget) -> Graph:
+def _graph(data: View, opset: int, budget: Budget) -> OnnxGraph:
     found = decode(data, _GRAPH, "the graph", budget)
     initializers: dict[str, Record] = {}
     for item in found.get("initializer", []):
@@ -153,8 +200,8 @@ def _graph(data: View, budget: Budget) -> Graph:
             raise FormatError(f"two initializers are named {quote(name)}" if name else
                               "an initializer has no name")  # fmt: skip
         initializers[name] = record
-    return Graph(
-        [_node(item, budget) for item in found.get("node", [])],
+    return OnnxGraph(
+        [_node(item, opset, budget) for item in found.get("node", [])],
         initializers,
         [_sparse_name(item, budget) for item in found.get("sparse_initializer", [])],
         [_declared(item, "a graph input", budget) for item in found.get("input", [])],
@@ -168,7 +215,7 @@ def _sparse_name(data: View, budget: Budget) -> str:
     return str(record.get("name", ""))
 
 
-def _node(data: View, budget: Budget) -> Node:
+def _node(data: View, opset: int, budget: Budget) -> OnnxNode:
     found = decode(data, _NODE, "a node", budget)
     op_type = found.get("op_type", "")
     what = f"node {quote(found.get('name', ''))} ({quote(op_type)[1:-1]})"
@@ -179,7 +226,7 @@ def _node(data: View, budget: Budget) -> Node:
         if not name or name in attributes:
             raise FormatError(f"{what}: attribute {quote(name)} has no name or stands twice")
         attributes[name] = record
-    return Node(
+    return OnnxNode(
         found.get("name", ""),
         op_type,
         found.get("domain", ""),
@@ -187,6 +234,7 @@ def _node(data: View, budget: Budget) -> Node:
         found.get("output", []),
         attributes,
         _scopes(found.get("metadata", []), what, budget),
+        opset,
     )
 
 
@@ -217,78 +265,6 @@ def _declared(data: View, what: str, budget: Budget) -> Declared:
             size = dim.get("value", 0)
             shape.append(size if size > 0 else dim.get("symbol") or None)
     return Declared(name, tensor.get("elem_type", 0), None if shape is None else tuple(shape))
-
-
-# --- Attributes ---
-
-
-def int_attribute(node: Node, name: str, default: int) -> int:
-    """An attribute that holds one whole number."""
-    value = _attribute(node, name, "i", 2, default)
-    assert isinstance(value, int)
-    return value
-
-
-def float_attribute(node: Node, name: str, default: float) -> float:
-    """An attribute that holds one number."""
-    value = _attribute(node, name, "f", 1, default)
-    assert isinstance(value, float)
-    return value
-
-
-def text_attribute(node: Node, name: str, default: str) -> str:
-    """An attribute that holds a text."""
-    value = _attribute(node, name, "s", 3, None)
-    return default if value is None else text(value, f"{node.what}: attribute {name}")
-
-
-def ints_attribute(node: Node, name: str) -> list[int] | None:
-    """An attribute that holds a list of whole numbers."""
-    value = _attribute(node, name, "ints", 7, None, empty=b"")
-    if value is None:
-        return None
-    numbers = varints(value, f"{node.what}: attribute {name}")
-    if numbers.size > _MOST_VALUES:
-        raise FormatError(f"{node.what}: attribute {name} has {numbers.size} values")
-    return [int(number) for number in numbers]
-
-
-def floats_attribute(node: Node, name: str) -> list[float] | None:
-    """An attribute that holds a list of numbers."""
-    value = _attribute(node, name, "floats", 6, None, empty=b"")
-    if value is None:
-        return None
-    return [float(number) for number in fixed(value, "<f4", f"{node.what}: attribute {name}")]
-
-
-def texts_attribute(node: Node, name: str) -> list[str] | None:
-    """An attribute that holds a list of texts."""
-    value = _attribute(node, name, "strings", 8, None, empty=())
-    return None if value is None else [text(item, f"{node.what}: {name}") for item in value]
-
-
-def tensor_attribute(node: Node, name: str) -> View | None:
-    """An attribute that holds a tensor, not yet decoded."""
-    value = _attribute(node, name, "t", 4, None)
-    return None if value is None else memoryview(value)
-
-
-def has_graph(node: Node) -> bool:
-    """Whether the node runs a graph of its own."""
-    return any("g" in record or "graphs" in record for record in node.attributes.values())
-
-
-def _attribute(
-    node: Node, name: str, slot: str, kind: int, default: Any, empty: object = None
-) -> Any:
-    """The value in the slot of its type; protobuf leaves out zeros and empty lists."""
-    record = node.attributes.get(name)
-    if record is None:
-        return default
-    if record.get("type", 0) not in (0, kind) or (slot not in record and "type" not in record):
-        raise FormatError(f"{node.what}: attribute {quote(name)} is not of its type")
-    zero: object = {"i": 0, "f": 0.0, "s": memoryview(b"")}.get(slot, empty)
-    return record.get(slot, zero)
 
 
 # --- Recognition ---

@@ -8,7 +8,6 @@ weights, in 2.8 a torch.save file of them inside, until 2.7 such files at the to
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from typing import cast
 
@@ -49,14 +48,6 @@ class Program:
     json: Json
     weights: dict[str, Entry]
     constants: dict[str, Entry]
-
-
-def is_pt2(names: list[str]) -> bool:
-    """Whether members of these names make a torch.export archive."""
-    return _OLD_PROGRAM in names or any(
-        name.partition("/")[2] == "archive_format" or name.partition("/")[2].startswith("models/")
-        for name in names
-    )
 
 
 def read_programs(archive: ZipArchive, source: Source) -> list[Program]:
@@ -219,11 +210,3 @@ def choose_program(programs: list[Program], model: str | None) -> Program:
         names = listing([program.name for program in programs])
         raise FormatError(f"choose one of the models {names} with key=, got {model!r}")
     return found[0]
-
-
-def open_name(path: str | os.PathLike[str]) -> str:
-    """A path as a str."""
-    name = os.fspath(path) if isinstance(path, os.PathLike) else path
-    if not isinstance(name, str):
-        raise TypeError(f"path: expected str or os.PathLike of str, got {type(name).__name__}")
-    return name

@@ -9,11 +9,13 @@ from ..containers.elements import Array, Entry, Unreadable
 from ..description import Obstacle
 from ..errors import FormatError, quote
 from ..graph.graph import (
+    CELLS,
     MOST_NODES,
     SCHEMAS,
     UNKNOWN,
     Argument,
     Graph,
+    Input,
     Node,
     Ref,
     Sizes,
@@ -25,7 +27,6 @@ Weights = dict[str, tuple[str, Array | None]]
 
 _ATEN = "torch.ops.aten."
 _LONGEST_LIST = 100_000
-_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _LITERALS = ("as_int", "as_float", "as_bool", "as_string", "as_ints", "as_floats", "as_bools")
 _SYMBOLS = ("as_sym_int", "as_sym_float", "as_sym_bool")
 _SYMBOL_LISTS = ("as_sym_ints", "as_sym_floats", "as_sym_bools")
@@ -37,13 +38,11 @@ def read_graph(program: Program) -> Graph:
     content = json_object(module.get("graph"), "graph")
     signature = json_object(module.get("signature"), "signature")
     obstacles: list[Obstacle] = []
-    inputs, weights = _inputs(signature, program, obstacles)
+    names, weights = _inputs(signature, program, obstacles)
     nodes = [node for item in _nodes(content) if (node := _node(item)) is not None]
     outputs = list(_outputs(signature, obstacles))
     sizes = _all_sizes(content)
-    for name, (_, array) in weights.items():
-        if array is not None:
-            sizes.setdefault(name, array.shape)
+    inputs = {name: Input(sizes.get(name, ()), are_examples=True) for name in names}
     return Graph(inputs, weights, nodes, outputs, sizes, obstacles)
 
 
@@ -128,7 +127,7 @@ def _node(item: object) -> Node | None:
     if target.startswith(_ATEN):
         base, _, overload = target[len(_ATEN) :].partition(".")
         op = plain_name(base)
-        if op in _RECURRENT and overload != "input":
+        if op in CELLS and overload != "input":
             op = f"{op}.{overload}"
     label = content.get("name")
     owner, module = _owner(content.get("metadata"))

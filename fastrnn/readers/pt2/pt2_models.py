@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import os
-
 from ..containers.elements import Entry
-from ..containers.source import Source, open_source
+from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
 from ..description import Description
-from ..errors import FormatError
-from ..graph.graph import Graph, Node, Ref
+from ..graph.graph import CELLS, Graph, Node, Ref
 from ..graph.graph_describe import describe_graph
-from .pt2_archive import FORMAT, choose_program, is_pt2, open_name, read_programs
+from .pt2_archive import FORMAT, choose_program, read_programs
 from .pt2_graph import read_graph
 
 Recurrent = dict[str, dict[str, object]]
@@ -21,37 +18,19 @@ _ADVICE = (
     "read_state_dict(path) gives all weights by name, fastrnn.load(path, prefix=...) one recurrent "
     "layer; a graph that torch decomposed can be exported again without run_decompositions"
 )
-_CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
 _LITERALS = {
     "num_layers": int, "dropout": float, "bidirectional": bool, "batch_first": bool,
 }  # fmt: skip
 
 
-def describe(
-    path: str | os.PathLike[str], *, model: str | None = None, check_crc: bool = True
-) -> Description:
-    """The layers of the model in a torch.export archive, or of the one named `model`.
+def describe_pt2(archive: ZipArchive, source: Source, model: str | None = None) -> Description:
+    """The layers of the model, or of the one named `model`, in an open archive.
 
     Raises UnsupportedModel, a FormatError, which lists every node that is no layer; FormatError
-    if the file is damaged or of another kind; OSError if it cannot be opened.
+    if the file is damaged or of another kind.
     """
-    name = open_name(path)
-    try:
-        with open_source(name) as source:
-            return describe_pt2(ZipArchive(source, check_crc), source, model)
-    except FormatError as error:
-        error.args = (f"{name}: {error}",)
-        raise
-    except MemoryError:
-        raise FormatError(f"{name}: not enough memory to read this file") from None
-
-
-def describe_pt2(archive: ZipArchive, source: Source, model: str | None = None) -> Description:
-    """The layers of the model, or of the one named `model`, in an open archive."""
-    if not is_pt2(list(archive.members)):
-        raise FormatError("this is not a torch.export archive (.pt2)")
     program = choose_program(read_programs(archive, source), model)
-    return describe_graph(read_graph(program), FORMAT, _ADVICE)
+    return describe_graph(read_graph(program), FORMAT, _ADVICE, source.budget)
 
 
 def read_pt2(archive: ZipArchive, source: Source) -> tuple[dict[str, Entry], Recurrent]:
@@ -72,7 +51,7 @@ def _recurrent(graph: Graph) -> Recurrent:
     found: Recurrent = {}
     for node in graph.nodes:
         params = node.args.get("params")
-        if node.op not in _CELLS or not isinstance(params, list) or not params:
+        if node.op not in CELLS or not isinstance(params, list) or not params:
             continue
         if isinstance(params[0], Ref) and params[0].name in graph.weights:
             full = graph.weights[params[0].name][0]
@@ -81,8 +60,8 @@ def _recurrent(graph: Graph) -> Recurrent:
 
 
 def _call_options(node: Node) -> dict[str, object]:
-    options: dict[str, object] = {"cell": _CELLS[node.op]}
-    if _CELLS[node.op] == "RNN":
+    options: dict[str, object] = {"cell": CELLS[node.op]}
+    if CELLS[node.op] == "RNN":
         options["nonlinearity"] = node.op.removeprefix("rnn_")
     if isinstance(node.args.get("has_biases"), bool):
         options["bias"] = node.args["has_biases"]

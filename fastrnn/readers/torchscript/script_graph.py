@@ -16,7 +16,7 @@ from ..containers.elements import Array, Unreadable
 from ..containers.pickle_vm import Node as Pickled
 from ..description import Obstacle
 from ..errors import FormatError, quote
-from ..graph.graph import SCHEMAS, UNKNOWN, Graph, Node, Ref, plain_name
+from ..graph.graph import CELLS, SCHEMAS, UNKNOWN, Graph, Input, Node, Ref, plain_name
 from ..torch.torch_tensors import is_tensor
 from .script_text import (
     Attribute,
@@ -41,7 +41,6 @@ _RESULTS = {
     "lstm": 3, "gru": 2, "rnn_tanh": 2, "rnn_relu": 2, "adaptive_max_pool1d": 2,
     "native_layer_norm": 3, "dropout": 1,
 }  # fmt: skip
-_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _FLAT_WEIGHTS = re.compile(r"self_(\w+?)__flat_weights\d*")
 _PASS_ON = ("annotate", "unchecked_cast", "int", "float", "bool")
 _COMPARE: dict[str, Callable[[object, object], object]] = {
@@ -101,7 +100,7 @@ class ScriptReader:
         self.constants = constants
         self.load = load  # (name, tensor of a pickle, is a constant) -> array
         self.names = names  # of the state dict's arrays, by identity
-        self.graph = Graph([], {}, [], [])
+        self.graph = Graph({}, {}, [], [])
         self.ranks: dict[str, int | None] = {}
         self.steps = 0
         self.bodies: dict[str, list[Statement]] = {}
@@ -120,10 +119,6 @@ class ScriptReader:
                 args.append(self.input(parameter.name, parameter.type, ranks))
         result = self.run(f"{root.class_name}.{method}", [root, *args], {}, root, 0)
         self.graph.outputs = _flattened(result)
-        self.graph.sizes |= {
-            name: (None,) * rank for name, rank in self.ranks.items()
-            if rank is not None and name in self.graph.inputs
-        }  # fmt: skip
         return self.graph
 
     def input(self, name: str, kind: str, ranks: list[int]) -> Value:
@@ -136,7 +131,7 @@ class ScriptReader:
             ref = Ref(f"{name}.{at}" if kind != "Tensor" else name)
             index = min(len(self.graph.inputs), len(ranks) - 1)
             self.ranks[ref.name] = ranks[index]
-            self.graph.inputs.append(ref.name)
+            self.graph.inputs[ref.name] = Input((None,) * ranks[index], are_examples=True)
             refs.append(ref)
         return refs[0] if kind == "Tensor" else tuple(refs)
 
@@ -340,8 +335,17 @@ class ScriptReader:
             if space == "ops.prim" or name == "uninitialized":
                 return UNKNOWN
             return self.unknown_call(name, args, owner)
+        if base == "size" and args and isinstance(args[0], Ref):
+            return self.sizes(args, owner)
         folded = self.fold(base, args)
         return folded if folded is not None else self.operator(base, args, named, owner)
+
+    def sizes(self, args: list[Value], owner: Module) -> Value:
+        """The size of one axis, or of all of them if it is known how many there are."""
+        rank = self.rank(args[0])
+        if len(args) == 1 and rank is not None:
+            return [self.operator("size", [args[0], at], {}, owner) for at in range(rank)]
+        return self.operator("size", args, {}, owner) if len(args) == 2 else UNKNOWN
 
     def fold(self, base: str, args: list[Value]) -> Value:
         """What literals and numbers of axes tell; None if it is an operator on tensors."""
@@ -376,7 +380,7 @@ class ScriptReader:
     ) -> Value:
         """A node of the graph."""
         op = plain_name(base)
-        if op in _RECURRENT and len(args) > 3 and isinstance(args[3], list):
+        if op in CELLS and len(args) > 3 and isinstance(args[3], list):
             op = f"{op}.data"
         names = SCHEMAS.get(op, ())
         table = {names[i] if i < len(names) else str(i): v for i, v in enumerate(args)}
@@ -410,8 +414,10 @@ class ScriptReader:
             return len(shape)
         first = next((args[name] for name in ("input", "self", "mat1") if name in args), None)
         rank = self.rank(first)
-        if rank is None or op in ("flatten", "expand"):
+        if rank is None or op in ("flatten", "expand", "unflatten"):
             return None
+        if op == "size":
+            return 0
         dims = args.get("dim")
         if op in ("mean", "amax", "max") and args.get("keepdim") is not True:
             return rank - (len(dims) if isinstance(dims, list) else 1) if dims is not None else 0

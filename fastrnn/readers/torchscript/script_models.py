@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ..containers.elements import Array, Unreadable
 from ..containers.pickle_vm import Node
-from ..containers.source import Source
+from ..containers.source import Budget, Source
 from ..containers.zip_archive import ZipArchive
 from ..description import Description
 from ..errors import FormatError, UnsupportedModel
@@ -28,14 +28,16 @@ _LIKELY_RANKS = (3, 2, 1)
 def describe_script(archive: ZipArchive, source: Source) -> Description:
     """The layers of the model in an open archive; its code is read, not run.
 
-    Raises UnsupportedModel, a FormatError, which lists every call that is not a layer.
+    Raises UnsupportedModel, a FormatError, which lists every call that is no layer; FormatError
+    if the file is damaged or of another kind.
     """
-    return _Archive(TorchArchive(archive, source)).describe()
+    return _Archive(TorchArchive(archive, source), source.budget).describe()
 
 
 class _Archive:
-    def __init__(self, members: TorchArchive) -> None:
+    def __init__(self, members: TorchArchive, budget: Budget) -> None:
         self.members = members
+        self.budget = budget
         self.root = check_root(members.pickle("data.pkl").value)
         constants = members.pickle("constants.pkl").value
         if not isinstance(constants, tuple):
@@ -73,7 +75,8 @@ class _Archive:
             state = self.root.state if isinstance(self.root.state, dict) else {}
             root = Module("", self.root.name, {str(key): item for key, item in state.items()})
             try:
-                return describe_graph(reader.read(root, ranks), FORMAT, _ADVICE)
+                graph = reader.read(root, ranks)
+                return describe_graph(graph, FORMAT, _ADVICE, self.budget)
             except UnsupportedModel as error:
                 failures.append(error)
         raise min(failures, key=lambda error: str(error).count("\n"))

@@ -136,7 +136,7 @@ static void run_layer(worker *self, int layer, int direction, size_t number)
                .direction = direction,
                .number = number,
                .begin = begin,
-               .end = end < longest ? end : longest,
+               .end = size_min(end, longest),
                .x = layer_sequences(self, layer, begin, 1),
                .y = layer_sequences(self, layer, begin, 0)};
     k.y.base += direction * self->stack->output_size;
@@ -216,14 +216,12 @@ static void run_group(const job *j, seat at)
                    .units = alone ? 1 : j->plan.unit_workers,
                    .tape = j->tape};
     self.w = frnn_workspace_lay_out(j->stack, &j->plan, j->call->steps, j->call->batch, at, &placed);
-    self.order = self.w.order;
-    for (int group = 0; group < at.group; group++)
-        self.position += plan_group_rows(&j->plan, j->call->batch, group);
-    self.order += self.position;
+    self.position = plan_first_row(&j->plan, j->call->batch, at.group);
+    self.order = self.w.order + self.position;
     size_t left = plan_group_rows(&j->plan, j->call->batch, at.group);
     self.tape_row = steps_of_rows(j->call, self.w.order, self.position);
     for (; left > 0; left -= self.rows) {
-        self.rows = left < j->plan.block_rows ? left : j->plan.block_rows;
+        self.rows = size_min(left, j->plan.block_rows);
         run_block(&self);
         self.tape_row += steps_of_rows(j->call, self.order, self.rows);
         self.order += self.rows, self.position += self.rows;
@@ -247,12 +245,10 @@ static void run_worker(void *argument, int index)
 static frnn_status check_call(const frnn_stack *stack, const frnn_call *call)
 {
     if (!stack || !call || call->steps == 0 || (call->batch > 0 && (!call->x || !call->y)) ||
-        (call->executor && !call->executor->run) ||
-        (stack->directions > 1 && call->batch > 0 && call->x == call->y))
+        !executor_is_valid(call->executor) ||
+        (stack->directions > 1 && call->batch > 0 && call->x == call->y) ||
+        !lengths_are_valid(call->lengths, call->batch, call->steps))
         return FRNN_BAD_ARGUMENT;
-    for (size_t i = 0; call->lengths && i < call->batch; i++)
-        if (call->lengths[i] > call->steps)
-            return FRNN_BAD_ARGUMENT;
     return FRNN_OK;
 }
 
@@ -261,10 +257,7 @@ static frnn_status workspace_bytes(const frnn_stack *stack, const frnn_plan *pla
 {
     arena count = {NULL, 0, 0};
     frnn_workspace_lay_out(stack, plan, steps, batch, (seat){0, 0, 0}, &count);
-    if (count.overflow)
-        return FRNN_TOO_LARGE;
-    *bytes = arena_footprint(&count);
-    return FRNN_OK;
+    return arena_total(&count, bytes);
 }
 
 frnn_status frnn_workspace_size(const frnn_stack *stack, size_t steps, size_t batch,

@@ -9,8 +9,8 @@ static void sort_by_length(size_t *order, size_t *merged, const size_t *lengths,
 {
     for (size_t run = 1; run < batch; run *= 2) {
         for (size_t begin = 0; begin < batch; begin += 2 * run) {
-            const size_t middle = begin + run < batch ? begin + run : batch;
-            const size_t end = middle + run < batch ? middle + run : batch;
+            const size_t middle = size_min(begin + run, batch);
+            const size_t end = size_min(middle + run, batch);
             size_t left = begin, right = middle;
             for (size_t i = begin; i < end; i++) {
                 const int take_right =

@@ -2,9 +2,6 @@
 /* Stacks: the stages of their layers, where packed weights lie, how they are filled. */
 #include "stack.h"
 
-#include <limits.h>
-#include <string.h>
-
 #include "../arena.h"
 
 static frnn_status check_config(const frnn_config *config, const frnn_isa *isa)
@@ -19,9 +16,8 @@ static frnn_status check_config(const frnn_config *config, const frnn_isa *isa)
         return FRNN_BAD_CONFIG;
     if (config->training && config->dtype != FRNN_FLOAT32)
         return FRNN_BAD_CONFIG;
-    /* Gates, directions and padding keep every row count and panel size below INT_MAX. */
-    const int most = INT_MAX / 64;
-    if (config->input_size > most || config->hidden_size > most || config->num_layers > most)
+    if (config->input_size > MOST_SIZE || config->hidden_size > MOST_SIZE ||
+        config->num_layers > MOST_SIZE)
         return FRNN_TOO_LARGE;
     return isa->product[config->dtype] ? FRNN_OK : FRNN_UNSUPPORTED;
 }
@@ -107,27 +103,20 @@ frnn_status frnn_stack_size(const frnn_config *config, const frnn_isa *isa, size
         return status;
     arena count = {NULL, 0, 0};
     lay_out(config, isa, &count);
-    if (count.overflow)
-        return FRNN_TOO_LARGE;
-    *bytes = arena_footprint(&count);
-    return FRNN_OK;
+    return arena_total(&count, bytes);
 }
 
 frnn_status frnn_stack_init(frnn_stack **stack, const frnn_config *config, const frnn_isa *isa,
                             void *memory, size_t bytes)
 {
     size_t needed = 0;
-    const frnn_status status = frnn_stack_size(config, isa, &needed);
-    if (status != FRNN_OK)
-        return status;
-    if (!stack || !memory)
-        return FRNN_BAD_ARGUMENT;
-    if (bytes < needed)
-        return FRNN_SMALL_MEMORY;
-    memset(memory, 0, needed);
-    arena placed = arena_over(memory);
-    *stack = lay_out(config, isa, &placed);
-    return FRNN_OK;
+    arena placed;
+    frnn_status status = frnn_stack_size(config, isa, &needed);
+    if (status == FRNN_OK)
+        status = stack ? arena_begin_zeroed(&placed, memory, bytes, needed) : FRNN_BAD_ARGUMENT;
+    if (status == FRNN_OK)
+        *stack = lay_out(config, isa, &placed);
+    return status;
 }
 
 /* Packs `gates` row blocks of a matrix, for inference and, where there is room, for training. */

@@ -54,10 +54,7 @@ frnn_status frnn_tape_size(const frnn_stack *stack, size_t steps, size_t batch, 
         return FRNN_BAD_ARGUMENT;
     arena count = {NULL, 0, 0};
     frnn_tape_lay_out(stack, steps, batch, &count);
-    if (count.overflow)
-        return FRNN_TOO_LARGE;
-    *bytes = arena_footprint(&count);
-    return FRNN_OK;
+    return arena_total(&count, bytes);
 }
 
 frnn_status frnn_tape_check(const frnn_stack *stack, const frnn_call *call)

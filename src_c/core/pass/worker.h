@@ -94,10 +94,7 @@ static inline sequences tape_sequences(const worker *self, int layer)
 static inline size_t tape_chunk_row(const worker *self, size_t begin)
 {
     size_t row = self->tape_row;
-    for (size_t i = 0; i < self->rows; i++) {
-        const size_t length = row_length(self, i);
-        row += length < begin ? length : begin;
-    }
+    for (size_t i = 0; i < self->rows; i++) row += size_min(row_length(self, i), begin);
     return row;
 }
 

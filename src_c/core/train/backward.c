@@ -27,16 +27,14 @@ static void visit_group(back_worker *self, const back_chunk *k, int direction, b
                         int group)
 {
     worker *b = &self->block;
-    size_t first = 0;
-    for (int before = 0; before < group; before++)
-        first += plan_group_rows(b->plan, b->call->batch, before);
+    const size_t first = plan_first_row(b->plan, b->call->batch, group);
     const size_t rows = plan_group_rows(b->plan, b->call->batch, group);
     const row_ranks ranks = group_ranks(b->call, b->plan, group, first);
     b->tape_row = steps_of_rows(b->call, self->s.order, first);
     for (size_t done = 0; done < rows; done += b->rows) {
         b->position = first + done;
         b->order = self->s.order + b->position;
-        b->rows = rows - done < b->plan->block_rows ? rows - done : b->plan->block_rows;
+        b->rows = size_min(rows - done, b->plan->block_rows);
         self->ranks = (row_ranks){ranks.first + done * ranks.step, ranks.step};
         if (work == BACK_STEPS)
             frnn_back_steps(self, k, direction);
@@ -169,7 +167,7 @@ static back_chunk chunk_at(const back_worker *self, int layer, size_t number)
                     .last = end >= self->longest,
                     .number = number,
                     .begin = begin,
-                    .end = end < self->longest ? end : self->longest};
+                    .end = size_min(end, self->longest)};
     k.x = layer > 0 ? tape_sequences(&self->block, layer - 1)
                     : (sequences){call->x, call->x_step, call->x_row, 0, 1};
     k.dy = top ? (sequences){g->dy, g->dy_step, g->dy_row, 0, 1}
@@ -271,11 +269,9 @@ static frnn_status check_call(const frnn_stack *stack, const frnn_call *call,
                               const frnn_gradients *gradients)
 {
     if (!stack || !call || !gradients || !call->tape || call->steps == 0 ||
-        (call->batch > 0 && !call->x) || (call->executor && !call->executor->run))
+        (call->batch > 0 && !call->x) || !executor_is_valid(call->executor) ||
+        !lengths_are_valid(call->lengths, call->batch, call->steps))
         return FRNN_BAD_ARGUMENT;
-    for (size_t i = 0; call->lengths && i < call->batch; i++)
-        if (call->lengths[i] > call->steps)
-            return FRNN_BAD_ARGUMENT;
     return frnn_tape_check(stack, call);
 }
 
@@ -291,10 +287,7 @@ frnn_status frnn_backward_size(const frnn_stack *stack, size_t steps, size_t bat
     arena count = {NULL, 0, 0};
     const seat any = {0, 0, 0};
     const back_space s = frnn_back_space_lay_out(stack, &used, steps, batch, any, &count);
-    if (count.overflow || s.chunk_rows > INT_MAX)
-        return FRNN_TOO_LARGE;
-    *bytes = arena_footprint(&count);
-    return FRNN_OK;
+    return s.chunk_rows <= INT_MAX ? arena_total(&count, bytes) : FRNN_TOO_LARGE;
 }
 
 /* Places tape and workspace of a checked call. */

@@ -108,13 +108,14 @@ void frnn_back_inputs(back_worker *self, const back_chunk *k, int direction)
         const stack_stage *s = &stack_layer_at(b->stack, k->layer, direction)->stage[stage];
         if (s->inputs == 0)
             continue;
-        const int panels = stack_panels(b->stack, s->inputs);
+        const unit_range panels =
+            panel_range(stack_panels(b->stack, s->inputs), 1, me, workers);
         const frnn_pass pass = {
             .rows = (int)gather_inputs(self, k, direction, stage),
             .depth = s->kernel->x_gates * (int)s->stride,
             .units = s->inputs,
-            .first_panel = panel_share(panels, 1, me, workers),
-            .end_panel = panel_share(panels, 1, me + 1, workers),
+            .first_panel = panels.begin,
+            .end_panel = panels.end,
             .weights = s->x_transposed,
             .in = self->s.from,
             .y = self->s.to,

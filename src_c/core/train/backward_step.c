@@ -10,25 +10,23 @@ typedef struct {
     size_t part, step, rows, tape_row, chunk_row;
 } back_step;
 
-static int first_panel(const back_worker *self, int panels, int unit)
+static unit_range my_panels(const back_worker *self, int panels)
 {
-    return panel_share(panels, 1, unit, self->block.units);
+    return panel_range(panels, 1, self->block.at.unit, self->block.units);
 }
 
 /* Gradients of the outputs of lower layers pass through dropout. */
 static void drop_gradients(const back_worker *self, const back_step *at)
 {
     const worker *b = &self->block;
-    const int lanes = b->stack->isa->lanes, outputs = b->stack->output_size;
-    const int panels = stack_panels(b->stack, outputs);
-    const int first = first_panel(self, panels, b->at.unit) * lanes;
-    const int past = first_panel(self, panels, b->at.unit + 1) * lanes;
-    const int end = past < outputs ? past : outputs;
-    for (size_t row = 0; row < at->rows && first < end; row++) {
+    const int outputs = b->stack->output_size;
+    const unit_range panels = my_panels(self, stack_panels(b->stack, outputs));
+    const unit_range mine = units_of_panels(panels, b->stack->isa->lanes, outputs);
+    for (size_t row = 0; row < at->rows && mine.begin < mine.end; row++) {
         const size_t time = at->direction ? row_length(b, row) - 1 - at->step : at->step;
-        float *dy = (float *)self->s.dy_rows[row] + first;
+        float *dy = (float *)self->s.dy_rows[row] + mine.begin;
         frnn_dropout(dy, dy, b->call, at->chunk->layer, time, b->order[row],
-                     at->direction * outputs + first, end - first);
+                     at->direction * outputs + mine.begin, mine.end - mine.begin);
     }
 }
 
@@ -81,11 +79,12 @@ static void run_gradient(const back_worker *self, const back_step *at, int stage
     const back_direction *d = &self->s.direction[at->direction];
     const int last = b->stack->stages - 1;
     const size_t slots = (size_t)s->kernel->slots, lanes = (size_t)b->stack->isa->lanes;
+    const unit_range panels = my_panels(self, s->panels);
     frnn_gradient_pass pass = {
         .rows = (int)at->rows,
         .units = s->units,
-        .first_panel = first_panel(self, s->panels, b->at.unit),
-        .end_panel = first_panel(self, s->panels, b->at.unit + 1),
+        .first_panel = panels.begin,
+        .end_panel = panels.end,
         .gate_rows = b->tape->rows,
         .h = self->s.h_rows,
         .h_before = self->s.h_before_rows,
@@ -118,7 +117,7 @@ static void run_product(const back_worker *self, const back_step *at, int stage)
     const worker *b = &self->block;
     const stack_stage *s = &stack_layer_at(b->stack, at->chunk->layer, at->direction)->stage[stage];
     const back_direction *d = &self->s.direction[at->direction];
-    const int panels = stack_panels(b->stack, s->depth);
+    const unit_range panels = my_panels(self, stack_panels(b->stack, s->depth));
     const size_t row_floats = (size_t)s->kernel->slots * s->stride;
     const size_t first_slot = (size_t)(s->kernel->slots - s->kernel->h_gates);
     const size_t stride = stage > 0 ? b->stack->padded_units : self->s.h_stride;
@@ -132,8 +131,8 @@ static void run_product(const back_worker *self, const back_step *at, int stage)
         .rows = (int)at->rows,
         .depth = s->kernel->h_gates * (int)s->stride,
         .units = (int)stride,
-        .first_panel = first_panel(self, panels, b->at.unit),
-        .end_panel = first_panel(self, panels, b->at.unit + 1),
+        .first_panel = panels.begin,
+        .end_panel = panels.end,
         .weights = s->h_transposed,
         .in = self->s.from,
         .y = self->s.to,

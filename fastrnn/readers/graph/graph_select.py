@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: MIT
+"""Operators that take a part of a value, as the last step or one direction, and those that join."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from .graph import Node
+from .graph_axes import may_be_time
+from .graph_constants import joined, picked, sliced
+from .graph_states import (
+    NOT_TIME,
+    bidirectional,
+    join_finals,
+    pool,
+    reverse,
+    settle,
+    take_rows,
+    whole,
+)
+from .graph_values import (
+    Atom,
+    Axes,
+    Const,
+    Data,
+    Finals,
+    Moment,
+    ObstructionError,
+    Tensor,
+    Value,
+    dim_of,
+    dims_of,
+    fixed_size,
+    place_of,
+    solid,
+)
+from .translation import (
+    Args,
+    Handler,
+    Translation,
+    data_of,
+    ints_of,
+    name_of,
+    tensor,
+)
+
+_ENDLESS = (1 << 31) - 1  # from here on an end means: to the end
+
+
+# --- One place of an axis ---
+
+
+def _select(self: Translation, node: Node, args: Args) -> Value:
+    value = tensor(args.get("self"))
+    index = args.get("index")
+    if type(index) is not int:
+        raise ObstructionError("its index is not a constant")
+    return _pick(self, node, value, place_of(args.get("dim"), len(dims_of(value))), index, False)
+
+
+def gather(self: Translation, node: Node, args: Args) -> Value:
+    """ONNX's Gather, along an axis of data, by one index."""
+    value, index = tensor(args["self"]), args["index"]
+    place = place_of(args["dim"], len(dims_of(value)))
+    if not isinstance(index, Const):
+        raise ObstructionError("its indices are not a constant")
+    if index.array.dtype.kind not in "iu" or index.spread is not None:
+        raise ObstructionError("its indices are not whole numbers")
+    if isinstance(value, Const):
+        return picked(self, node, value, place, index.array)
+    if index.array.size != 1 or index.array.ndim > 1:
+        raise ObstructionError("it takes several places of an axis")
+    return _pick(self, node, value, place, int(index.array.reshape(-1)[0]), index.array.ndim == 1)
+
+
+def _pick(
+    self: Translation, node: Node, value: Tensor, place: int, index: int, keep: bool
+) -> Value:
+    """The value at one index of an axis, which may stay with size 1."""
+    if isinstance(value, Const):
+        return picked(self, node, value, place, np.array([index] if keep else index))
+    if isinstance(value, Finals):
+        if value.axes[place] != (value.row,) or not -len(value.rows) <= index < len(value.rows):
+            raise ObstructionError(f"it takes part {index} of something else than layers' states")
+        at = index % len(value.rows)
+        return take_rows(value, slice(at, at + 1), drop=not keep)
+    axis = value.axes[place]
+    size = fixed_size(axis)
+    if size is not None and not -size <= index < size:
+        raise ObstructionError(f"it takes part {index} of an axis of size {size}")
+    axes = value.axes[:place] + (((),) if keep else ()) + value.axes[place + 1 :]
+    recurrence = value.step.recurrence
+    if recurrence is not None and value.part is None and axis == (recurrence.direction,):
+        part = None if size == 1 else index % (size or 1)
+        return settle(replace(value, axes=axes, part=part))
+    if size == 1:
+        return replace(value, axes=axes)
+    return _instant(value, place, index, axes)
+
+
+def _instant(value: Data, place: int, index: int, axes: Axes) -> Value:
+    """One place of an axis of data: a step, or a row of an initial state, or both."""
+    axis = value.axes[place]
+    size, recurrence = fixed_size(axis), value.step.recurrence
+    is_last = index == -1 or index + 1 == size
+    is_first = index in (0, -(size or 0)) and recurrence and recurrence.direction.size == 2
+    first = size + index if index < 0 and size is not None else index
+    rows = _rows(value, place, first, first + 1)
+    if not may_be_time(value.step, axis) or value.instant is not None:
+        why = NOT_TIME
+    elif is_last or is_first:
+        instant = -1 if is_last else 0
+        return settle(replace(value, axes=axes, instant=instant, time=axis, rows=rows))
+    else:
+        why = f"it takes step {index} of the sequence, expected -1, the last"
+    if rows is None:
+        raise ObstructionError(why)
+    return replace(value, axes=axes, rows=rows)
+
+
+def _rows(value: Data, place: int, first: int, last: int) -> range | None:
+    """Rows of an input that may be an initial state; None if this takes none of such."""
+    step = value.step
+    old = value.rows
+    if step.parent is not None or step.is_integer or place or first < 0:
+        return None
+    if old is None:
+        is_first = bool(step.layout) and value.axes[0] == step.layout[0]
+        return range(first, last) if is_first else None
+    return old[first:last] if len(value.axes) == len(step.layout) else None
+
+
+# --- A stretch of an axis ---
+
+
+def _slice(self: Translation, node: Node, args: Args) -> Value:
+    value = tensor(args.get("self"))
+    place = place_of(args.get("dim", 0), len(dims_of(value)))
+    start, end, step = (args.get(name) for name in ("start", "end", "step"))
+    given = [start or 0, _ENDLESS if end is None else end, 1 if step is None else step]
+    bounds = ints_of(given, "bounds")
+    assert bounds is not None
+    return _cut(self, node, value, place, slice(*bounds))
+
+
+def _slices(self: Translation, node: Node, args: Args) -> Value:
+    """ONNX's Slice, of several axes."""
+    value = tensor(args["self"])
+    starts, ends, axes, steps = (
+        ints_of(args[name], name) for name in ("starts", "ends", "axes", "steps")
+    )
+    if starts is None or ends is None:
+        raise ObstructionError("it has no starts or ends")
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        raise ObstructionError("its starts, ends, axes and steps do not fit together")
+    rank = len(dims_of(value))
+    found: Value = value
+    for axis, *bounds in zip(axes, starts, ends, steps, strict=True):
+        found = _cut(self, node, tensor(found), place_of(axis, rank), slice(*bounds))
+    return found
+
+
+def _split(self: Translation, node: Node, args: Args) -> Value:
+    """ONNX's Split: parts of these lengths, or so many of one length."""
+    value = tensor(args["self"])
+    place = place_of(args["dim"], len(dims_of(value)))
+    size = dims_of(value)[place].number
+    if size is None:
+        raise ObstructionError("it splits an axis of unknown size")
+    lengths = ints_of(args["split"], "split")
+    if lengths is None:
+        count = args["count"]
+        assert isinstance(count, int)
+        if not 0 < count <= max(size, 1):
+            raise ObstructionError(f"it splits {size} into {count}")
+        whole_part = -(-size // count)
+        lengths = [min(whole_part, size - whole_part * at) for at in range(count)]
+    if sum(lengths) != size or min(lengths, default=0) < 0:
+        raise ObstructionError(f"it splits {size} into {lengths[:8]}")
+    points = np.cumsum([0, *lengths]).tolist()
+    return tuple(_cut(self, node, value, place, slice(a, b, 1)) for a, b in pairwise(points))
+
+
+def _cut(self: Translation, node: Node, value: Tensor, place: int, taken: slice) -> Value:
+    """A stretch of one axis: all of it, one place, one direction, or time backwards."""
+    start, stop, step = taken.start, taken.stop, taken.step
+    if step == 0:
+        raise ObstructionError("its step is 0")
+    size = dims_of(value)[place].number
+    if isinstance(value, Const):
+        return sliced(self, node, value, place, taken)
+    axis = value.axes[place]
+    if isinstance(value, Finals) and axis == (value.row,):
+        return take_rows(value, taken, drop=False)
+    all_back = (start == -1 or start + 1 == size or start >= _ENDLESS) and stop <= -_ENDLESS
+    if step == -1 and all_back and isinstance(value, Data):
+        return _backwards(node, value, place)
+    if step != 1:
+        raise ObstructionError(f"it takes every {step}th entry of an axis")
+    to_end = stop >= _ENDLESS or (size is not None and stop >= size)
+    if to_end and (start == 0 or (size is not None and start <= -size)):
+        return value
+    if size is not None and (start != -1 or fixed_size(axis) is not None):
+        first, last, _ = slice(start, stop).indices(size)
+        if last - first == 1 and fixed_size(axis) is not None:
+            return _pick(self, node, value, place, first, keep=True)
+        if isinstance(value, Data):
+            return _stretch(value, place, first, last)
+    elif start == -1 and to_end:
+        return _pick(self, node, value, place, -1, keep=True)
+    raise ObstructionError("it takes a part of an axis")
+
+
+def _stretch(value: Data, place: int, first: int, last: int) -> Data | Finals:
+    """One half of the features of a bidirectional layer, or rows of an initial state."""
+    rows = _rows(value, place, first, max(first, last))
+    if rows is not None:
+        axes = ((Atom("rows", len(rows)),), *value.axes[1:])
+        return replace(value, axes=axes, rows=rows)
+    recurrence = value.step.recurrence
+    if recurrence is not None and value.part is None and recurrence.hidden.size:
+        features = (recurrence.direction, recurrence.hidden)
+        width = recurrence.hidden.size
+        if value.axes[place] == features and last - first == width and first % width == 0:
+            axes = (*value.axes[:place], (recurrence.hidden,), *value.axes[place + 1 :])
+            return settle(replace(value, axes=axes, part=first // width))
+    raise ObstructionError("it takes a part of an axis")
+
+
+def _backwards(node: Node, value: Data, place: int) -> Value:
+    """All steps in reverse order."""
+    data = whole(value)
+    if data.step.lengths is not None:
+        raise ObstructionError("with sequence_lens, it brings what is beyond them to the front")
+    return Data(reverse(data, data.axes[place], name_of(node, "Flip")).step, data.axes)
+
+
+def _flip(self: Translation, node: Node, args: Args) -> Value:
+    value, dims = data_of(args.get("self")), ints_of(args.get("dims"), "dims")
+    if dims is None or len(dims) != 1:
+        raise ObstructionError("it turns several axes at once")
+    return _backwards(node, value, place_of(dims[0], len(value.axes)))
+
+
+# --- Joining ---
+
+
+def _cat(self: Translation, node: Node, args: Args) -> Value:
+    """Constants, final states, or the directions of one layer as features."""
+    values, dim = args.get("tensors"), args.get("dim", 0)
+    if not isinstance(values, list) or not values:
+        raise ObstructionError("its inputs are not a list of tensors")
+    constants = [value for value in values if isinstance(value, Const)]
+    if len(constants) == len(values):
+        return joined(self, node, constants, dim)
+    finals = [value for value in values if isinstance(value, Finals)]
+    parts = [value for value in values if isinstance(value, Data)]
+    ranks = {len(value.axes) for value in finals} | {len(value.axes) for value in parts}
+    if max(len(finals), len(parts)) < len(values) or len(ranks) != 1:
+        raise ObstructionError("it joins two branches of the model")
+    place = place_of(dim, ranks.pop())
+    if len(values) == 1:
+        return values[0]
+    if finals:
+        return join_finals(finals, place)
+    if any(part.instant is not None for part in parts):
+        parts = [part if part.part is not None else whole(part) for part in parts]
+    return _join_parts(parts, place)
+
+
+def _join_parts(parts: list[Data], place: int) -> Data:
+    """The directions of a layer, or of a forward and a backward layer, as features."""
+    step = parts[0].step
+    if not all(part.part == at and part.step is step for at, part in enumerate(parts)):
+        made = None
+        if len(parts) == 2 and parts[0].part is None and parts[1].part is None:
+            made = bidirectional(parts[0].step, parts[1].step)
+        if made is None:
+            raise ObstructionError("it joins two branches of the model")
+        step = made
+    recurrence = step.recurrence
+    if recurrence is None or len(parts) != (recurrence.direction.size or 0):
+        raise ObstructionError("it joins some directions of a layer, not all in their order")
+    rests = {tuple(map(solid, part.axes[:place] + part.axes[place + 1 :])) for part in parts}
+    widths = {dim_of(part.axes[place]).number for part in parts}
+    if len(rests) != 1 or widths != {recurrence.hidden.size}:
+        raise ObstructionError("it joins directions along another axis than the features")
+    features = (recurrence.direction, recurrence.hidden)
+    return Data(step, (*parts[0].axes[:place], features, *parts[0].axes[place + 1 :]))
+
+
+# --- Means and maxima ---
+
+
+def _mean(self: Translation, node: Node, args: Args) -> Value:
+    """A mean over time; a mean over features begins a layer normalisation."""
+    value, keep = args.get("self"), args.get("keepdim") is True
+    dims = ints_of(args.get("dim"), "dim")
+    if isinstance(value, Moment):
+        last = len(value.data.axes) - 1
+        if keep and value.stage == "square" and dims in ([-1], [last]):
+            return replace(value, stage="variance")
+        raise ObstructionError("this computation is not a layer normalisation")
+    data = data_of(value)
+    last, time = len(data.axes) - 1, data.step.time
+    if keep and dims in ([-1], [last]) and data.axes and data.step.layout:
+        end = solid(data.axes[last])
+        if end == solid(data.step.layout[-1]) and (time is None or end != solid(time)):
+            return Moment("mean", data)
+    return _pooled(self, node, data, dims, "mean", keep)
+
+
+def _max(self: Translation, node: Node, args: Args) -> Value:
+    """A maximum over time; the places where they are, a second result, are not known."""
+    dims = ints_of(args.get("dim"), "dim")
+    keep = args.get("keepdim") is True
+    return _pooled(self, node, data_of(args.get("self")), dims, "max", keep), None
+
+
+def _pooled(
+    self: Translation, node: Node, data: Data, dims: list[int] | None, mode: str, keep: bool
+) -> Data:
+    places = {place_of(at, len(data.axes)) for at in dims or ()}
+    if sum(bool(solid(data.axes[at])) for at in places) > 1 or not places:
+        raise ObstructionError("it works on several axes at once")
+    name = name_of(node, "Pool") if self.graph.is_onnx else ("pool", False)
+    for at in sorted(places, reverse=True):
+        data = pool(data, at, mode, keep, name)
+    return data
+
+
+def _global_pool(mode: str) -> Handler:
+    def handle(self: Translation, node: Node, args: Args) -> Value:
+        if ints_of(args.get("output_size"), "output_size") != [1]:
+            raise ObstructionError("it pools to several values, expected 1")
+        data = data_of(args.get("self"))
+        if len(data.axes) > 3:
+            raise ObstructionError("it works on several axes at once")
+        return _pooled(self, node, data, [-1], mode, keep=True), None
+
+    return handle
+
+
+SELECTIONS: dict[str, Handler] = {
+    "select": _select,
+    "slice": _slice,
+    "flip": _flip,
+    "cat": _cat,
+    "mean": _mean,
+    **dict.fromkeys(("amax", "max"), _max),
+    "adaptive_avg_pool1d": _global_pool("mean"),
+    "adaptive_max_pool1d": _global_pool("max"),
+    "onnx.Slice": _slices,
+    "onnx.Split": _split,
+}

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MIT
+"""Directions and final states of recurrent layers: choosing, joining and going on with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..description import Layer
+from .graph_axes import after, may_be_time, over_time, time_position
+from .graph_values import (
+    Atom,
+    Axes,
+    Axis,
+    Const,
+    Data,
+    Finals,
+    Moment,
+    ObstructionError,
+    Row,
+    Step,
+    Value,
+    solid,
+)
+
+NOT_TIME = "it works on an axis that is not known to be time"
+_HIDDEN = Atom("hidden", None)  # the hidden units of any layer, to compare axes
+
+
+def whole(value: Value) -> Data:
+    """The value as data with all its features; a final state becomes the y of a layer Last."""
+    if isinstance(value, Finals):
+        return final_data(value)
+    if isinstance(value, Moment):
+        if value.stage != "mean":
+            raise ObstructionError("this computation is not a layer normalisation")
+        return pool(value.data, len(value.data.axes) - 1, "mean", keep=True)
+    if not isinstance(value, Data):
+        kind = "a weight or constant" if isinstance(value, Const) else "no tensor"
+        raise ObstructionError(f"its input is {kind}, not the output of a layer")
+    if value.part is not None:
+        raise ObstructionError("it takes one direction of a bidirectional layer alone")
+    if value.instant == 0:
+        raise ObstructionError("it takes step 0 of the sequence, expected -1, the last")
+    if value.instant is not None:
+        return last_step(value)
+    if value.rows is not None:
+        raise ObstructionError("it takes a part of an axis")
+    return value
+
+
+def pool(
+    data: Data, place: int, mode: str, keep: bool, name: tuple[str, bool] = ("pool", False)
+) -> Data:
+    """A layer Pool along one axis, which may stay with size 1."""
+    time = data.axes[place]
+    step = data.step
+    if time:
+        if not may_be_time(step, time):
+            raise ObstructionError(NOT_TIME)
+        step = over_time(step, time, "Pool", name, {"mode": mode})
+    axes = data.axes[:place] + (((),) if keep else ()) + data.axes[place + 1 :]
+    return Data(step, axes)
+
+
+def last_step(data: Data) -> Data:
+    """A layer Last that takes the last step of y, whose time axis is gone or of size 1."""
+    if data.step.lengths is not None:
+        raise ObstructionError(
+            "with sequence_lens, the last step of short rows is beyond their end"
+        )
+    step = over_time(data.step, data.time, "Last", ("last", False), {"of": "step"})
+    return Data(step, data.axes)
+
+
+def final_data(finals: Finals, loose: bool = False) -> Data:
+    """A layer Last on the recurrent layer whose final h this is, all directions as features.
+
+    `loose` allows the directions to be an axis of their own.
+    """
+    step = finals.rows[0].step
+    assert step.recurrence is not None
+    assert step.time is not None
+    directions, layers = step.recurrence.direction.size or 1, step.recurrence.layers
+    ends = range((layers - 1) * directions, layers * directions)
+    if any(row.kind == "c" for row in finals.rows):
+        raise ObstructionError("it goes on with the cell state of an LSTM")
+    if finals.rows != tuple(Row(step, index, "h") for index in ends):
+        rows = [row.index for row in finals.rows]
+        raise ObstructionError(
+            f"it takes rows {rows} of the final state, expected the last layer's, {list(ends)}: "
+            "all directions of one layer"
+        )
+    joined = (finals.row, finals.hidden)
+    axes = list(finals.axes)
+    if loose:
+        axes = [joined if axis == joined[1:] else axis for axis in axes if axis != joined[:1]]
+    found = [at for at, axis in enumerate(axes) if axis in (joined, joined[len(ends) == 1 :])]
+    found = found or [at for at, axis in enumerate(axes) if solid(axis) == solid(joined)]
+    if not found:
+        raise ObstructionError("it goes on with final states whose directions are not joined")
+    axes[found[-1]] = step.layout[-1]
+    of = "state" if directions > 1 else "step"
+    return Data(over_time(step, step.time, "Last", ("last", False), {"of": of}), tuple(axes))
+
+
+# --- One direction, or rows of states ---
+
+
+def settle(data: Data) -> Data | Finals:
+    """A final state, if the data is the end of one direction: forward the last step, backward 0."""
+    step, recurrence = data.step, data.step.recurrence
+    if data.part is None or data.instant is None:
+        return data
+    if recurrence is None or step.lengths is not None or step.layer.kind == "Flip":
+        raise ObstructionError("it takes a step of one direction")
+    if data.instant != (-1, 0)[data.part]:
+        raise ObstructionError("it takes a step that is not the last one of its direction")
+    index = (recurrence.layers - 1) * 2 + data.part
+    return Finals((Row(step, index, "h"),), Atom("row", 1), recurrence.hidden, data.axes)
+
+
+def take_rows(finals: Finals, taken: slice, drop: bool) -> Finals:
+    """Some of the final states; one alone may lose its axis."""
+    rows = finals.rows[taken]
+    if not rows:
+        raise ObstructionError("it takes no final state at all")
+    row = Atom("row", len(rows))
+    axes = tuple((row,) if axis == (finals.row,) else axis for axis in finals.axes)
+    return Finals(rows, row, finals.hidden, tuple(a for a in axes if not drop or a != (row,)))
+
+
+def join_finals(parts: list[Finals], axis: int) -> Finals:
+    """Final states one after another: as further rows, or joined as features."""
+    row = Atom("row", sum(len(part.rows) for part in parts))
+    rows = tuple(row for part in parts for row in part.rows)
+    hidden = parts[0].hidden
+    if len({part.hidden.size for part in parts}) != 1:
+        raise ObstructionError("it joins final states of different sizes")
+    as_rows = all(part.axes[axis] == (part.row,) for part in parts)
+    as_features = all(
+        len(part.rows) == 1 and solid(part.axes[axis]) == solid((part.hidden,)) for part in parts
+    )
+    if not (as_rows or as_features) or len({_others(part, axis) for part in parts}) != 1:
+        raise ObstructionError("it joins final states in a way that is not supported")
+    axes = [() if axis == (parts[0].row,) else axis for axis in parts[0].axes]
+    axes[axis] = (row,) if as_rows else (row, hidden)
+    return _join_directions(Finals(rows, row, hidden, tuple(axes)))
+
+
+def _others(finals: Finals, place: int) -> Axes:
+    """The other axes in a form that can be compared between layers."""
+    names = {finals.hidden: _HIDDEN}
+    axes = finals.axes[:place] + finals.axes[place + 1 :]
+    return tuple(tuple(names.get(atom, atom) for atom in solid(axis)) for axis in axes)
+
+
+def _join_directions(finals: Finals) -> Finals:
+    """Of a forward and a backward layer on the same x, the states of one bidirectional layer."""
+    steps = [row.step for row in finals.rows]
+    if len(steps) != 2 or steps[0] is steps[1] or any(row.kind != "h" for row in finals.rows):
+        return finals
+    joint = bidirectional(steps[0], steps[1])
+    if joint is None:
+        return finals
+    return replace(finals, rows=(Row(joint, 0, "h"), Row(joint, 1, "h")))
+
+
+# --- Time backwards, and two directions in one layer ---
+
+
+def reverse(data: Data, time: Axis, name: tuple[str, bool] = ("flip", False)) -> Data:
+    """The data followed by a layer that reverses time; two of them cancel out."""
+    step = data.step
+    if step.layer.kind == "Flip" and step.parent is not None and step.time == time:
+        return replace(data, step=step.parent)
+    first = time_position(step, time) == 1
+    made = after(step, "Flip", name, {"batch_first": first})
+    return replace(data, step=replace(made, time=time, recurrence=step.recurrence))
+
+
+def bidirectional(forward: Step, backward: Step) -> Step | None:
+    """The layer of both directions, if the second is the first one's twin backwards in time."""
+    behind = backward  # of y it is a Flip, of final states the layer itself
+    if behind.layer.kind == "Flip" and behind.parent is not None:
+        behind = behind.parent
+    before = behind.parent
+    a, b = forward.layer, behind.layer
+    first, second = forward.recurrence, behind.recurrence
+    if not (before is not None and before.layer.kind == "Flip" and first and second):
+        return None
+    if a.kind != b.kind or a.options != b.options or not same(before.parent, forward.parent):
+        return None
+    if a.options.get("bidirectional") is not False or a.options["num_layers"] != 1:
+        return None
+    if forward.lengths != behind.lengths or any((*first.states, *second.states)):
+        return None
+    if {"h_0", "c_0"} & (a.arrays.keys() | b.arrays.keys()):
+        return None
+    arrays = a.arrays | {f"{name}_reverse": array for name, array in b.arrays.items()}
+    direction = Atom("direction", 2, is_feature=True)
+    layer = Layer(a.name, a.kind, a.options | {"bidirectional": True}, arrays)
+    recurrence = replace(first, direction=direction)
+    layout = (*forward.layout[:-1], (direction, first.hidden))
+    return replace(forward, layer=layer, layout=layout, recurrence=recurrence)
+
+
+def same(a: Step | None, b: Step | None) -> bool:
+    """Whether two steps are one, but for layers that both put before themselves."""
+    while a is not b:
+        if a is None or b is None or a.layer.arrays or b.layer.arrays:
+            return False
+        if (a.layer.kind, a.layer.options) != (b.layer.kind, b.layer.options):
+            return False
+        if a.recurrence is not None or b.recurrence is not None:
+            return False
+        a, b = a.parent, b.parent
+    return a is not None

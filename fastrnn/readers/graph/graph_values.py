@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: MIT
+"""What a value of a graph can be while it is followed: constants, data of layers, final states.
+
+A graph moves axes freely. So an axis keeps its identity for its whole life, an operator that moves
+axes changes only how the graph sees them, and a layer that moves them is not made before one is
+needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..containers.elements import Array
+from ..description import Layer
+
+
+class ObstructionError(Exception):
+    """Why a node cannot become a layer; never leaves the readers."""
+
+
+# --- Axes and sizes ---
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Atom:
+    """An axis that keeps its identity through transpositions and reshapes."""
+
+    label: str
+    size: int | None  # None: not known before the model runs
+    is_example: bool = False  # an input of the model, whose size another call may change
+    is_feature: bool = False  # made by a layer as features, so neither time nor batch
+
+    @property
+    def is_one(self) -> bool:
+        """Whether its size is always 1."""
+        return self.size == 1 and not self.is_example
+
+
+Axis = tuple[Atom, ...]  # the joint axis of these, the first one slowest; () has size 1
+Axes = tuple[Axis, ...]
+
+
+def solid(axis: Axis) -> Axis:
+    """The atoms that are not of size 1."""
+    return tuple(atom for atom in axis if not atom.is_one)
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """A size: a number times the sizes of atoms; the number is None if it is not followed."""
+
+    count: int | None
+    atoms: tuple[Atom, ...] = ()
+
+    @property
+    def number(self) -> int | None:
+        """The size, if it is known."""
+        return None if self.atoms else self.count
+
+
+Dims = tuple[Dim, ...]
+NOT_FOLLOWED = Dim(None)
+_LARGEST = 1 << 63
+
+
+def dim(size: object) -> Dim:
+    """A size as the graph gives it, a number or a Dim already."""
+    if isinstance(size, Dim):
+        return size
+    return Dim(size) if type(size) is int else NOT_FOLLOWED
+
+
+def dim_of(axis: Axis) -> Dim:
+    """The size of an axis."""
+    count = 1
+    for atom in axis:
+        count *= 1 if atom.size is None else atom.size
+    return Dim(count, tuple(sorted((a for a in axis if a.size is None), key=id)))
+
+
+def fixed_size(axis: Axis) -> int | None:
+    """The size of an axis that it has in every call, if that is known."""
+    return None if any(atom.is_example for atom in axis) else dim_of(axis).number
+
+
+def times(a: Dim, b: Dim) -> Dim:
+    """The product of two sizes."""
+    if a.count is None or b.count is None or abs(a.count * b.count) > _LARGEST:
+        return NOT_FOLLOWED
+    return Dim(a.count * b.count, tuple(sorted(a.atoms + b.atoms, key=id)))
+
+
+def over(a: Dim, b: Dim) -> Dim:
+    """The quotient of two sizes, if it is exact."""
+    if a.count is None or not b.count or a.count % b.count:
+        return NOT_FOLLOWED
+    rest = list(a.atoms)
+    for atom in b.atoms:
+        if atom not in rest:
+            return NOT_FOLLOWED
+        rest.remove(atom)
+    return Dim(a.count // b.count, tuple(rest))
+
+
+# --- The layers so far ---
+
+
+@dataclass(frozen=True, slots=True)
+class GivenState:
+    """An initial state that the caller gives: rows of an input of the graph."""
+
+    name: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """What joining recurrent layers and taking their states needs to know."""
+
+    direction: Atom  # of size 1 or 2
+    hidden: Atom
+    layers: int
+    states: tuple[GivenState | None, ...]  # h, or h and c
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Step:
+    """A layer and those before it; the layout is the order of axes in which its y comes."""
+
+    parent: Step | None  # None: an input of the model
+    layer: Layer
+    layout: Axes
+    time: Axis | None = None  # None: not known; (): taken away
+    recurrence: Recurrence | None = None
+    is_scoped: bool = False  # the layer's name is that of a module
+    is_integer: bool | None = None  # of an input: whether it holds whole numbers
+    lengths: str | None = None  # the input of the graph that holds those of the rows
+
+
+# --- Values ---
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Const:
+    """A known array, perhaps repeated along axes where it has size 1.
+
+    An array of objects holds sizes, each a number or a Dim.
+    """
+
+    array: Array
+    name: str = ""  # in the state dict, of a weight as it is in the file
+    spread: Dims | None = None  # the shape, if the array is repeated
+
+    @property
+    def dims(self) -> Dims:
+        """The shape."""
+        return self.spread or tuple(Dim(size) for size in self.array.shape)
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it holds nothing but zeros."""
+        return self.array.dtype.kind in "fiub" and not self.array.any()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Data:
+    """The y of a step, with its axes in this order.
+
+    `part` is the one direction of its features that was taken; `instant` the one place of the
+    axis `time`, -1 the last, 0 the first. What that is depends on which of them come together:
+    see `settle`. Of an input, `rows` of its first axis may have been taken, as of a state.
+    """
+
+    step: Step
+    axes: Axes
+    part: int | None = None
+    instant: int | None = None
+    time: Axis = ()
+    rows: range | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The final state of one direction of a recurrent layer."""
+
+    step: Step
+    index: int
+    kind: str  # "h" or "c"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Finals:
+    """Final states; `row` is the atom that counts them, `hidden` that of their features."""
+
+    rows: tuple[Row, ...]
+    row: Atom
+    hidden: Atom
+    axes: Axes
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Moment:
+    """A stage of a layer normalisation that is written out in single operations."""
+
+    stage: str
+    data: Data
+    epsilon: float = 0.0
+
+
+class Poison:
+    """The result of a node that is in the way: what follows is not judged by it."""
+
+
+POISON = Poison()
+Value = object  # Const, Data, Finals, Moment, Poison, or a plain argument
+Tensor = Const | Data | Finals
+
+
+def dims_of(value: Tensor) -> Dims:
+    """The shape of a value."""
+    return value.dims if isinstance(value, Const) else tuple(dim_of(axis) for axis in value.axes)
+
+
+def place_of(axis: object, rank: int) -> int:
+    """An axis counted from the front."""
+    if type(axis) is not int or not -rank <= axis < rank:
+        shown = axis if type(axis) is int else ""
+        raise ObstructionError(f"its dimension {shown} is not one of {rank}")
+    return axis % rank
+
+
+def scalar(value: object) -> float:
+    """The one number of a constant, or a plain number."""
+    if isinstance(value, (int, float)):
+        return value
+    array = value.array if isinstance(value, Const) else np.zeros(0)
+    if array.size != 1 or array.dtype.kind not in "fiub":
+        raise ObstructionError("it takes something else than a constant number")
+    return float(array.reshape(-1)[0])

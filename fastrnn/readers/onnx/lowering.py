@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: MIT
+"""ONNX nodes as nodes of the common graph: operators of ATen where these compute the same.
+
+What later operator sets take as inputs and earlier ones as attributes becomes one argument. An
+argument that is an input of the node may be a constant or computed from sizes: the translator
+finds out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from ..containers.elements import Entry, Unreadable
+from ..description import Obstacle
+from ..errors import FormatError, listing, quote
+from ..graph.graph import NO_LAYER, Argument, Graph, Input, Node, Ref, needed
+from .messages import Declared, OnnxGraph, OnnxNode
+from .tensors import Tensors
+
+_DOMAINS = ("", "ai.onnx")
+_INTEGERS = (2, 3, 4, 5, 6, 7, 12, 13)
+_TYPES = {
+    1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
+    10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "float32",
+}  # fmt: skip
+_RECURRENT = ("LSTM", "GRU", "RNN")
+# PyTorch's gates by their place among ONNX's: i o f c -> i f g o, z r h -> r z n.
+_ORDER = {"LSTM": [0, 2, 3, 1], "GRU": [1, 0, 2], "RNN": [0]}
+_ACTIVATIONS = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"], "RNN": ["tanh"]}
+_DIRECTIONS = ("forward", "reverse", "bidirectional")
+_NO_CLIP = 3e38  # some writers give the largest float
+_ENDLESS = (1 << 31) - 1  # an end beyond every list
+_LONGEST_NAME = 200
+
+Args = dict[str, Argument]
+
+
+class _RefusalError(Exception):
+    """Why a node has no counterpart in the common graph."""
+
+
+def lower(source: OnnxGraph, tensors: Tensors, output: str | None) -> Graph:
+    """The graph of a model, from its inputs to one output or to all of them."""
+    names = [value.name for value in source.outputs]
+    if not names:
+        raise FormatError("the graph has no output")
+    if output is not None and output not in names:
+        raise FormatError(f"the model has no output {quote(output)}; it has {listing(names)}")
+    return _Lowering(source, tensors).run([output] if output else names)
+
+
+class _Lowering:
+    """The common graph while it grows."""
+
+    def __init__(self, source: OnnxGraph, tensors: Tensors) -> None:
+        self.source, self.tensors = source, tensors
+        self.graph = Graph({}, {}, [], [], is_onnx=True)
+        self.names = {name for node in source.nodes for name in (*node.inputs, *node.outputs)}
+
+    def run(self, outputs: list[str]) -> Graph:
+        """Lower the nodes that these outputs need."""
+        self.check_names()
+        initializers = self.source.initializers
+        for declared in self.source.inputs:
+            if declared.name not in initializers:
+                self.graph.inputs[declared.name] = _input(declared)
+        nodes = needed(self.source.nodes, outputs, lambda node: filter(None, node.inputs))
+        for name in dict.fromkeys(name for node in nodes for name in node.inputs):
+            if name in initializers:
+                self.weight(name, self.tensors.read(initializers[name], f"tensor {quote(name)}"))
+        for node in nodes:
+            self.lower(node)
+        self.graph.outputs = [Ref(name) for name in outputs]
+        return self.graph
+
+    def check_names(self) -> None:
+        """No two values may have one name."""
+        made = set(self.source.initializers)
+        for node in self.source.nodes:
+            for name in filter(None, node.outputs):
+                if name in made:
+                    raise FormatError(f"{node.what} gives {quote(name)}, which is there already")
+                made.add(name)
+
+    def weight(self, name: str, entry: Entry) -> None:
+        """A constant; only a name that ends as torch's do tells the module that it belongs to."""
+        full = name if name.endswith((".weight", ".bias")) else ""
+        if isinstance(entry, Unreadable):
+            self.graph.obstacles.append(Obstacle(name, "tensor", entry.why))
+        self.graph.weights[name] = (full, None if isinstance(entry, Unreadable) else entry)
+
+    def lower(self, node: OnnxNode) -> None:
+        """Add what a node of the file becomes."""
+        try:
+            if node.domain not in _DOMAINS or node.op_type not in _RULES:
+                inside = ", which runs a graph of its own" if node.has_graph else ""
+                raise _RefusalError(NO_LAYER + inside)
+            _RULES[node.op_type](self, node)
+        except _RefusalError as reason:
+            inputs: Argument = [Ref(name) for name in node.inputs if name]
+            self.emit(node, "", {"inputs": inputs}, node.outputs, str(reason))
+
+    def emit(self, node: OnnxNode, op: str, args: Args, outputs: list[str], *refusals: str) -> Ref:
+        """Add a node of the common graph; its first result."""
+        kind = node.op_type if node.domain in _DOMAINS else f"{node.domain}.{node.op_type}"
+        label = node.name or next(filter(None, node.outputs), "")
+        owner, is_scoped = _module_of(node)
+        self.graph.nodes.append(
+            Node(op, args, tuple(outputs), label, owner, "", kind, is_scoped, refusals)
+        )
+        return Ref(outputs[0])
+
+    def fresh(self, base: str) -> str:
+        """A name for a value that the file does not have."""
+        name = f"{base}.{len(self.graph.nodes)}"
+        while name in self.names:
+            name += "'"
+        self.names.add(name)
+        return name
+
+
+Rule = Callable[[_Lowering, OnnxNode], object]
+
+
+def _input_of(node: OnnxNode, position: int) -> Ref | None:
+    """An input; None if it is left out."""
+    name = node.inputs[position] if position < len(node.inputs) else ""
+    return Ref(name) if name else None
+
+
+# --- Recurrent nodes ---
+
+
+def _recurrent(self: _Lowering, node: OnnxNode) -> None:
+    """A call of a layer in PyTorch's form, and what ONNX makes of its results."""
+    cell, direction = node.op_type, node.text_of("direction", "forward")
+    directions = 2 if direction == "bidirectional" else 1
+    batch_first = node.int_of("layout") == 1
+    x, w, r, b, lengths, h, c, peepholes = (_input_of(node, at) for at in range(8))
+    states = [h, c] if cell == "LSTM" else [h]
+    args: Args = {
+        "input": x,
+        "hx": [_swapped(self, node, state, batch_first) if state else None for state in states],
+        "params": _parameters(self, node, {"W": w, "R": r, "B": b}, directions),
+        "has_biases": b is not None,
+        "bidirectional": directions == 2,
+        "batch_first": batch_first,
+        "lengths": lengths,
+        "reverse": direction == "reverse",
+        "reset_after": cell != "GRU" or node.int_of("linear_before_reset") != 0,
+        "peepholes": peepholes if cell == "LSTM" else None,
+    }
+    if "hidden_size" in node.attributes:
+        args["hidden_size"] = node.int_of("hidden_size")
+    nonlinearity, refusals = _attributes(node, direction, directions)
+    op = f"rnn_{nonlinearity}" if cell == "RNN" else cell.lower()
+    y, *finals = (self.fresh(name) for name in ("y", "h", "c"))
+    self.emit(node, op, args, [y, *finals], *refusals)
+    for result, name in zip(finals, node.outputs[1:], strict=False):
+        _swapped(self, node, Ref(result), batch_first, name)
+    parts = self.fresh("y")
+    split: Args = {"self": Ref(y), "dim": 2, "sizes": [directions, -1]}
+    self.emit(node, "unflatten", split, [parts])
+    order = [0, 1, 2, 3] if batch_first else [0, 2, 1, 3]
+    self.emit(node, "permute", {"self": Ref(parts), "dims": order}, node.outputs[:1])
+
+
+def _swapped(self: _Lowering, node: OnnxNode, state: Ref, batch_first: bool, name: str = "") -> Ref:
+    """A state, whose batch comes before its directions with layout 1, but never in PyTorch."""
+    args: Args = {"self": state, "dims": [1, 0, 2] if batch_first else [0, 1, 2]}
+    return self.emit(node, "permute", args, [name or self.fresh("state")])
+
+
+def _parameters(
+    self: _Lowering, node: OnnxNode, given: dict[str, Ref | None], directions: int
+) -> list[Argument]:
+    """The weights in PyTorch's order and with its gates, taken out of W, R and B."""
+    parts: list[tuple[str, int | None]] = [("W", None), ("R", None)]
+    parts += [("B", 0), ("B", 1)] if given["B"] is not None else []
+    params: list[Argument] = []
+    for index in range(directions):
+        for what, half in parts:
+            args: Args = {"self": given[what], "what": what, "index": index, "half": half}
+            args |= {"directions": directions, "order": _ORDER[node.op_type]}
+            params.append(self.emit(node, "onnx.Gates", args, [self.fresh(what)]))
+    return params
+
+
+def _attributes(node: OnnxNode, direction: str, directions: int) -> tuple[str, list[str]]:
+    """The nonlinearity of an RNN, and all that is not as in PyTorch."""
+    layout = node.int_of("layout")
+    refusals = [] if direction in _DIRECTIONS else [f"its direction is {direction[:20]!r}"]
+    refusals += [] if layout in (0, 1) else [f"its layout is {layout}"]
+    if "clip" in node.attributes and abs(node.float_of("clip")) < _NO_CLIP:
+        refusals.append("it clips what goes into the activations")
+    if node.int_of("input_forget"):
+        refusals.append("it couples the input and the forget gate (input_forget)")
+    node.floats_of("activation_alpha")  # of no meaning for those that are supported
+    named = node.texts_of("activations")
+    expected = _ACTIVATIONS[node.op_type] * directions
+    found = expected if named is None else [name.lower() for name in named]
+    if node.op_type == "RNN" and found == ["relu"] * directions:
+        return "relu", refusals
+    if found != expected:
+        shown = ", ".join(name[:20] for name in (named or [])[:6])
+        refusals.append(f"its activations are {shown}, expected {', '.join(expected)}")
+    return "tanh", refusals
+
+
+# --- Other operators ---
+
+
+def _operator(op: str, names: str, attributes: Callable[[OnnxNode], Args] = lambda _: {}) -> Rule:
+    """One operator of the common graph: the arguments that are the node's inputs, and others."""
+
+    def lowered(self: _Lowering, node: OnnxNode) -> None:
+        args: Args = {name: _input_of(node, at) for at, name in enumerate(names.split())}
+        self.emit(node, op, args | attributes(node), node.outputs)
+
+    return lowered
+
+
+def _ints(node: OnnxNode, name: str, position: int, since: int) -> Argument:
+    """A list of whole numbers: an attribute in old operator sets, an input in later ones."""
+    return _input_of(node, position) if node.opset >= since else node.ints_of(name)
+
+
+def _axes(since: int) -> Callable[[OnnxNode], Args]:
+    return lambda node: {"dim": _ints(node, "axes", 1, since)}
+
+
+def _reduce(node: OnnxNode) -> Args:
+    return {**_axes(18)(node), "keepdim": node.int_of("keepdims", 1) != 0}
+
+
+def _conv(node: OnnxNode) -> Args:
+    rule, pads = node.text_of("auto_pad", "NOTSET"), node.ints_of("pads") or 0
+    return {
+        "padding": {"NOTSET": pads, "VALID": 0}.get(rule, rule),
+        "stride": node.ints_of("strides") or 1,
+        "dilation": node.ints_of("dilations") or 1,
+        "groups": node.int_of("group", 1),
+    }
+
+
+def _gemm(node: OnnxNode) -> Args:
+    if node.int_of("transA"):
+        raise _RefusalError("it transposes its input")
+    alpha, beta = node.float_of("alpha", 1.0), node.float_of("beta", 1.0)
+    return {"alpha": alpha, "beta": beta, "transposed": node.int_of("transB") != 0}
+
+
+def _norm(node: OnnxNode) -> Args:
+    return {"axis": node.int_of("axis", -1), "eps": node.float_of("epsilon", 1e-5)}
+
+
+def _softmax(node: OnnxNode) -> Args:
+    to_the_end = node.opset < 13
+    return {"dim": node.int_of("axis", 1 if to_the_end else -1), "to_the_end": to_the_end}
+
+
+def _dropout(node: OnnxNode) -> Args:
+    ratio = _input_of(node, 1) if node.opset >= 12 else node.float_of("ratio", 0.5)
+    return {"p": 0.5 if ratio is None else ratio}
+
+
+def _slice(node: OnnxNode) -> Args:
+    names = ("starts", "ends", "axes", "steps")
+    return {name: _ints(node, name, at, 10) for at, name in enumerate(names, 1)}
+
+
+def _split(node: OnnxNode) -> Args:
+    count, lengths = node.int_of("num_outputs", len(node.outputs)), _ints(node, "split", 1, 13)
+    return {"split": lengths, "count": count, "dim": node.int_of("axis")}
+
+
+def _concat(node: OnnxNode) -> Args:
+    parts = [_input_of(node, at) for at in range(len(node.inputs))]
+    return {"tensors": parts, "dim": node.int_of("axis")}
+
+
+def _fill(self: _Lowering, node: OnnxNode) -> None:
+    """ConstantOfShape, with the number that it repeats."""
+    data = node.tensor_of("value")
+    entry = np.zeros(1) if data is None else self.tensors.read_message(data, node.what)
+    if isinstance(entry, Unreadable) or entry.size != 1:
+        raise _RefusalError("it makes something else than zeros")
+    fill = float(entry.reshape(-1)[0])
+    self.emit(node, "full", {"size": _input_of(node, 0), "fill_value": fill}, node.outputs)
+
+
+def _constant(self: _Lowering, node: OnnxNode) -> None:
+    data, name = node.tensor_of("value"), node.outputs[0]
+    if data is not None:
+        self.weight(name, self.tensors.read_message(data, node.what))
+    elif "value_int" in node.attributes:
+        self.weight(name, np.array(node.int_of("value_int"), np.int64))
+    elif "value_ints" in node.attributes:
+        self.weight(name, np.array(node.ints_of("value_ints"), np.int64))
+    elif "value_float" in node.attributes:
+        self.weight(name, np.array(node.float_of("value_float"), np.float32))
+    elif "value_floats" in node.attributes:
+        self.weight(name, np.array(node.floats_of("value_floats"), np.float32))
+    else:
+        raise _RefusalError("its value is not an array of numbers")
+
+
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(_RECURRENT, _recurrent),
+    "Constant": _constant,
+    "ConstantOfShape": _fill,
+    "Identity": _operator("alias", "self"),
+    "Relu": _operator("relu", "self"),
+    "Tanh": _operator("tanh", "self"),
+    "Sigmoid": _operator("sigmoid", "self"),
+    "Softmax": _operator("softmax", "self", _softmax),
+    "LogSoftmax": _operator("log_softmax", "self", _softmax),
+    "MatMul": _operator("matmul", "self other"),
+    "Gemm": _operator("addmm", "mat1 mat2 self", _gemm),
+    "Conv": _operator("conv1d", "input weight bias", _conv),
+    "LayerNormalization": _operator("layer_norm", "input weight bias", _norm),
+    "Add": _operator("add", "self other"),
+    "Sub": _operator("sub", "self other"),
+    "Mul": _operator("mul", "self other"),
+    "Div": _operator("div", "self other"),
+    "Pow": _operator("pow", "self exponent"),
+    "Sqrt": _operator("sqrt", "self"),
+    "Reciprocal": _operator("reciprocal", "self"),
+    "Dropout": _operator("dropout", "input p training", _dropout),
+    "ReduceMean": _operator("mean", "self", _reduce),
+    "ReduceMax": _operator("amax", "self", _reduce),
+    "GlobalAveragePool": _operator("adaptive_avg_pool1d", "self", lambda _: {"output_size": 1}),
+    "GlobalMaxPool": _operator("adaptive_max_pool1d", "self", lambda _: {"output_size": 1}),
+    "Gather": _operator("onnx.Gather", "self index", lambda n: {"dim": n.int_of("axis")}),
+    "Slice": _operator("onnx.Slice", "self", _slice),
+    "Split": _operator("onnx.Split", "self", _split),
+    "Concat": _operator("cat", "", _concat),
+    "Transpose": _operator("onnx.Transpose", "self", lambda n: {"dims": n.ints_of("perm")}),
+    "Reshape": _operator("onnx.Reshape", "self shape", lambda n: {"zero": n.int_of("allowzero")}),
+    "Flatten": _operator("onnx.Flatten", "self", lambda n: {"axis": n.int_of("axis", 1)}),
+    "Squeeze": _operator("squeeze", "self", _axes(13)),
+    "Unsqueeze": _operator("unsqueeze", "self", _axes(13)),
+    "Expand": _operator("expand", "self size"),
+    "Tile": _operator("onnx.Tile", "self repeats"),
+    "Cast": _operator("to", "self", lambda n: {"dtype": _TYPES.get(n.int_of("to"))}),
+    "Shape": _operator(
+        "size", "self", lambda n: {"start": n.int_of("start"), "end": n.int_of("end", _ENDLESS)}
+    ),
+}
+
+
+# --- Parts of the file ---
+
+
+def _input(declared: Declared) -> Input:
+    """A graph input."""
+    sizes = declared.shape
+    if sizes is not None:
+        sizes = tuple(size if isinstance(size, int) else None for size in sizes)
+    return Input(sizes, is_integer=declared.elem_type in _INTEGERS)
+
+
+def _module_of(node: OnnxNode) -> tuple[str, bool]:
+    """The dotted path of the module a node comes from, and whether it is really that."""
+    modules = [scope for scope in node.scopes[:-1] if scope]  # the last one is the operation's
+    if modules:
+        return _clean(modules[-1], node), True
+    scopes = [part for part in node.name.split("/") if part]
+    if len(scopes) > 1:
+        return _clean(".".join(scopes[:-1]), node), True
+    return _clean(node.name or node.op_type.lower(), node), False
+
+
+def _clean(name: str, node: OnnxNode) -> str:
+    name = re.sub(r"[^\w.\-]+", "_", name[:_LONGEST_NAME])
+    name = re.sub(r"\.{2,}", ".", name).strip("._")
+    return name or node.op_type.lower()
