@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`fastrnn bench`: named layer shapes, checked against the reference, timed beside the FMA peak.
+"""`fastrnn bench`: named layer shapes, checked against the reference and timed.
 
 The folder benchmarks/ of the source repository builds on these parts and adds other engines.
 """
@@ -29,7 +29,7 @@ from .stack_spec import Spec
 Arrays = dict[str, NDArray[Any]]
 
 # Two float32 engines differ by rounding: measured 4e-6 at most over all cases. A wrong gate order
-# or a state that leaks gives 1e-2 and more.
+# or a state that leaks is off by 1e-2 and more.
 TOLERANCE = 1e-4
 SAMPLE_SECONDS = 0.001  # a sample is the mean of so many calls: the clock then costs < 0.1 %
 CASE_SECONDS = 0.4
@@ -143,20 +143,20 @@ CASES = (
 )  # fmt: skip
 
 
-def select(words: Sequence[str], cases: Sequence[Case] = CASES) -> list[Case]:
-    """Select cases by groups or parts of names ("all": every case); ValueError for unknown ones."""
+def select(chosen: Sequence[str], cases: Sequence[Case] = CASES) -> list[Case]:
+    """Cases by groups and by parts of their names; "all" is every case."""
     groups = {case.group for case in cases}
 
-    def matches(case: Case, word: str) -> bool:
-        return word in ("all", case.group) or (word not in groups and word in case.name)
+    def matches(case: Case, part: str) -> bool:
+        return part in ("all", case.group) or (part not in groups and part in case.name)
 
-    unknown = [word for word in words if not any(matches(case, word) for case in cases)]
+    unknown = [part for part in chosen if not any(matches(case, part) for case in cases)]
     if unknown:
         raise ValueError(
             f"cases: expected 'all' or a part of a name, got {', '.join(map(repr, unknown))}; "
             f"the names are {', '.join(case.name for case in cases)}"
         )
-    return [case for case in cases if any(matches(case, word) for word in words)]
+    return [case for case in cases if any(matches(case, part) for part in chosen)]
 
 
 # --- Arrays and layers of a case ---
@@ -288,7 +288,7 @@ class Times:
 def time_calls(call: Callable[[], Any], seconds: float, expected: float = 0.0) -> list[float]:
     """Samples of the seconds a call takes, for `seconds`, after a call that is not counted.
 
-    expected: what is known of that time; a call longer than `seconds` is run once, and counted.
+    expected: an estimate of that time; a call longer than `seconds` is run once, and counted.
     """
     if expected < seconds:
         expected = _mean_seconds(call, 1)  # caches and sleeping threads: others ran before
@@ -388,7 +388,7 @@ def run(
     seconds: float = CASE_SECONDS,
     say: Callable[[str], object] = lambda text: None,
 ) -> Report:
-    """Check and time cases with the current number of threads; `say` is called with progress."""
+    """Check and time cases with the current number of threads; `say` is called with each step."""
     isa, threads = default_isa(), get_num_threads()
     say("FMA peak")
     peak = fma_peak(isa, threads)

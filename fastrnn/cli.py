@@ -36,8 +36,8 @@ WITH_ARTICLE = {"LSTM": "an LSTM", "GRU": "a GRU", "RNN": "an RNN"}
 RECORDED = ("batch_first", "dropout", "nonlinearity")  # what tensors do not tell
 CELL_OPTIONS = {"nonlinearity": "--nonlinearity", "reset_after": "--reset-before"}
 
-# Arguments as the library's messages name them, and as this command line does.
-CLI_WORDS = {
+# Arguments in messages of the library, and the options of this command line for them.
+CLI_TERMS = {
     "choose by prefix=": "choose by --prefix",
     "choose one with key=": "choose one with --key",
     "batch_first=True contradicts": "--batch-first contradicts",
@@ -106,7 +106,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="steps of each sequence, or a .npy file of them",
     )
     add("--state-in", metavar="H0.npy", help="initial state, or an .npz of h (and c)")
-    add("--cell-state", metavar="C0.npy", help="initial cell state of an LSTM, beside --state-in")
+    add("--cell-state", metavar="C0.npy", help="initial cell state of an LSTM, with --state-in")
     add("--state-out", metavar="FILE.npz", help="write the final state as h (and c)")
     add("--threads", metavar="N", type=_positive, help="the number of threads to use")
     add("--isa", metavar="NAME", type=_isa, help="instruction set, see `fastrnn config`")
@@ -115,8 +115,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_choice_of_layer(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--prefix", metavar="NAME", help="the recurrent layer to use, if MODEL holds several")
-    add("--key", metavar="KEY", help="the state dict to use, if a checkpoint holds several")
+    add("--prefix", metavar="NAME", help="which recurrent layer, if MODEL holds several")
+    add("--key", metavar="KEY", help="which state dict, if a checkpoint holds several")
     add("--nonlinearity", choices=("tanh", "relu"), help="of an RNN, if MODEL does not record it")
     add("--reset-before", action="store_true", help="GRU with the reset gate before the product")
 
@@ -166,7 +166,7 @@ def _lengths(text: str) -> str | NDArray[np.int64]:
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument(
-        "--key", metavar="KEY", help="the state dict to use, if a checkpoint holds several"
+        "--key", metavar="KEY", help="which state dict, if a checkpoint holds several"
     )
     _add_plain(parser, inspect)
 
@@ -323,7 +323,7 @@ def read_state(path: str | None, cell_path: str | None, states: Sequence[str]) -
     """Read the initial state in the form the layer takes: None, h, or (h, c), named by `states`."""
     if path is None:
         if cell_path is not None:
-            raise ValueError("--cell-state: expected --state-in beside it, got none")
+            raise ValueError("--cell-state: expected --state-in with it, got none")
         return None
     arrays = fastrnn.read_state_dict(path) if path.endswith(".npz") else {"h": read_array(path)}
     if cell_path is not None:
@@ -493,7 +493,7 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def _progress(text: str) -> None:
-    """Replace the last line of a terminal; print nothing to a file."""
+    """Replace the last line of a terminal; write nothing to a file."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{text}")
         sys.stderr.flush()
@@ -519,7 +519,7 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _printable(text: str) -> str:
-    """Escape control characters: names from a file must not control the terminal."""
+    """Text without control characters: names from a file must not control the terminal."""
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
@@ -528,6 +528,6 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, OSError):
         reason = error.strerror or text
         text = reason if error.filename is None else f"{error.filename}: {reason}"
-    for words, option in CLI_WORDS.items():
-        text = text.replace(words, option)
+    for term, option in CLI_TERMS.items():
+        text = text.replace(term, option)
     return _printable(" ".join(text.split()))

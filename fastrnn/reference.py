@@ -221,7 +221,7 @@ CELLS: dict[str, tuple[CellStep, int]] = {
 
 
 # --- The loops: over steps, directions and layers. Each backward takes the gradients of what its
-# --- forward returned and returns those of what it was given.
+# --- forward returned and returns those of its arguments.
 
 DirectionBackward = Callable[[Array, State], tuple[Array, State, dict[str, Array]]]
 LayerBackward = Callable[[Array, Sequence[State]], tuple[Array, Any, Any]]
@@ -233,7 +233,7 @@ def run_direction(
     """Run one direction of one layer: x [steps][batch][inputs] -> y [steps][batch][hidden], state.
 
     A row takes part in its first `length` steps only: y is 0 beyond them and the row's state stays
-    what it was after its last one. Reversed, each row begins at its own last step.
+    the one after its last step. Reversed, each row begins at its own last step.
     """
     y = np.zeros((*x.shape[:2], state[0].shape[-1]))
     state = tuple(part.copy() for part in state)

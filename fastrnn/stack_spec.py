@@ -9,7 +9,6 @@ Names, shapes and the order of gates are PyTorch's: gates are stacked along the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
@@ -18,8 +17,7 @@ Shape = tuple[int, ...]
 TENSORS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A recurrent cell.
 
     A state is called "h" or "c": h has the width of the output, c that of the hidden units.
@@ -28,10 +26,10 @@ class Cell:
     name: str  # in the C core and in reference.py
     layer: str  # the class of fastrnn that runs it
     gates: str  # a letter for each gate, in the order of the rows of its weights
-    options: Mapping[str, Any] = field(default_factory=dict)  # of the class, that choose this cell
+    options: Mapping[str, Any] = {}  # of the class, that choose this cell
     states: tuple[str, ...] = ("h",)
     projects: bool = False  # whether h may be a projection of the hidden units, by weight_hr
-    recorded: int = 0  # values a unit and step that a tape keeps beside the states
+    recorded: int = 0  # values per unit and step that a tape keeps, without the states
 
     @property
     def has_c(self) -> bool:
@@ -60,7 +58,7 @@ LAYERS: dict[str, tuple[Cell, ...]] = {
     for layer in dict.fromkeys(cell.layer for cell in CELLS.values())
 }
 
-# Arguments of every layer class beside input_size and hidden_size, with their defaults.
+# Arguments of every layer class, without input_size and hidden_size, and their defaults.
 STACK_OPTIONS: dict[str, Any] = {
     "num_layers": 1,
     "bias": True,
@@ -82,7 +80,7 @@ def cell_options(layer: str) -> dict[str, tuple[Any, ...]]:
 
 
 def constructor_options(layer: str) -> dict[str, Any]:
-    """Map the arguments of a layer class beside input_size and hidden_size to their defaults."""
+    """Map the arguments of a layer class, without input_size and hidden_size, to their defaults."""
     projection = {"proj_size": 0} if any(cell.projects for cell in LAYERS[layer]) else {}
     return {**STACK_OPTIONS, **projection, **LAYERS[layer][0].options}
 

@@ -44,7 +44,7 @@ _BYTES_PER_LINE = 16
 
 
 def write_model(target: str | os.PathLike[str] | BinaryIO, description: Description) -> None:
-    """Write a model as a .frnn file: to a path, where it replaces a file at once, or a binary file.
+    """Write a model as a .frnn file: to a path, atomically, or to a binary file.
 
     Weights become float32. FormatError, a ValueError, names the layer that the format does not
     have; nothing is written then.
@@ -104,10 +104,10 @@ def _write(target: str | os.PathLike[str] | BinaryIO, write: Callable[[BinaryIO]
 
 def _c_lines(pieces: list[Bytes]) -> Iterator[bytes]:
     """The lines of an initializer; pieces are whole multiples of a line."""
-    words = [b"%d," % value for value in range(256)]
+    texts = [b"%d," % value for value in range(256)]
     for piece in pieces:
         for at in range(0, piece.size, _BYTES_PER_LINE):
-            yield b"".join(words[value] for value in piece[at : at + _BYTES_PER_LINE]) + b"\n"
+            yield b"".join(texts[value] for value in piece[at : at + _BYTES_PER_LINE]) + b"\n"
 
 
 @dataclass
@@ -170,7 +170,7 @@ def _add(layer: DescribedLayer, layout: _Layout) -> None:
         bytearray(
             LAYER_RECORD.pack(
                 LAYER, kind.number, len(layout.names), len(name), len(arrays), record.flags,
-                *record.integers, *record.numbers,
+                *record.integers, *record.floats,
             )
         )
     )  # fmt: skip

@@ -39,33 +39,30 @@ def load(
     isa: str | None = None,
     **options: Any,
 ) -> Recurrent | Sequential:
-    """Make a `Sequential` of a file that holds a whole model, or a layer of a recurrent stack.
+    """Load a model as a `Sequential`, or one recurrent stack as its layer.
 
-    With `prefix` or options, and from a file that holds only weights, comes the one recurrent
-    stack, or the one under `prefix`; from a model that is nothing but one, its layer.
+    Returns a `Sequential` if the file holds a whole model, but the layer itself if that is a single
+    recurrent one. If the file holds only weights, or you pass `prefix` or options, returns the
+    layer of the one recurrent stack, or of the one under `prefix`. Nothing in a file is executed.
 
     path: a str or os.PathLike; a file of torch.save (a state dict or a checkpoint that holds one),
         a TorchScript or torch.export archive, a .safetensors, .npz or .onnx file with PyTorch's
         names of weights, a .keras or .weights.h5 file of Keras 3, whose activations are taken to be
-        the usual ones, the JSON of GuitarML or NAM, or a .frnn file. Nothing in it is executed.
+        the usual ones, the JSON of GuitarML or NAM, or a .frnn file.
     prefix: the path of the recurrent module in the state dict, as "decoder.rnn"; "" is the top
-        level. Needed only if there are several; what lies outside of it does not matter.
+        level. Needed only if there are several.
     key: the dotted path of the state dict inside a checkpoint that holds several, as "model".
     check_crc: False also reads ZIP archives whose checksums are wrong or were not written.
     isa: the instruction set to run on, one of fastrnn.isas(); None is the best one here.
     options: what the weights do not tell. LSTM: batch_first, dropout. GRU: these and reset_after.
-        RNN: these and nonlinearity. A TorchScript file tells most of them itself; where neither
-        says anything, the default of the layer's constructor holds. Only an RNN of a TorchScript,
-        torch.export or Keras file that does not tell the nonlinearity must be given it. Cell,
-        sizes, layers, directions, biases and projection come from the weights: input_size,
-        hidden_size, num_layers, bias, bidirectional and, for an LSTM, proj_size may be given and
-        must agree.
+        RNN: these and nonlinearity, which is required if a TorchScript, torch.export or Keras file
+        does not tell it. For the others the file's own value or the default of the constructor
+        holds. What the weights tell (sizes, num_layers, bias, ...) may be given and must agree.
 
     Raises FormatError, a ValueError, if the file is damaged or of an unsupported kind, if it has
-    no such stack or several to choose from, or if the stack is broken, and lists what is in the way
-    where a whole model cannot be mapped; ValueError if an option
-    contradicts the file; TypeError for an unknown option or an argument of a wrong type; OSError
-    if the file cannot be opened.
+    no such stack, several to choose from or a broken one, or a model with unsupported layers, all
+    of which it lists; ValueError if an option contradicts the file; TypeError for an unknown option
+    or an argument of a wrong type; OSError if the file cannot be opened.
 
     >>> import tempfile, numpy as np
     >>> weights = {"rnn.weight_ih_l0": np.zeros((6, 3)), "rnn.weight_hh_l0": np.zeros((6, 2))}

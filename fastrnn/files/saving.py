@@ -16,7 +16,7 @@ def save(model: Layer, path: str | os.PathLike[str] | BinaryIO) -> None:
     """Write a `Sequential` or a single layer as a .frnn file, which `fastrnn.load` and C read.
 
     model: a `Sequential`, with its initial states, or any layer of fastrnn; weights are float32.
-    path: a str or os.PathLike, where a file of that name is replaced at once, or a binary file.
+    path: a str or os.PathLike (a file of that name is replaced atomically), or a binary file.
 
     Raises FormatError, a ValueError, if the format has no such layer; TypeError if `model` is not a
     layer of fastrnn; OSError if the file cannot be written.

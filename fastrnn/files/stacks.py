@@ -127,14 +127,14 @@ def name_in_file(prefix: str, is_cell: bool, name: str) -> str:
 
 
 def refuse_unreadable(prefix: str, own: Sequence[str], unreadable: Mapping[str, str]) -> None:
-    """Refuse a module of which some tensors are in the file but could not be read."""
+    """Refuse a module with tensors that are in the file but could not be read."""
     for local in own:
         if prefix + local in unreadable:
             raise FormatError(unreadable[prefix + local])
 
 
 def refuse_wrapped(prefix: str, own: Sequence[str], outer: Sequence[str]) -> None:
-    """Refuse weights that a wrapper computes anew from other tensors before each call."""
+    """Refuse weights that a wrapper computes from other tensors before each call."""
     for local in own:
         if NORM_NAME.fullmatch(local):
             raise FormatError(
@@ -145,7 +145,7 @@ def refuse_wrapped(prefix: str, own: Sequence[str], outer: Sequence[str]) -> Non
     for local in (*own, *outer):  # the wrapper keeps it in itself or in the wrapped module
         if RAW_NAME.fullmatch(local):
             raise FormatError(
-                f"{local!r} beside {prefix!r} is the raw weight of a weight-drop wrapper "
+                f"{local!r} next to {prefix!r} is the raw weight of a weight-drop wrapper "
                 "(AWD-LSTM), expected a plain recurrent layer: copy it into "
                 f"{local.removesuffix('_raw')!r} before saving"
             )
@@ -187,19 +187,19 @@ def stack_names(prefix: str, own: Sequence[str]) -> tuple[list[str], bool]:
     plain = [local for local in own if CELL_NAME.fullmatch(local)]
     if layered and plain:
         raise FormatError(
-            f"ambiguous tensors under {prefix!r}: {listing(plain)} as of a cell beside "
+            f"ambiguous tensors under {prefix!r}: {listing(plain)} as of a cell, and "
             f"{listing(layered)} as of a layer"
         )
     known = {*layered, *plain}
     alike = [local for local in own if local.startswith(("weight_", "bias_"))]
     extra = [prefix + local for local in alike if local not in known]
     if extra:
-        raise FormatError(f"unexpected tensors beside a recurrent stack: {listing(extra)}")
+        raise FormatError(f"unexpected tensors in a recurrent stack: {listing(extra)}")
     return layered or [local + "_l0" for local in plain], not layered
 
 
 def check_tensor(name: str, array: NDArray[Any]) -> None:
-    """Refuse a weight that is no matrix, a bias that is no vector, and what is not real floats."""
+    """Refuse a weight that is not a matrix, a bias that is not a vector, and other dtypes."""
     dimensions = 1 if name.rpartition(".")[2].startswith("bias") else 2
     if array.ndim != dimensions or 0 in array.shape:
         raise FormatError(

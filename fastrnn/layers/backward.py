@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +17,7 @@ from .arrays import FLOAT32, Array, float_array
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """Gradients with the shapes of what they are of: x, the state (h or (h, c)), the weights.
+    """Gradients of x, of the state (h or (h, c)) and of the weights, in their shapes.
 
     Those of x are None if x holds integers.
     """
@@ -57,8 +57,7 @@ def checked_dy(dy: ArrayLike | None, shape: tuple[int, ...]) -> Array:
     return array
 
 
-@dataclass(frozen=True, eq=False)
-class Recorded:
+class Recorded(NamedTuple):
     """The stack and the shapes of one pass of a recurrent layer, as its caller sees them."""
 
     spec: Spec

@@ -102,7 +102,7 @@ class Conv1d(Stateless):
     T' = (T + 2 padding - dilation (kernel_size - 1) - 1) // stride + 1, float32. padding: steps of
     zeros at both ends, "valid" for 0, or "same" for T' = T (stride 1). Weights: `weight`
     (out_channels, in_channels / groups, kernel_size), `bias` (out_channels,). Of a row of a given
-    length T' steps are valid by the same formula, 0 where it is shorter than the kernel.
+    length T' steps are valid by the same formula, 0 if it is shorter than the kernel.
     isa: instruction set, one of `fastrnn.isas()`; seed: of the initial weights.
 
     >>> import numpy as np

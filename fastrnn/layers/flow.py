@@ -22,7 +22,7 @@ ARRANGEMENTS: tuple[Axes, ...] = ((1, 0), (0, 1), (0, 2), (None, 0), (None, 1))
 
 
 class Flow(NamedTuple):
-    """What is known of the array between two layers, beside its values.
+    """What layers know about the array between them.
 
     If there are lengths, there are axes, and values beyond the lengths are zero.
     """

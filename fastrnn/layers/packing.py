@@ -21,7 +21,7 @@ _NOBODY_ELSE = 2  # what getrefcount says of an element of a tuple: the tuple's,
 
 
 class Spares(Generic[T]):
-    """Objects that were used before, to be used again once nothing else refers to them.
+    """Objects for reuse once nothing else refers to them.
 
     Any number of threads may add and take: each operation on the list is one that threads cannot
     interrupt.
@@ -37,9 +37,9 @@ class Spares(Generic[T]):
         del self._kept[: -self._most]
 
     def take(self, fits: Callable[[Any], bool]) -> T | None:
-        """An object whose kind fits and that nothing else refers to, no longer kept; or None.
+        """Remove and return an object whose kind fits and that nothing else refers to, or None.
 
-        Objects of a kind that does not fit are given up.
+        Objects of a kind that does not fit are dropped.
         """
         in_use = []
         found = None

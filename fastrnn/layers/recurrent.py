@@ -98,10 +98,10 @@ class Recurrent(Weighted):
         return sizes | {n: value for n, value in options.items() if value != defaults[n]}
 
     def __repr__(self) -> str:
-        words = [f"{self.input_size}, {self.hidden_size}"]
+        arguments = [f"{self.input_size}, {self.hidden_size}"]
         for name, value in list(self._options().items())[2:]:
-            words.append(f"{name}={value!r}")
-        return f"{self._name}({', '.join(words)})"
+            arguments.append(f"{name}={value!r}")
+        return f"{self._name}({', '.join(arguments)})"
 
     # --- Running ---
 

@@ -157,7 +157,7 @@ class Sequential(Layer):
 
     @property
     def initial_state(self) -> dict[str, Any]:
-        """First states, by layer, used where a call gives none; assign to set them."""
+        """First states, by layer, for calls without a state; assign to set them."""
         return dict(self._initial)
 
     @initial_state.setter
@@ -202,7 +202,7 @@ class Sequential(Layer):
         return {name: own for name, own in state.items() if own is not None}
 
     def _first(self, name: str, x: NDArray[Any]) -> Any:
-        """The first state of a layer in a call that gives none."""
+        """The first state of a layer in a call without one."""
         if name not in self._initial:
             return None
         return self._children[name]._first_states(self._initial[name], x)

@@ -191,7 +191,7 @@ class Unsqueeze(_Moves):
 
     def _place(self, ndim: int) -> int:
         if not -ndim - 1 <= self.dim <= ndim:
-            raise ValueError(f"dim: expected an axis beside those of x, {ndim}, got {self.dim}")
+            raise ValueError(f"dim: expected an axis for an x with {ndim} axes, got {self.dim}")
         return self.dim % (ndim + 1)
 
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:

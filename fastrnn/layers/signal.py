@@ -69,7 +69,7 @@ class ZeroPad1d(_Channels):
 
 
 class ReflectionPad1d(_Channels):
-    """The steps next to both ends once more, in reverse, as torch.nn.ReflectionPad1d.
+    """The steps next to both ends repeated in reverse, as torch.nn.ReflectionPad1d.
 
     x: (B, C, T) or (C, T); y has T + left + right steps. padding: one number for both sides, or
     (left, right), each less than the steps of x. A row of a given length is reflected at its own
@@ -142,8 +142,8 @@ class ReflectionPad1d(_Channels):
 class Magnitude(_Channels):
     """sqrt(a^2 + b^2), where a is the first half of the channels and b the second.
 
-    x: (B, 2 F, T) or (2 F, T), as a convolution with cosines and then sines gives the real and
-    imaginary parts of a spectrum; y: (B, F, T) or (F, T). The gradient at 0 is 0.
+    x: (B, 2 F, T) or (2 F, T), as the real and imaginary parts of a spectrum from a convolution
+    with cosines and then sines; y: (B, F, T) or (F, T). The gradient at 0 is 0.
 
     >>> Magnitude()([[3.0, 0.0], [4.0, 0.0]])[0].tolist()
     [[5.0, 0.0]]

@@ -17,7 +17,7 @@ from .arrays import FLOATS
 def check_state_dict(
     arrays: Mapping[str, ArrayLike], prefix: str, expected_shapes: Mapping[str, Shape]
 ) -> dict[str, NDArray[Any]]:
-    """Take the tensors under `prefix` under their standard names, if they are what is expected.
+    """Take the tensors under `prefix` by their standard names, if they are the expected ones.
 
     As strict as PyTorch: ValueError names every tensor that is missing, unexpected or misshapen,
     TypeError one that does not hold floats.
@@ -51,7 +51,7 @@ def check_state_dict(
 
 
 def check_types(arrays: object, prefix: object) -> None:
-    """Refuse arguments that are no mapping of names and no name."""
+    """TypeError for arrays that are not a mapping of names, or a prefix that is not a name."""
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays: expected a mapping of names, got {type(arrays).__name__}")
     for name in arrays:
@@ -68,10 +68,10 @@ def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
     except (TypeError, ValueError, RuntimeError) as error:  # what torch raises depends on why
         raise TypeError(
             f"{name!r}: expected an array, got {type(value).__name__} that numpy cannot convert "
-            f"({error}); of a torch tensor give tensor.detach().float().cpu()"
+            f"({error}); pass tensor.detach().float().cpu() for a torch tensor"
         ) from error
 
 
 def with_dot(prefix: str) -> str:
-    """Give a module's prefix the dot that separates it from the names in the module."""
+    """Add the dot that separates a module's prefix from the names in the module."""
     return prefix if not prefix or prefix.endswith(".") else prefix + "."

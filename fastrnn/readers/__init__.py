@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Readers of model files: weights come out as numpy arrays, nothing in a file is ever executed."""
+"""Readers of model files: weights as numpy arrays; nothing in a file is ever executed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from .containers.elements import Array, Entry, Unreadable
 from .containers.source import Budget, open_named
-from .description import Description, RecurrentOptions
-from .entry_names import below, select, wrapper_path
 from .errors import FormatError, OnlyWeights, UnsupportedModel
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported with the first file: `import fastrnn` stays fast
+    from .description import Description, RecurrentOptions
     from .formats import Format, OpenFile
 
 __all__ = [
@@ -67,6 +66,8 @@ class OpenModel:
         return self._arrays(None)
 
     def _arrays(self, key: str | None) -> ModelFile:
+        from .entry_names import below, select, wrapper_path
+
         known, source = self._format, self._file.source
         source.budget = Budget(source.size)
         entries, recurrent = known.arrays(self._file, key if known.arrays_by_key else None)
@@ -152,7 +153,7 @@ def read_state_dict(
 
     `path`, a str or os.PathLike, is a file of torch.save (a state dict or a checkpoint that holds
     one, of any version of PyTorch), a TorchScript archive, a torch.export archive (.pt2), or a
-    .frnn, .safetensors, .npz or .onnx file (its initializers, also those in files beside it), a
+    .frnn, .safetensors, .npz or .onnx file (its initializers, also those in files next to it), a
     .keras or .weights.h5 file of Keras 3, whose arrays come in PyTorch's names and layout, or the
     JSON of a GuitarML or NAM model.
     `key` is the dotted path of the state dict inside a checkpoint that holds several

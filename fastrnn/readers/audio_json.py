@@ -86,7 +86,7 @@ def _guitarml(model: Object) -> Description:
 
 
 def _tensor(value: object, shape: tuple[int, ...], name: str) -> Array:
-    """A tensor of one or two dimensions from nested lists of numbers."""
+    """A tensor of one or two dimensions from nested lists."""
     what = f"tensor {quote(name)}"
     rows = value if len(shape) == 2 else [value]
     if not isinstance(rows, list) or len(rows) != (shape[0] if len(shape) == 2 else 1):
@@ -114,7 +114,7 @@ def _nam(model: Object) -> Description:
     values = model.get("weights")
     expected = sum(counts) + hidden + 1
     if not isinstance(values, list) or len(values) != expected:
-        found = f"{len(values)} numbers" if isinstance(values, list) else "no list"
+        found = f"{len(values)} values" if isinstance(values, list) else "no list"
         raise FormatError(f"weights: {found}, a model of this size has {expected}")
     flat = _floats(values, "weights")
     arrays: dict[str, Array] = {}

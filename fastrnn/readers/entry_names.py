@@ -48,7 +48,7 @@ def below(entries: Mapping[str, _Value], path: str) -> dict[str, _Value]:
 
 
 def select(arrays: Mapping[str, _Value], key: str) -> dict[str, _Value]:
-    """The entries of a flat state dict below `key`, of which there must be some."""
+    """The entries of a flat state dict below `key`, FormatError if there are none."""
     chosen = below(arrays, key)
     if not chosen or "" in chosen:
         tops = list(dict.fromkeys(name.split(".")[0] for name in arrays))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The formats of model files: how each is recognized, and what reads it.
 
-To support a further format, write its reader in a folder beside this file and add its row to
+To support a further format, write its reader in a folder next to this file and add its row to
 `FORMATS`. Readers are imported when a file of their format is read: they are most of what `import
 fastrnn` would cost.
 """
@@ -28,7 +28,7 @@ class OpenFile:
     """A model file that is open, with what the readers of any format need."""
 
     source: Source
-    folder: str  # of the file: a format may keep arrays in files beside it
+    folder: str  # of the file: a format may keep arrays in other files there
     check_crc: bool
     zip: ZipArchive | None = None  # if it is one
 
@@ -244,7 +244,7 @@ FORMATS: tuple[Format, ...] = (
 
 _SAVE = "save the weights with torch.save(model.state_dict(), path) or as safetensors"
 
-# Files that are recognized but not read: what they are, and what their owner may do.
+# Files that are recognized but not read: what they are, and advice.
 _UNSUPPORTED: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
     (lambda h: h[257:262] == b"ustar", "a tar archive (PyTorch 0.1 or .nemo)", _SAVE),
     (lambda h: h.startswith(b"GGUF"), "a GGUF file", ""),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""PyTorch's names of the weights of a recurrent call, which lists them without names."""
+"""PyTorch's names of the weights in a recurrent call, which lists them without names."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ def get_num_threads() -> int:
 
     Inside `with num_threads(n)` that is n, else what set_num_threads was called with, else
     FASTRNN_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that this process may use. The
-    environment is read once, when the number is first needed; if FASTRNN_NUM_THREADS is not a
-    number from 1 to 1024, that is a ValueError.
+    environment is read once, when the number is first needed; ValueError if FASTRNN_NUM_THREADS is
+    not a number from 1 to 1024.
     """
     return _core.threads()
 
@@ -42,7 +42,7 @@ def set_num_threads(n: int) -> None:
 
 
 def chosen() -> int:
-    """The number from set_num_threads, else from FASTRNN_NUM_THREADS; 0 where neither gave one."""
+    """The number from set_num_threads, else from FASTRNN_NUM_THREADS, else 0."""
     return _said or _own_once()
 
 
@@ -71,7 +71,7 @@ def _threads_in_context(n: int) -> Iterator[None]:
 
 
 def _use(n: int) -> int:
-    """Tell the core of the threads and of the caches that passes are planned for."""
+    """Pass the threads and the caches to the core, which plans passes for them."""
     _core.set_machine(n, *_caches())
     return n
 
@@ -91,7 +91,7 @@ def _default() -> int:
     own = _own()
     if own:
         return own
-    # OpenMP takes a list, a number for each level of nesting; what else it means is for others.
+    # OpenMP takes a list, a number for each level of nesting; only the first level matters here.
     found = _positive(os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip())
     return min(found or cpu_count(), MOST_THREADS)
 

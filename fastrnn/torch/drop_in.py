@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`LSTM`, `GRU` and `RNN` in place of torch.nn's, with their parameters and their errors."""
+"""`LSTM`, `GRU` and `RNN`: replacements of torch.nn's, with their parameters and errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .packed import PackedWeights
 
 
 class Packs:
-    """A module that keeps packed weights beside its parameters; copies and pickles leave them."""
+    """A module that also keeps packed weights, which copies and pickles leave out."""
 
     _packed: PackedWeights
 
@@ -35,7 +35,7 @@ class Packs:
         self._packed = PackedWeights()
 
     def __prepare_scriptable__(self) -> Any:
-        """What torch.jit.script asks a module first."""
+        """Called first by torch.jit.script."""
         raise NotImplementedError(
             f"fastrnn.torch.{type(self).__name__}: expected torch.jit.trace or torch.export, got "
             "torch.jit.script, which takes the layers of torch.nn only: script the model without "
@@ -49,7 +49,7 @@ class Packs:
 
 
 def check_supported(module: nn.Module, *tensors: Tensor | None) -> None:
-    """Refuse what only torch.nn's layers can run."""
+    """TypeError for tensors that only torch.nn's layers can run."""
     for tensor in tensors:
         if tensor is not None and not (
             tensor.dtype is torch.float32 and tensor.is_cpu and tensor.layout is torch.strided
@@ -63,12 +63,12 @@ def check_supported(module: nn.Module, *tensors: Tensor | None) -> None:
 
 
 def as_float32(tensor: Tensor | None) -> Tensor | None:
-    """What a layer is given under autocast, in the type of its weights."""
+    """An argument of a layer under autocast, in the type of its weights."""
     return None if tensor is None else tensor.float()
 
 
 class _DropIn(Packs):
-    """What the three layers share: the call, around the checks of torch.nn's own."""
+    """What the three layers share: the call, with the checks of torch.nn's layers."""
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
         """Run the layer as torch.nn's does."""

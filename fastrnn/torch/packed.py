@@ -43,7 +43,7 @@ class PackedWeights:
     """The packed weights of one module; any number of threads may ask for them."""
 
     def __init__(self) -> None:
-        self.handle = random.getrandbits(62)  # by which an operator finds it again
+        self.handle = random.getrandbits(62)  # by which an operator finds this object
         self._found: _Contents | None = None
         self._stacks: Spares[_core.Stack] = Spares(1)
         self._tapes: Spares[_Bytes] = Spares(1)
@@ -83,7 +83,7 @@ class PackedWeights:
 
 
 class _Contents:
-    """A packed model and what it was made from."""
+    """A packed model and the tensors that it was packed from."""
 
     def __init__(
         self, kind: _Kind, weights: Sequence[Tensor], unused: _core.Stack | None, thorough: bool

@@ -143,7 +143,7 @@ def test_import_is_light(tmp_path):
     foreign = {name for name in new if name.split(".")[0] != "fastrnn"}
     assert not {name for name in foreign if "cython" not in name} - {"__future__"}
     readers = {name for name in new if name.startswith("fastrnn.readers.")}
-    light = ("description", "elements", "errors", "source")
+    light = ("containers", "containers.elements", "containers.source", "errors")
     assert readers <= {f"fastrnn.readers.{name}" for name in light}
     assert not {"fastrnn.cli", "fastrnn.demo", "fastrnn.reference"} & set(new)
 

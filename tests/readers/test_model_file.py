@@ -165,7 +165,7 @@ SIZES = {"in_features": 3, "out_features": 2}
         ("Linear", SIZES | {"out_features": 0}, STATE, "out_features: expected an integer from 1"),
         ("Linear", SIZES | {"out_features": 2.0}, STATE, "out_features: expected an integer, got"),
         ("Linear", SIZES | {"bias": "no"}, STATE, "bias: expected True or False, got 'no'"),
-        ("Linear", SIZES | {"lora": 3}, STATE, "option 'lora' has no place in the file"),
+        ("Linear", SIZES | {"lora": 3}, STATE, "option 'lora' is not part of the format"),
         ("Linear", SIZES | {"out_features": 2**31}, STATE, "from 1 to 2147483647, got 2147483648"),
         ("Linear", SIZES, {"weight": STATE["weight"]}, "the array bias is missing"),
         ("Linear", SIZES, STATE | {"scale": np.ones(1)}, "'scale' is no array of a Linear"),
@@ -367,7 +367,7 @@ def test_c_array(tmp_path):
 def table_row(name: str) -> str:
     fields = KINDS[name].fields
     flags = [
-        f"{one.place} {one.name}" + f" ({', '.join(one.values)})"
+        f"{one.place} {one.name}" + f" ({', '.join(one.texts)})"
         if isinstance(one, Choice)
         else f"{one.place} {one.name}"
         for one in sorted(

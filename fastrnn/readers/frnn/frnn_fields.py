@@ -20,11 +20,11 @@ Options = dict[str, Any]
 
 @dataclass(slots=True)
 class Record:
-    """The fields of a layer's record whose meaning depends on its kind."""
+    """The part of a layer's record whose meaning depends on its kind."""
 
     flags: int = 0
     integers: list[int] = field(default_factory=lambda: [0] * 8)
-    numbers: list[float] = field(default_factory=lambda: [0.0] * 2)
+    floats: list[float] = field(default_factory=lambda: [0.0] * 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +46,26 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of two strings, bit `place` of the flags."""
+    """One of two texts, bit `place` of the flags."""
 
     name: str
     place: int
-    values: tuple[str, str]
+    texts: tuple[str, str]
     default: object = REQUIRED
 
     def pack(self, value: object, record: Record) -> None:
-        if value not in self.values:
-            expected = " or ".join(map(repr, self.values))
+        if value not in self.texts:
+            expected = " or ".join(map(repr, self.texts))
             raise FormatError(f"{self.name}: expected {expected}, got {value!r:.80}")
-        record.flags |= self.values.index(str(value)) << self.place
+        record.flags |= self.texts.index(str(value)) << self.place
 
     def unpack(self, record: Record) -> object:
-        return self.values[record.flags >> self.place & 1]
+        return self.texts[record.flags >> self.place & 1]
 
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """An integer of at least `lowest`, in slot `place`; if `word` is set, it is stored as -1."""
+    """An integer of at least `lowest`, in slot `place`; `word`, if set, is stored as -1."""
 
     name: str
     place: int
@@ -114,7 +114,7 @@ class Integers:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A float from `low` to `high`, in slot `place` of the numbers."""
+    """A float from `low` to `high`, in slot `place` of the floats."""
 
     name: str
     place: int
@@ -124,13 +124,13 @@ class Number:
 
     def pack(self, value: object, record: Record) -> None:
         try:
-            record.numbers[self.place] = float(value)  # type: ignore[arg-type]
+            record.floats[self.place] = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
             raise FormatError(f"{self.name}: expected a number, got {value!r:.80}") from None
         self.unpack(record)
 
     def unpack(self, record: Record) -> object:
-        value = record.numbers[self.place]
+        value = record.floats[self.place]
         if not (math.isfinite(value) and self.low <= value <= self.high):
             raise FormatError(
                 f"{self.name}: expected a number from {self.low:g} to {self.high:g}, got {value!r}"
@@ -165,9 +165,7 @@ def pack(fields: Sequence[Field], options: Options) -> Record:
     for name in options:
         if name not in names:
             known = ", ".join(sorted(names)) or "none"
-            raise FormatError(
-                f"option {name!r:.80} has no place in the file, expected one of {known}"
-            )
+            raise FormatError(f"option {name!r:.80} is not part of the format, expected of {known}")
     record = Record()
     for one in fields:
         value = options.get(one.name, one.default)
@@ -178,7 +176,7 @@ def pack(fields: Sequence[Field], options: Options) -> Record:
 
 
 def unpack(fields: Sequence[Field], record: Record) -> Options:
-    """Return all options of a record; FormatError if a bit or number without a field is not 0."""
+    """The options of a record, all of them; bits that no field owns must be zero."""
     options = {one.name: one.unpack(record) for one in fields}
     if pack(fields, options) != record:
         raise FormatError("a reserved flag or number of its record is not 0")

@@ -55,7 +55,7 @@ def _check_recurrent(options: Options) -> None:
 
 
 def initial_states(kind: str, options: Options) -> Shapes:
-    """The arrays that a recurrent layer may have beside its parameters: its first states."""
+    """The arrays that a recurrent layer may also have: its first states."""
     if kind not in LAYERS:
         return {}
     spec = Spec.of(kind, options)
