@@ -37,6 +37,31 @@ ALWAYS_INLINE void store_bf16(void *packed, size_t place, float value)
 
 static const weight_type bf16 = {sizeof(uint16_t), load_bf16};
 
-FLOAT_ROW_PRODUCT(bf16_weights, bf16, store_bf16);
+/* Row by row and panel by panel: the sums of the tiled walk, in little code. */
+ALWAYS_INLINE void sweep_singly(const frnn_pass *a, const frnn_sums *s, const int gates,
+                                const weight_type *type)
+{
+    for (int panel = a->first_panel; panel < a->end_panel; panel++) {
+        for (int k = 0, k_end; k < a->depth; k = k_end) {
+            k_end = run_end(k, a->depth, SWEEP_RUN);
+            for (int row = 0; row < a->rows; row++)
+                tile(a, (tile_place){row, panel, k, k_end}, s, 1, 1, gates, type);
+        }
+        s->finish(a, panel, panel + 1);
+    }
+}
+
+ALWAYS_INLINE void multiply_singly(const frnn_pass *a, frnn_start start, const weight_type *type)
+{
+    for (int panel = a->first_panel; panel < a->end_panel; panel++)
+        for (int k = 0, k_end; k < a->depth; k = k_end) {
+            k_end = run_end(k, a->depth, MULTIPLY_RUN);
+            for (int row = 0; row < a->rows; row++)
+                multiply_tile(a, (tile_place){row, panel, k, k_end}, k > 0 ? FRNN_FROM_Y : start, 1,
+                              1, type);
+        }
+}
+
+FLOAT_ROW_PRODUCT(bf16_weights, bf16, store_bf16, sweep_singly, multiply_singly);
 
 #endif

@@ -17,6 +17,6 @@ ALWAYS_INLINE void store_f32(void *packed, size_t place, float value)
 
 static const weight_type f32_weights = {sizeof(float), load_f32};
 
-FLOAT_ROW_PRODUCT(f32, f32_weights, store_f32);
+FLOAT_ROW_PRODUCT(f32, f32_weights, store_f32, sweep, multiply_rows_by);
 
 #endif
