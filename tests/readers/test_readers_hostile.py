@@ -94,7 +94,7 @@ def test_truncation_at_every_byte(tmp_path, kind):
     "junk", [b"\0", b"PK\5\6" + bytes(18), bytes(100)], ids=["byte", "end", "many"]
 )
 def test_appended_junk(tmp_path, kind, junk):
-    refuses(tmp_path, SAMPLES[kind] + junk, "end|follow|bytes of data")
+    refuses(tmp_path, SAMPLES[kind] + junk, "end|follow|bytes of data|header says")
 
 
 @sample

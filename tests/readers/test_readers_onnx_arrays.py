@@ -132,7 +132,7 @@ BROKEN = {
     "no type": (broken(data_type=0, raw_data=bytes(8)), "unknown type 0"),
     "negative": (broken(dims=[-2], raw_data=bytes(8)), "not a count"),
     "huge": (broken(dims=[1 << 40, 1 << 40]), "too large"),
-    "many axes": (broken(dims=[1] * 40), "40 dimensions"),
+    "many axes": (broken(dims=[1] * 40), "at most 16 dimensions, got 40"),
 }
 
 

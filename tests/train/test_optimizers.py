@@ -67,8 +67,8 @@ def test_defaults_are_torchs():
     for kind in ("SGD", "Adam", "AdamW"):
         ours = getattr(fastrnn, kind)({"w": np.ones(1, np.float32)})
         theirs = getattr(torch.optim, kind)(parameter).defaults
-        assert {name: getattr(ours, name) for name in ours._numbers} == {
-            name: theirs[name] for name in ours._numbers
+        assert {name: getattr(ours, name) for name in ours._rates} == {
+            name: theirs[name] for name in ours._rates
         }
 
 

@@ -64,6 +64,9 @@ def without(value: Tensor, places: set[int]) -> Tensor:
     return replace(value, axes=axes)
 
 
+_MIXES = "it splits or mixes axes, or reshapes axes whose size is not known to a fixed size"
+
+
 def reshaped(axes: Axes, target: Dims) -> Axes:
     """The axes in a new shape, if each new one is made of whole old ones in their order."""
     atoms = [atom for axis in axes for atom in axis]
@@ -76,11 +79,11 @@ def reshaped(axes: Axes, target: Dims) -> Axes:
         else:
             while dim_of(tuple(taken)) != size:
                 if not atoms:
-                    raise ObstructionError("it splits or mixes axes")
+                    raise ObstructionError(_MIXES)
                 taken.append(atoms.pop(0))
         result.append(tuple(taken))
     if solid(tuple(atoms)):
-        raise ObstructionError("it splits or mixes axes")
+        raise ObstructionError(_MIXES)
     return tuple(result)
 
 
