@@ -351,7 +351,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Report:
+class BenchReport:
     isa: str
     threads: int
     peak: float  # floating-point operations per second of so many threads
@@ -387,14 +387,14 @@ def run(
     cases: Iterable[Case],
     seconds: float = CASE_SECONDS,
     say: Callable[[str], object] = lambda text: None,
-) -> Report:
+) -> BenchReport:
     """Check and time cases with the current number of threads; `say` is called with each step."""
     isa, threads = default_isa(), get_num_threads()
     say("FMA peak")
     peak = fma_peak(isa, threads)
     results = list(_results(cases, seconds, say))
     say("FMA peak")  # again: a shared machine's clock may have changed
-    return Report(isa, threads, max(peak, fma_peak(isa, threads)), results)
+    return BenchReport(isa, threads, max(peak, fma_peak(isa, threads)), results)
 
 
 def _results(

@@ -52,6 +52,8 @@ CELLS: dict[str, Cell] = {
     )
 }
 
+_WITH_C = frozenset(name for name, cell in CELLS.items() if cell.has_c)
+
 # The layer classes, each with its cells.
 LAYERS: dict[str, tuple[Cell, ...]] = {
     layer: tuple(cell for cell in CELLS.values() if cell.layer == layer)
@@ -153,7 +155,7 @@ class Spec(NamedTuple):
 
     @property
     def has_c(self) -> bool:
-        return CELLS[self.cell].has_c
+        return self.cell in _WITH_C
 
     @property
     def output_size(self) -> int:
@@ -172,7 +174,7 @@ class Spec(NamedTuple):
     @property
     def state_rows(self) -> int:
         """The rows of a state: one for each layer and direction."""
-        return self.num_layers * self.directions
+        return self.num_layers * (2 if self.bidirectional else 1)
 
     @property
     def state_sizes(self) -> tuple[int, ...]:

@@ -142,9 +142,8 @@ def file_options(file: ModelFile, stack: FoundStack) -> dict[str, object]:
     """What the file itself says about the stack's module; it must fit the weights."""
     module = stack.prefix.removesuffix(".")
     said = dict(file.recurrent.get(module, {}))
-    cell = said.get("cell", stack.layers[0])
-    inferred = {"cell": cell if cell in stack.layers else stack.layers[0], "proj_size": 0}
-    for name, value in {**inferred, **stack.options()}.items():
+    layer = next((name for name in stack.layers if name == said.get("cell")), stack.layers[0])
+    for name, value in {"cell": layer, "proj_size": 0, **stack.options(layer)}.items():
         if name in said and said[name] != value:
             raise FormatError(
                 f"{file.path}: the module {module!r} says {name} {said[name]!r}, "
@@ -177,14 +176,14 @@ def require_nonlinearity(
 
 def allowed_options(stack: FoundStack, layer: str) -> list[str]:
     """List the options that the caller may give for a stack of this layer class."""
-    return [*stack.options(), *FREE_OPTIONS, *cell_options(layer)]
+    return list(dict.fromkeys([*stack.options(layer), *FREE_OPTIONS, *cell_options(layer)]))
 
 
 def complete_options(
     stack: FoundStack, layer: str, said: dict[str, object], options: dict[str, Any]
 ) -> dict[str, Any]:
     """Put together the constructor's arguments; options may add, not contradict."""
-    known = {**said, **stack.options()}
+    known = {**said, **stack.options(layer)}
     known.pop("cell", None)
     allowed = allowed_options(stack, layer)
     for name, value in options.items():

@@ -40,19 +40,23 @@ class FoundStack:
     is_cell: bool  # the names end without _l0, as torch.nn.LSTMCell writes them
 
     @property
+    def cells(self) -> list[Cell]:
+        """The cells that have weights of these shapes, the usual one first."""
+        return _cells_of(len(self.spec.declaration.gates), self.spec.proj_size > 0)
+
+    @property
     def layers(self) -> list[str]:
         """The layer classes that have weights of these shapes, the usual one first."""
-        rows = len(self.spec.declaration.gates)
-        found = _cells_of(rows, self.spec.proj_size > 0)
-        return list(dict.fromkeys(cell.layer for cell in found))
+        return list(dict.fromkeys(cell.layer for cell in self.cells))
 
-    def options(self) -> dict[str, int | bool]:
-        """The constructor arguments that the weights tell."""
-        options = self.spec._asdict()
+    def options(self, layer: str) -> dict[str, Any]:
+        """The constructor arguments of a layer class in `layers` that the weights tell."""
+        options: dict[str, Any] = self.spec._asdict()
         del options["cell"]
         if not self.spec.declaration.projects:
             del options["proj_size"]
-        return options
+        first, *others = [cell.options for cell in self.cells if cell.layer == layer]
+        return options | {n: v for n, v in first.items() if all(o[n] == v for o in others)}
 
     def shapes(self) -> dict[str, Shape]:
         """The standard names of the stack's tensors and their shapes, in PyTorch's flat order."""

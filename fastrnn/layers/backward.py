@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _core
-from ..stack_spec import TENSORS, Spec
+from ..stack_spec import Shape, Spec
 from .arrays import FLOAT32, Array, float_array
 
 
@@ -61,6 +61,8 @@ class Recorded(NamedTuple):
     """The stack and the shapes of one pass of a recurrent layer, as its caller sees them."""
 
     spec: Spec
+    sizes: tuple[int, ...]  # of the states
+    weight_shapes: Mapping[str, Shape]
     x_shape: tuple[int, ...]
     y_shape: tuple[int, ...]
     batch_first: bool
@@ -102,26 +104,26 @@ class RecurrentBackward(Backward):
     def __call__(
         self, dy: ArrayLike | None, dstate: Any = None, *, add_to: Gradients | None = None
     ) -> Gradients:
-        recorded, spec = self._recorded, self._recorded.spec
+        recorded = self._recorded
         dy_rows = None if dy is None else recorded.time_major(checked_dy(dy, recorded.y_shape))
         given = self._checked_state(dstate)
         dx = np.empty(recorded.x_shape, FLOAT32)
-        state = [
-            np.empty((spec.state_rows, recorded.batch, size), FLOAT32) for size in spec.state_sizes
-        ]
+        rows = recorded.spec.state_rows
+        state = [np.empty((rows, recorded.batch, size), FLOAT32) for size in recorded.sizes]
         if add_to is None:
             make = np.zeros if self._tape is None else np.empty
-            weights = {name: make(shape, FLOAT32) for name, shape in spec.shapes().items()}
+            shapes = recorded.weight_shapes
+            weights = {name: make(shape, FLOAT32) for name, shape in shapes.items()}
         else:
             weights = self._checked_weights(add_to)
         if self._tape is not None:
             h, c = (*given, None)[:2]
             dh0, dc0 = (*state, None)[:2]
-            lists = [[weights.get(tensor + end) for tensor in TENSORS] for end in spec.places()]
-            rows, adding = recorded.time_major(dx), add_to is not None
-            if not self._tape.backward(dy_rows, h, c, rows, dh0, dc0, lists, adding):
+            lists = recorded.spec.by_place([weights[name] for name in recorded.weight_shapes])
+            dx_rows, adding = recorded.time_major(dx), add_to is not None
+            if not self._tape.backward(dy_rows, h, c, dx_rows, dh0, dc0, lists, adding):
                 assert dy_rows is not None
-                self._tape.backward(dy_rows.copy(), h, c, rows, dh0, dc0, lists, adding)
+                self._tape.backward(dy_rows.copy(), h, c, dx_rows, dh0, dc0, lists, adding)
         shaped = [a.reshape(recorded.state_shape(a.shape[2])) for a in state]
         return Gradients(dx, shaped[0] if len(shaped) == 1 else tuple(shaped), weights)
 
@@ -129,7 +131,7 @@ class RecurrentBackward(Backward):
         if not isinstance(gradients, Gradients):
             kind = type(gradients).__name__
             raise TypeError(f"add_to: expected what backward() returned, got {kind}")
-        weights, shapes = gradients.weights, self._recorded.spec.shapes()
+        weights, shapes = gradients.weights, self._recorded.weight_shapes
         for name, shape in shapes.items():
             array = weights.get(name)
             if not isinstance(array, np.ndarray) or array.dtype != FLOAT32 or array.shape != shape:
@@ -140,7 +142,7 @@ class RecurrentBackward(Backward):
         return weights
 
     def _checked_state(self, dstate: Any) -> list[Array | None]:
-        sizes = self._recorded.spec.state_sizes
+        sizes = self._recorded.sizes
         if dstate is None:
             return [None] * len(sizes)
         if len(sizes) == 1:

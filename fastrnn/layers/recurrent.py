@@ -64,13 +64,14 @@ class Recurrent(Weighted):
         self._spec = spec = Spec.of(self._name, {name: getattr(self, name) for name in arguments})
         # What a call needs of it, for short calls.
         self._output_size, self._width, self._has_c = spec.output_size, spec.width, spec.has_c
-        self._state_rows = spec.state_rows
+        self._state_rows, self._state_sizes = spec.state_rows, spec.state_sizes
+        self._weight_shapes = spec.shapes()
         self._weights = self._initial_weights(np.random.default_rng(seed))
 
     # --- Weights ---
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return self._spec.shapes()
+        return self._weight_shapes
 
     def _initial_weights(self, rng: np.random.Generator) -> dict[str, Array]:
         bound = np.float32(self.hidden_size**-0.5)
@@ -178,7 +179,10 @@ class Recurrent(Weighted):
                 model.forward(rows.copy(), y_rows, h0, c0, hn, cn, counts, tape)
         backward = None
         if tape:
-            recorded = Recorded(self._spec, x.shape, y.shape, self.batch_first, batch)
+            sizes, shapes = self._state_sizes, self._weight_shapes
+            recorded = Recorded(
+                self._spec, sizes, shapes, x.shape, y.shape, self.batch_first, batch
+            )
             backward = RecurrentBackward(tape if batch > 0 else None, recorded)
         if x.ndim == 2:
             hn, cn = hn[:, 0], None if cn is None else cn[:, 0]
@@ -232,7 +236,7 @@ class Recurrent(Weighted):
 
     @property
     def _state_shapes(self) -> tuple[tuple[int, int], ...]:
-        return tuple((self._state_rows, size) for size in self._spec.state_sizes)
+        return tuple((self._state_rows, size) for size in self._state_sizes)
 
     def _first_states(self, state: Any, x: NDArray[Any]) -> Any:
         return with_rows(state, x.shape[0 if self.batch_first else 1]) if x.ndim == 3 else state

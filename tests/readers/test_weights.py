@@ -106,7 +106,7 @@ def test_stacks_in_file_order() -> None:
 
 def test_options_build_the_layer() -> None:
     (stack,) = find_stacks(make_state(proj_size=2))
-    assert stack.options() == {
+    assert stack.options("LSTM") == {
         "input_size": 3,
         "hidden_size": 4,
         "num_layers": 2,
@@ -115,7 +115,7 @@ def test_options_build_the_layer() -> None:
         "proj_size": 2,
     }
     (gru,) = find_stacks(make_state(cell="GRU"))
-    assert "proj_size" not in gru.options()
+    assert "proj_size" not in gru.options("GRU")
     assert str(stack) == "LSTM, input 3, hidden 4, 2 layers, projection 2, bidirectional"
 
 
