@@ -8,8 +8,8 @@ import numpy as np
 # float64 against float64: only the order of sums differs.
 REFERENCE = 1e-12
 
-# float32 against float64 or torch's float32, up to 100 steps: rounding of sums of up to 430 products,
-# in runs of at most 384, with weights as large as PyTorch's initial ones.
+# float32 against float64 or torch's float32, up to 100 steps: rounding of sums of up to 430
+# products, in runs of at most 384, with weights as large as PyTorch's initial ones.
 PARITY = 5e-6
 
 # A gradient compared with torch.autograd's, both float32, relative to its largest entry: sums over
