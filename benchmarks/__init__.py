@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Benchmarks of fastrnn: alone (pytest-benchmark) and beside other engines (benchmarks.compare)."""
+"""Benchmarks of fastrnn, alone (pytest-benchmark) and against other engines (compare)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def _prefer_installed_package() -> None:
-    """Import an installed fastrnn when the checkout's own package has no compiled core.
+    """Import an installed fastrnn if the package in the checkout has no compiled core.
 
-    Started from a checkout, ./fastrnn would shadow the installed wheel and fail to import.
+    In a checkout, ./fastrnn would shadow the installed wheel and could not be imported.
     """
     package = ROOT / "fastrnn"
     compiled = [*package.glob("_core*.so"), *package.glob("_core*.pyd")]
@@ -24,7 +24,7 @@ def _prefer_installed_package() -> None:
     try:
         importlib.import_module("fastrnn")
     except ImportError:
-        # Neither is usable: the next import is the checkout's own, whose error says what to do.
+        # Neither is usable. The next import is that of the checkout, whose error says what to do.
         for name in [name for name in sys.modules if name.split(".")[0] == "fastrnn"]:
             del sys.modules[name]
     finally:

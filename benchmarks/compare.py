@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("compare: none of the engines could be started", file=sys.stderr)
             return 1
         results = measure_cases(options.cases, usable, options.plan)
-    # Again at the end: on a shared machine, one look can fall into a bad moment.
+    # Again at the end: on a shared machine one measurement can be disturbed.
     again = _measure_limits(options.threads)
     limits = {count: limits[count].best_of(again[count]) for count in limits}
     _set_ideals(results, limits)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write(document: Document, options: argparse.Namespace) -> None:
-    """The tables to stdout, and everything to the files that were asked for."""
+    """Print the tables, and write the requested files."""
     if options.json:
         document.write(options.json)
     text = markdown(document, options.by)
@@ -93,7 +93,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _engines(options: argparse.Namespace) -> list[str]:
-    """Those that were named; else all that can do it, but in a quick run no slow compilers."""
+    """The named engines; by default all that support the mode, without compilers in a quick run."""
     if options.engines is None:
         usual = TRAINING if options.train else INFERENCE
         return [name for name in usual if not (options.quick and name in COMPILERS)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Set-up of `pytest benchmarks`: what may be skipped, thread counts, baselines without places."""
+"""Set-up of `pytest benchmarks`: skipped files, thread counts, baselines."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def pytest_report_header() -> str | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """None: two tests at a time would disturb each other's times."""
+    """No workers: tests that run at once would disturb each other's times."""
     return 0
 
 
 @pytest.fixture(params=["one", "all"])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Run with one thread, then with all CPUs this process may use."""
+    """Run with one thread, then with one for each CPU that this process may use."""
     import fastrnn
 
     count = 1 if request.param == "one" else cpu_count()
@@ -49,19 +49,19 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
         yield count
 
 
-# --- Baselines: `--benchmark-save` and `--benchmark-compare` mean the folder baselines ---
+# --- Baselines: `--benchmark-save` and `--benchmark-compare` use the folder baselines ---
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Before pytest-benchmark looks at its options."""
+    """Runs before pytest-benchmark reads its options."""
     if getattr(config.option, "benchmark_storage", None) == "file://./.benchmarks":
         config.option.benchmark_storage = f"file://{BASELINES}"
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
-    """Only what a speed depends on: no host, no paths."""
+    """Keep only what speed depends on, without host and paths."""
     facts = machine.describe()
     machine_info.clear()
     machine_info.update({name: facts[name] for name in ("cpu", "cpus", "caches", "system")})
@@ -69,10 +69,10 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
-    """A baseline is known by its name; git knows when it came."""
+    """Remove the commit and date; a baseline is identified by its name."""
     output_json["commit_info"] = {}
     output_json.pop("datetime", None)
     for benchmark in output_json["benchmarks"]:
-        # The name says it all, without Python objects.
+        # The name contains them, without Python objects.
         benchmark.pop("params", None)
         benchmark.pop("options", None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Independent streams stepped in turn, time and memory: `python -m benchmarks.streams`."""
+"""Time and memory of independent streams, stepped in turn: `python -m benchmarks.many_streams`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .measuring.options import add_common, chosen_plan, publish
 from .reports.document import Document
 from .reports.tables import ratio, table, threads_word
 
-# Each row of the batch is a stream; a call steps all of them `steps` times, round robin.
+# Each row of the batch is a stream. A call makes `steps` rounds over all of them.
 STREAMS = Case(
     "streams200_lstm_128", "LSTM", 4, 200, 128, 128, source="voice activity in 200 calls"
 )  # fmt: skip

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Peak memory of one training step, in a process of its own: `python -m benchmarks.peak ENGINE`.
+"""Peak memory of one training step, in its own process: `python -m benchmarks.peak ENGINE`.
 
-Prints the bytes of RAM that the process held at most. Without --step it only imports the engine
-and makes the inputs: what is left when that is taken away is the step's.
+Prints the peak resident memory of the process in bytes. Without --step it only imports the engine
+and makes the inputs; the difference is the memory of the step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class Peak:
-    """The most memory that an engine's process held, in bytes."""
+    """The peak resident memory of an engine's process, in bytes."""
 
     engine: str
     threads: int
@@ -37,7 +37,7 @@ class Peak:
 
     @property
     def taken(self) -> int:
-        """By the layer, its tape, its gradients and all that is made on the way."""
+        """Memory of the layer, its tape, its gradients and all temporary values."""
         return self.step - self.baseline
 
     def to_json(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Peak:
 
 
 def measure_peak(engine: str, threads: int, case: Case = CASE) -> Peak:
-    """Run both processes; RuntimeError with what was said if one fails."""
+    """Run both processes. Raises RuntimeError with the message of a process that failed."""
     baseline, step = (_run(engine, threads, case, *more) for more in ((), ("--step",)))
     return Peak(engine, threads, baseline, step)
 
@@ -69,16 +69,16 @@ def _run(engine: str, threads: int, case: Case, *more: str) -> int:
 
 
 def peak_bytes() -> int:
-    """The most memory of this process that ever was in RAM.
+    """The peak resident memory of this process.
 
-    Where the system tells it of this program alone: ru_maxrss also remembers the program that
-    started this one, whose memory it shared for a moment.
+    VmHWM if the system has it. ru_maxrss would include the program that started this one, whose
+    memory this process shared for a moment.
     """
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
-        import resource  # not on every system
+        import resource  # not available on every system
 
         unit = 1 if sys.platform == "darwin" else 1024
         return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(engine: Engine, workload: Workload) -> list[Any]:
-    """Everything that a training loop holds at the end of a step; the inputs too."""
+    """All that a training loop keeps at the end of a step, including the inputs."""
     runner = engine.prepare(workload, "train")
     with runner.context():
         return [runner, runner.call()]

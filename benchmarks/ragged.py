@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Rows of unequal length against the same rows padded: `python -m benchmarks.ragged`."""
+"""Rows of different lengths against padded rows: `python -m benchmarks.ragged`."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ BEGIN = "<!-- benchmark:begin, written by python -m benchmarks.readme -->"
 END = "<!-- benchmark:end -->"
 PAGE, BARS, ROOFLINE = "benchmarks.md", "benchmark.svg", "roofline.svg"
 BY = "best"
-WIDTH = 110  # of a line of text
+WIDTH = 110  # characters of a line
 
-# The cases of the README's table: one of each kind of use, with and without a lead.
+# The cases of the README's table: one of each kind of use, whether fastrnn is ahead or not.
 SHOWN = (
     "amp_lstm_40",
     "vad_lstm_128",
@@ -73,7 +73,7 @@ def replaced(path: Path, block: str) -> str:
 
 
 def short_block(document: Document) -> str:
-    """What is between the markers of README.md."""
+    """The text between the markers of README.md."""
     shown = [result for result in document.results if result.case.name in SHOWN]
     parts = [
         _filled(f"{document.about()} {_how(document)}"),
@@ -84,7 +84,7 @@ def short_block(document: Document) -> str:
 
 
 def full_block(document: Document) -> str:
-    """What is between the markers of docs/benchmarks.md."""
+    """The text between the markers of docs/benchmarks.md."""
     limit = (
         "`share of limit` is fastrnn's throughput as a fraction of what this machine was measured "
         "to allow: its FMA peak or its bandwidth to the weights, whichever is the tighter bound."
@@ -131,7 +131,7 @@ def _table(document: Document, results: Sequence[CaseResult], with_share: bool) 
 
 
 def _means(document: Document) -> str:
-    """fastrnn's lead over the fastest other engine and over each one, over all cases."""
+    """fastrnn's lead over the fastest other engine and over each engine, for all cases."""
     statistic, threads = STATISTICS[BY], document.threads
     peers = [peer for peer in PEERS if peer in document.engines]
     means = []
@@ -145,7 +145,7 @@ def _means(document: Document) -> str:
 
 
 def _gain(document: Document) -> str:
-    """What more threads bring, if the run has several counts."""
+    """The gain from more threads, if the run has several numbers."""
     threads = document.threads
     if len(threads) < 2:
         return ""

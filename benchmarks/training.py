@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Training beyond one layer's speed: `python -m benchmarks.training`.
+"""Training other than of single layers: `python -m benchmarks.training`.
 
-Packed batches, a whole model's step, new weights, memory.
+Packed batches, a step of a whole model, changed weights, memory.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STEP = [
     Case("step_gru_256x2", "GRU", 100, 32, 256, 256, 2, group="step",
          source="embedding of 1000 words, GRU, linear, Adam"),
 ]  # fmt: skip
-# From a layer whose weights are small beside its batch to one where they are not.
+# From a layer with few weights, compared with its batch, to one with many.
 REPACK = [
     replace(case, group="repack")
     for case in select(["sessions_gru_100", "ptb_lstm_650x2", "translate_lstm_1024"])
@@ -49,7 +49,7 @@ ENGINES = ("fastrnn", "fastrnn_torch", "torch")
 
 @dataclass(frozen=True)
 class Part:
-    """Cases that are measured in the same ways."""
+    """Cases that are measured in the same modes."""
 
     cases: Sequence[Case]
     ways: Ways
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure_parts(
     names: Sequence[str], threads: Sequence[int], plan: Plan
 ) -> tuple[dict[str, str], list[CaseResult]]:
-    """Versions of the engines, and the results of the parts' cases."""
+    """Versions of the engines, and the results of all parts."""
     versions: dict[str, str] = {}
     results: list[CaseResult] = []
     for part in (PARTS[name] for name in PARTS if name in names):
@@ -98,7 +98,7 @@ def measure_parts(
 
 
 def measure_peaks(engines: Sequence[str], threads: int, case: Case = MEMORY) -> list[Peak]:
-    """Of every engine that runs; the others are named on stderr."""
+    """The memory of every engine that runs. The others are named on stderr."""
     peaks = []
     with Progress(len(engines)) as bar:
         for engine in engines:
@@ -113,7 +113,7 @@ def measure_peaks(engines: Sequence[str], threads: int, case: Case = MEMORY) -> 
 
 
 def to_json(document: Document, peaks: Sequence[Peak]) -> dict[str, Any]:
-    """The form of a comparison, and the memory."""
+    """A comparison in JSON, with the memory."""
     memory = {"case": MEMORY.to_json(), "peaks": [peak.to_json() for peak in peaks]}
     return document.to_json() | {"memory": memory}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whole models, from words or audio to answers: `python -m benchmarks.whole`."""
+"""Whole models, from words or audio to results: `python -m benchmarks.whole`."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""The engines that are compared, each run in a process of its own."""
+"""The engines that are compared, each in its own process."""

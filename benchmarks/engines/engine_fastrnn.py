@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""fastrnn itself: one layer call per timed call, the result freshly allocated as a user gets it."""
+"""fastrnn: a timed call is one call of the layer, which allocates its result."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def make_runner(workload: Workload) -> Runner:
 
 
 def make_padded(workload: Workload) -> Runner:
-    """As if all rows were full. Of the outputs only y within the lengths means something."""
+    """Compute all steps of all rows. Only y within the lengths is meaningful."""
     layer, x = make_layer(workload), workload.x
     case = workload.case
     lengths = np.full(case.batch, case.steps) if workload.lengths is None else workload.lengths
@@ -65,7 +65,7 @@ def make_padded(workload: Workload) -> Runner:
 
 
 def make_streams(workload: Workload) -> Runner:
-    """A stream object for each row, results written into the caller's array."""
+    """A stream for each row, with results written to the caller's array."""
     require_plain_lstm(workload)
     layer = make_layer(workload)
     case, x = workload.case, workload.x
@@ -98,7 +98,7 @@ def make_streams(workload: Workload) -> Runner:
 
 
 def make_trainer(workload: Workload) -> Runner:
-    """vjp and its backward: gradients of x and all weights in new arrays."""
+    """Forward and backward pass, with the gradients of x and all weights in new arrays."""
     layer = make_layer(workload)
     x, lengths, dy = workload.x, workload.lengths, output_gradient(workload)
 
@@ -114,19 +114,19 @@ def make_trainer(workload: Workload) -> Runner:
 
 
 def named_gradients(gradients: Any) -> Arrays:
-    """Those of x and of the weights, by names beside which the outputs have room."""
+    """The gradients of x and the weights, by names that differ from those of the outputs."""
     found: Arrays = {"x": gradients.x, **gradients.weights}
     return {f"d_{name}": array for name, array in found.items()}
 
 
 def _make_short(workload: Workload, changed: bool) -> Runner:
-    """One step of one row: so little that packing the weights shows."""
+    """One step of one row, so short that the time to pack the weights is visible."""
     layer = make_layer(workload)
     x = workload.x[:1, :1]
 
     def call() -> tuple[np.ndarray, object]:
         if changed:
-            with layer.editing():  # as an optimizer does; it need not write to count
+            with layer.editing():  # as an optimizer does; the weights count as changed
                 pass
         y, state, _ = layer.vjp(x)
         return y, state
@@ -135,7 +135,7 @@ def _make_short(workload: Workload, changed: bool) -> Runner:
 
 
 def _path(layer: Recurrent, steps: int, batch: int) -> str:
-    """The instruction set, and how the plan cuts the pass over threads."""
+    """The instruction set, and how the plan divides the pass among threads."""
     cut = plan(layer, steps, batch)
     kinds = [name for name in cut if name.endswith(("_groups", "_teams", "_workers"))]
     splits = [f"{cut[name]} {name.replace('_', ' ')}" for name in kinds if cut[name] > 1]

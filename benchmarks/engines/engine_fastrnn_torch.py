@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""fastrnn inside PyTorch: the layers of fastrnn.torch, trained as those of torch.nn are."""
+"""fastrnn in PyTorch: the layers of fastrnn.torch, trained like those of torch.nn."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ class Engine(engine_torch.Engine):
 
 
 def _make_short(workload: Workload, changed: bool) -> Runner:
-    """One step of one row. Weights count as changed when their version does, so that is all that
-    happens to them here."""
+    """One step of one row. Weights count as changed if their version changes, so only that does."""
     layer = make_layer(workload, replacements).train()
     x = torch.from_numpy(workload.x[:1, :1].copy())
     parameters = tuple(layer.parameters())

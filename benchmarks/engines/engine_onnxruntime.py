@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ONNX Runtime on the CPU, with inputs and outputs bound once so that no copies are timed."""
+"""ONNX Runtime on the CPU, with inputs and outputs bound in advance, so that nothing is copied."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Engine:
             "streams": self._make_streams,
             "sessions": self._make_sessions,
         }
-        if mode in WHOLE:  # the models come from PyTorch, which the other modes do without
+        if mode in WHOLE:  # the models come from PyTorch, which the other modes do not need
             from . import whole_onnxruntime as whole
 
             ways["tagger"] = partial(whole.make_tagger, threads=self.threads)
@@ -73,8 +73,10 @@ class Engine:
         return Runner(call, outputs, lambda: f"{case.cell} (MLAS)", keep=feeds)
 
     def _make_streams(self, workload: Workload) -> Runner:
-        """One session. Every stream has two states, of which a step reads one and writes the other:
-        bound beforehand, nothing is copied between steps."""
+        """One session. A step reads one of two states of a stream and writes the other.
+
+        Both are bound in advance, so that nothing is copied between steps.
+        """
         case = workload.case
         if case.steps % 2:
             raise UnsupportedError("streams: an even number of steps, for the states to alternate")
@@ -82,7 +84,7 @@ class Engine:
         session = make_session(_step_model(workload), self.threads)
         y = np.empty((case.steps, case.batch, case.hidden), np.float32)
         states = [np.zeros((2, 2, 1, 1, case.hidden), np.float32) for _ in range(case.batch)]
-        rows = iter(range(-1, case.batch))  # the first one made is thrown away
+        rows = iter(range(-1, case.batch))  # the first one is discarded
 
         def make() -> list[Any]:
             row = max(next(rows), 0)
@@ -114,7 +116,7 @@ class Engine:
         return Runner(call, outputs, lambda: "LSTM (MLAS), bound states", keep=kept, memory=memory)
 
     def _make_sessions(self, workload: Workload) -> Runner:
-        """A session per stream and `run` with arrays, as most programs that hold streams do it."""
+        """A session per stream and `run` with arrays, as in most programs."""
         require_plain_lstm(workload)
         case, x = workload.case, workload.x
         model = _step_model(workload)
@@ -152,6 +154,6 @@ class Engine:
 
 
 def _step_model(workload: Workload) -> bytes:
-    """The model of one step of one row that takes its state."""
+    """The model of one step of one row with its state as an input."""
     step = replace(workload, case=replace(workload.case, steps=1, batch=1))
     return build_model(step, states=True)

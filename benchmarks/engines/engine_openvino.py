@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""OpenVINO on the CPU, from the same ONNX model, one stream, tensors set once."""
+"""OpenVINO on the CPU with the same ONNX model, one stream, tensors set in advance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastrnn.bench import Arrays, Workload
 from .engines import Runner, UnsupportedError, prepare_by_mode
 from .onnx_model import build_model, gather_outputs, model_inputs
 
-# Layer types of the executed graph that say nothing about the recurrence.
+# Layer types of the executed graph that are not part of the recurrence.
 PLUMBING = {
     "Input",
     "Output",
@@ -52,7 +52,7 @@ class Engine:
         for name, array in feeds.items():
             request.set_tensor(name, ov.Tensor(array, shared_memory=True))
 
-        # The synchronous call with shared outputs: 70 us less than start_async and wait.
+        # The synchronous call with shared outputs takes 70 us less than start_async and wait.
         def call() -> None:
             request.infer(share_outputs=True)
 
@@ -66,7 +66,7 @@ class Engine:
 
 
 def _executed_layers(compiled: ov.CompiledModel) -> str:
-    """The recurrent (or looping) layer types of the executed graph with their primitives."""
+    """The recurrent layer types, or loops, of the executed graph with their primitives."""
     found: Counter[str] = Counter()
     for node in compiled.get_runtime_model().get_ops():
         info = node.get_rt_info()

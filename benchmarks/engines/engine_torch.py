@@ -20,7 +20,7 @@ class Engine:
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)
-        # nn.LSTM says on every call with a projection that oneDNN cannot do it; see `path`.
+        # nn.LSTM warns at every call that oneDNN does not support projections; see `path`.
         warnings.filterwarnings("ignore", message=".*projections is not supported with oneDNN.*")
 
     def prepare(self, workload: Workload, mode: str) -> Runner:
@@ -47,9 +47,9 @@ def make_runner(workload: Workload) -> Runner:
 
 
 def make_streams(workload: Workload) -> Runner:
-    """One LSTMCell, a pair of state tensors for each stream.
+    """One LSTMCell, and a pair of state tensors for each stream.
 
-    At 128 units a step of nn.LSTMCell takes a third of the time of nn.LSTM.
+    With 128 units, nn.LSTMCell takes a third of the time of nn.LSTM for one step.
     """
     require_plain_lstm(workload)
     case = workload.case

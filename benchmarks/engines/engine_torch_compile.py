@@ -13,16 +13,16 @@ from . import engine_torch
 from .engines import Runner, UnsupportedError, prepare_by_mode
 from .torch_training import make_trainer
 
-# Steps over all layers and directions. Each one costs seconds of compilation.
+# Steps over all layers and directions. Each one takes seconds to compile.
 MOST_STEPS = 30
 
 
 class Engine(engine_torch.Engine):
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
-        # Without it the compiler leaves recurrent layers out, and they run as they are.
+        # Without it the compiler skips recurrent layers.
         torch._dynamo.config.allow_rnn = True
-        # No pool of processes that compile: they would go on when this one is stopped.
+        # No pool of compiler processes: these would continue while this process is stopped.
         torch._inductor.config.compile_threads = 1
 
     def prepare(self, workload: Workload, mode: str) -> Runner:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an engine must offer to be compared, and where each engine is found."""
+"""The interface of an engine, and the module of each engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastrnn.bench import Arrays, Workload
 
 from ..measuring.machine_limits import resident_bytes
 
-# mode -> what is timed; a mode is added here and where an engine's class says what it can do
+# mode -> what is timed. An engine lists the modes it supports in its `prepare`.
 MODES = {
     "infer": "one call for the whole batch, rows of unequal length as the engine handles them",
     "padded": "the same, every row computed over all steps",
@@ -28,7 +28,7 @@ MODES = {
     "silero": "one chunk of audio through the whole of Silero VAD, from the state before",
 }
 WHOLE = ("tagger", "silero")
-# mode -> the one it is compared with, if that is not its own
+# mode -> the mode that its outputs are compared with, if it is another one
 COMPARED_AS = {"padded": "infer", "sessions": "streams", "reuse": "repack"}
 
 # engine name -> module that defines `Engine`
@@ -51,32 +51,32 @@ TITLES = {
 PEERS = ("torch", "torch_compile", "onnxruntime", "openvino")
 INFERENCE = ("fastrnn", "torch", "onnxruntime", "openvino")
 TRAINING = ("fastrnn", "fastrnn_torch", "torch", "torch_compile")
-COMPILERS = ("torch_compile",)  # may take too long to prepare, which is no failure
+COMPILERS = ("torch_compile",)  # may take too long to prepare, which is not a failure
 
 Thing = TypeVar("Thing")
 
 
 class UnsupportedError(Exception):
-    """The engine cannot run this case in this mode; the message says why."""
+    """The engine cannot run this case in this mode; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Runner:
-    """A prepared case: `call` is what gets timed, everything else is not."""
+    """A prepared case. Only `call` is timed."""
 
     call: Callable[[], Any]
     outputs: Callable[[], Arrays]  # runs once from zero states; y, h_n, c_n, gradients as d_...
-    path: Callable[[], str]  # which code of the engine runs, as far as it can be known
+    path: Callable[[], str]  # which code of the engine runs, as far as it is known
     context: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
-    keep: Any = None  # arrays that the engine reads but does not hold: they live as long as this
-    memory: float | None = None  # bytes that each stream takes, where there are streams
+    keep: Any = None  # arrays that the engine reads without a reference to them
+    memory: float | None = None  # bytes per stream, if there are streams
 
 
 Prepare = Callable[[Workload], Runner]
 
 
 class Engine(Protocol):
-    """One library in its own process, set up for a fixed number of threads."""
+    """A library in its own process, with a fixed number of threads."""
 
     version: str
 
@@ -99,15 +99,15 @@ def prepare_by_mode(ways: Mapping[str, Prepare], mode: str, workload: Workload) 
 
 
 def require_plain_lstm(workload: Workload) -> None:
-    """Streams are shown with the layer that is streamed most."""
+    """Raise UnsupportedError unless the layer is an LSTM with one layer and direction."""
     case = workload.case
     if case.cell != "LSTM" or case.layers > 1 or case.bidirectional or case.proj:
         raise UnsupportedError("streams: only of an LSTM of one layer and direction")
 
 
 def make_each(make: Callable[[], Thing], count: int) -> tuple[list[Thing], float | None]:
-    """Make `count` things; the resident memory that each one took, after a first one."""
-    first = make()  # libraries allocate for all of them here
+    """Make `count` things; return them and the resident memory that each of them took."""
+    first = make()  # a library may allocate memory for all of them here
     del first
     gc.collect()
     before = resident_bytes()

@@ -13,14 +13,14 @@ from fastrnn.bench import Arrays, Case, Workload
 OPSET = 14
 IR_VERSION = 8
 
-# Blocks of PyTorch's rows in the order of ONNX: i f g o -> i o f c; r z n -> z r h.
+# PyTorch's blocks of rows in ONNX's order of gates: i f g o -> i o f c; r z n -> z r h.
 GATE_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
 
 def build_model(workload: Workload, states: bool = False) -> bytes:
     """The serialized model: input x (and lengths), outputs y, h_l{k} and, for an LSTM, c_l{k}.
 
-    states: the (only) layer starts from more inputs, h0 and, for an LSTM, c0.
+    states: the model has one layer, and more inputs: h0 and, for an LSTM, c0.
     """
     case = workload.case
     if case.proj:
@@ -64,7 +64,7 @@ def state_names(case: Case) -> tuple[str, ...]:
 
 
 def gather_outputs(case: Case, outputs: Arrays) -> Arrays:
-    """A model's outputs under the common names: y, h_n and c_n as PyTorch shapes them."""
+    """A model's outputs by the common names: y, h_n and c_n in PyTorch's shapes."""
     gathered = {"y": outputs["y"]}
     for state in state_names(case):
         layers = [outputs[f"{state}_l{layer}"] for layer in range(case.layers)]
@@ -77,7 +77,7 @@ def _tensor(name: str, shape: tuple[int, ...]) -> Any:
 
 
 def _layer_nodes(case: Case, layer: int, x: str, y: str, starts: list[str]) -> list[Any]:
-    """The recurrent node and those that bring its [T][D][B][H] output to [T][B][D * H]."""
+    """The recurrent node, and nodes that reshape its [T][D][B][H] output to [T][B][D * H]."""
     raw = f"raw_l{layer}"
     attributes: dict[str, Any] = {"hidden_size": case.hidden}
     if case.bidirectional:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sessions of ONNX Runtime as they are measured, and arrays bound to them."""
+"""Sessions of ONNX Runtime, and arrays bound to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastrnn.bench import Arrays
 
 def make_session(model: bytes, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads  # they spin between calls: ORT's default
+    options.intra_op_num_threads = threads  # they spin between calls, by default
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -20,7 +20,7 @@ def make_session(model: bytes, threads: int) -> ort.InferenceSession:
 
 
 def bind(session: ort.InferenceSession, arrays: Arrays) -> Any:
-    """A binding to these arrays' own memory."""
+    """A binding to the memory of these arrays."""
     binding = session.io_binding()
     for wanted, bind_value in (
         (session.get_inputs(), binding.bind_ortvalue_input),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""torch.nn layers of a workload, how they are called, and which of PyTorch's code ran."""
+"""torch.nn layers of a workload, their calls, and which code of PyTorch ran."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastrnn.layers.checks import default_isa
 
 
 def make_layer(workload: Workload, layers: Any = torch.nn) -> torch.nn.RNNBase:
-    """The layer of a workload out of torch.nn, or its replacement, with its weights loaded."""
+    """The torch.nn layer of a workload, or its replacement, with the weights."""
     case = workload.case
     layer: torch.nn.RNNBase = getattr(layers, case.cell)(
         case.inputs, case.hidden, case.layers, bidirectional=case.bidirectional, **_options(case)
@@ -44,7 +44,7 @@ def make_call(layer: Any, x: torch.Tensor, lengths: np.ndarray | None) -> Callab
 
 
 def _packed_call(layer: Any, x: torch.Tensor, lengths: torch.Tensor) -> Callable[[], Any]:
-    """The only correct way with lengths: pack, run, pad again, all of it timed."""
+    """With lengths: pack, run and pad again, all of it timed."""
     steps = x.shape[0]
 
     def call() -> Any:
@@ -56,7 +56,7 @@ def _packed_call(layer: Any, x: torch.Tensor, lengths: torch.Tensor) -> Callable
 
 
 def observed_path(call: Callable[[], Any]) -> str:
-    """One profiled call tells whether oneDNN's recurrent primitive or ATen's loop ran."""
+    """Profile one call to see whether oneDNN's recurrent primitive or ATen's loop runs."""
     names = _events(call)
     if any("mkldnn_rnn" in name for name in names):
         return "oneDNN"
@@ -64,7 +64,7 @@ def observed_path(call: Callable[[], Any]) -> str:
 
 
 def replaced_path(call: Callable[[], Any]) -> str:
-    """The same where fastrnn has replaced the recurrent layers: what else ran."""
+    """The same with recurrent layers of fastrnn: the other operators."""
     return f"{default_isa()}, {_count_aten(_events(call))} operations of ATen"
 
 

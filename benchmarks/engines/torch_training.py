@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Training in PyTorch: a layer forward and backward, and a step of a whole model."""
+"""Training in PyTorch: forward and backward pass of a layer, and a step of a whole model."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .torch_layers import arrays, make_call, make_layer, observed_path
 Change = Callable[[torch.nn.Module], Any]
 
 WORDS = 1000
-# So small that the model stays where it is while it is timed, over and over on one batch.
+# So small that the model hardly changes, although it is trained on one batch many times.
 RATE = 1e-7
 
 
 def make_trainer(
     workload: Workload, layers: Any = torch.nn, wrap: Change = lambda layer: layer
 ) -> Runner:
-    """y.backward(dy) with gradients of x and all weights, which are None before each call."""
+    """y.backward(dy). The gradients of x and all weights are None before each call."""
     layer = make_layer(workload, layers).train()
     x = torch.from_numpy(workload.x).requires_grad_()
     dy = torch.from_numpy(output_gradient(workload))
@@ -46,7 +46,7 @@ def make_trainer(
 
 
 def forget_gradients(tensors: Iterable[torch.Tensor]) -> None:
-    """As zero_grad does: the next backward writes new ones instead of adding."""
+    """Set gradients to None, as zero_grad does, so that the next pass does not add to them."""
     for tensor in tensors:
         tensor.grad = None
 
@@ -56,7 +56,7 @@ def _gradients(named: Iterable[tuple[str, torch.Tensor]]) -> Arrays:
 
 
 class Tagger(torch.nn.Module):
-    """A model of the usual kind around the recurrent layers: word numbers in, word scores out."""
+    """A language model around the recurrent layers: words in, scores of words out."""
 
     def __init__(self, workload: Workload) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Tagger(torch.nn.Module):
 
 
 def make_step(workload: Workload, change: Change = lambda model: model) -> Runner:
-    """zero_grad, loss, backward and Adam; `change` is what a user does to the model once."""
+    """zero_grad, loss, backward and Adam; `change` is applied to the model once."""
     if workload.case.ragged:
         raise UnsupportedError("step: only with rows of one length")
     model = Tagger(workload).train()

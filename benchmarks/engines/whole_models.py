@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Weights and inputs of whole models, the same in every engine's process; and them in fastrnn."""
+"""Weights and inputs of whole models, the same in every process; and the models in fastrnn."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .. import ROOT
 from .engines import Runner, UnsupportedError
 
 WORDS, TAGS = 10_000, 20
-CHUNKS = 64  # of audio, two seconds; an even number, so that two buffers of states can take turns
+CHUNKS = 64  # of audio, two seconds; even, because two buffers of states alternate
 
 
 def tagger_weights(workload: Workload) -> Arrays:
-    """By the names of a model with `embedding`, `recurrent` and `linear`."""
+    """The weights by the names of a model with `embedding`, `recurrent` and `linear`."""
     case, rng = workload.case, _generator(workload.case)
     features = case.directions * case.outputs
     bound = np.float32(features**-0.5)
@@ -34,12 +34,12 @@ def tagger_weights(workload: Workload) -> Arrays:
 
 
 def tagger_words(case: Case) -> np.ndarray:
-    """Numbers of words (T, B)."""
+    """Words as integers (T, B)."""
     return _generator(case).integers(0, WORDS, (case.steps, case.batch))
 
 
 def silero_example() -> Any:
-    """The module examples/silero_vad.py, whose model is there."""
+    """The module examples/silero_vad.py; UnsupportedError if its model is absent."""
     path = ROOT / "examples" / "silero_vad.py"
     spec = importlib.util.spec_from_file_location("silero_vad_example", path)
     if spec is None or spec.loader is None:
@@ -66,7 +66,7 @@ def make_tagger(workload: Workload) -> Runner:
 
 
 def make_silero(workload: Workload) -> Runner:
-    """One chunk after another, each call from the state of the one before."""
+    """One chunk after another, each call with the state of the previous one."""
     example = silero_example()
     model = example.load_vad(example.FOLDER / "silero_vad_16k.safetensors")
     chunks = list(np.ascontiguousarray(example.cut(example.sounds(CHUNKS)))[:, None])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whole models in ONNX Runtime, from what PyTorch exports."""
+"""Whole models in ONNX Runtime, exported from PyTorch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_tagger(workload: Workload, threads: int) -> Runner:
 
 
 def make_silero(workload: Workload, threads: int) -> Runner:
-    """Chunks bound beforehand, with two pairs of states that take turns: nothing is copied."""
+    """Chunks bound in advance, with two alternating pairs of states, so that nothing is copied."""
     example = silero_example()
     chunks = np.ascontiguousarray(example.cut(example.sounds(CHUNKS)))[:, None]
     zeros = torch.zeros(1, 1, 128)
@@ -73,10 +73,10 @@ def make_silero(workload: Workload, threads: int) -> Runner:
 def export(
     module: torch.nn.Module, inputs: Sequence[Any], names: list[str], results: list[str]
 ) -> bytes:
-    """The module as ONNX, of these inputs' sizes alone, so that all of it can be folded."""
+    """The module in ONNX for inputs of these sizes only, so that constants can be folded."""
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the older exporter says that there is a newer one
+        warnings.simplefilter("ignore")  # the older exporter warns that there is a newer one
         torch.onnx.export(
             module.eval(),
             tuple(inputs),

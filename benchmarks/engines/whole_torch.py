@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whole models in PyTorch: a tagger, and Silero VAD as its makers publish it."""
+"""Whole models in PyTorch: a tagger, and Silero VAD as published."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Tagger(torch.nn.Module):
 
 
 class Silero(torch.nn.Module):
-    """The network of the archive for one chunk (1, 576), with its state as inputs and outputs."""
+    """The archive's network for one chunk (1, 576), with the state as inputs and outputs."""
 
     def __init__(self, example: Any) -> None:
         super().__init__()
@@ -74,10 +74,10 @@ def make_tagger(workload: Workload) -> Runner:
 
 
 def make_silero(workload: Workload) -> Runner:
-    """The original archive, which keeps its state and the samples before a chunk itself."""
+    """The original archive, which stores the state and the samples before a chunk."""
     example = silero_example()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is, and so is the archive
+        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit, which reads it
         model = torch.jit.load(str(example.FOLDER / "silero_vad_16k.jit")).eval()
     audio = torch.from_numpy(example.sounds(CHUNKS))
     chunks = audio.reshape(CHUNKS, 1, example.CHUNK).unbind()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Cases, workers and clocks: how engines are run in turn and timed."""
+"""Cases, workers and timing of engines in turn."""

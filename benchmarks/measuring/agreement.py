@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How far the outputs of two engines are apart, in each mode."""
+"""The difference between the outputs of two engines, in each mode."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 
 from fastrnn.bench import difference
 
-GRADIENTS = ("train", "step")  # modes whose outputs have them
+GRADIENTS = ("train", "step")  # modes whose outputs contain gradients
 
 
 def disagreement(
     mode: str, got: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]
 ) -> float:
-    """The error that a mode is judged by; inf if shapes differ or something is not finite."""
+    """The error by which a mode is judged; inf if shapes differ or a value is not finite."""
     return (relative_difference if mode in GRADIENTS else difference)(got, expected)
 
 
 def relative_difference(
     got: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]
 ) -> float:
-    """Largest |got - expected| of any array over the largest |expected| of the same array.
+    """The largest |got - expected| of an array, divided by the largest |expected| of that array.
 
-    Gradients may be tiny or huge as a whole: an error beside 1 would say nothing of them.
+    An absolute error would be meaningless, because all entries of a gradient may be tiny or huge.
     """
     worst = 0.0
     for name, want in expected.items():
@@ -36,7 +36,7 @@ def relative_difference(
             return math.inf
         error = float(np.abs(have.astype(np.float64) - want).max(initial=0.0))
         largest = float(np.abs(want).max(initial=0.0))
-        # A nan compares false with everything, so it is looked for by name.
+        # Every comparison with a nan is false, so it is checked for explicitly.
         if not (math.isfinite(error) and math.isfinite(largest)):
             return math.inf
         worst = max(worst, error / (largest or 1.0))

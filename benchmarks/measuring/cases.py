@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The named benchmark cases: shapes of real models. Those of `fastrnn bench` are among them."""
+"""The named benchmark cases, shapes of real models. They include those of `fastrnn bench`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ CASES = (
     SESSIONS,
 )
 
-# The group `train`: models that are trained in batches, most of them main cases too.
+# The group `train`: models that are trained in batches. Most of them are also main cases.
 TRAIN = tuple(
     case
     for name in (
@@ -100,7 +100,7 @@ TRAIN = tuple(
 
 
 def select(words: Sequence[str]) -> list[Case]:
-    """Cases of the groups or with the name parts given ("all": every case); main ones if none."""
+    """Cases of the given groups or with the given parts of names; the main ones by default."""
     chosen = list(TRAIN) if "train" in words else []
     others = [word for word in words if word != "train"]
     if others or not words:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The parent's side of a worker process: start it, ask it, keep it stopped while others run."""
+"""The client of a worker process: starts it, sends requests, stops it while others run."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from typing import Any
 
 from .. import ROOT
 
-# Seconds until a worker that does not answer counts as failed.
+# Seconds after which a worker without an answer has failed.
 PATIENCE = 180.0
 CAN_STOP = hasattr(signal, "SIGSTOP")
 
 
 class WorkerError(Exception):
-    """A worker died, hung, or answered with an error."""
+    """A worker ended, did not answer, or answered with an error."""
 
 
 class NoAnswerError(WorkerError):
-    """A worker took too long and was ended."""
+    """A worker took too long and was killed."""
 
 
 class Client:
-    """A worker process. It is stopped (SIGSTOP) whenever it has nothing to answer, because a
-    thread pool that spins between calls would take CPU time from the engine being measured."""
+    """A worker process.
+
+    It is stopped (SIGSTOP) between requests, because a thread pool that spins between calls would
+    take CPU time from the engine that is measured.
+    """
 
     def __init__(self, engine: str, threads: int, mode: str = "infer") -> None:
         self.engine = engine
@@ -41,7 +44,7 @@ class Client:
         self.mode = mode
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
-        # What the worker writes to stderr; closed by __exit__.
+        # The worker's stderr; closed by __exit__.
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
 
     def __enter__(self) -> Client:
@@ -57,7 +60,7 @@ class Client:
         self._log.close()
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request, wait for its answer. A worker that failed is started anew by the next."""
+        """Send a request and return the answer. After a failure the next starts a new worker."""
         process = self._process or self._start()
         line: str | None = None
         with _awake(process):
@@ -84,7 +87,7 @@ class Client:
             return
         if CAN_STOP:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with what it has started: compilers
+                os.killpg(process.pid, signal.SIGKILL)  # and the compilers that it has started
         process.kill()
         process.wait()
         for pipe in (process.stdin, process.stdout):
@@ -103,7 +106,7 @@ class Client:
             "--threads",
             threads,
         ]
-        # A process group of its own: if this process dies, the system wakes and ends the stopped
+        # In its own process group: if this process dies, the system continues and ends the stopped
         # worker (SIGHUP to an orphaned group).
         process = subprocess.Popen(
             command,
@@ -122,7 +125,7 @@ class Client:
         return process
 
     def _failure(self, reason: str) -> WorkerError:
-        """End the process; the error to raise, with the last line it wrote to stderr."""
+        """End the process and return the error to raise, with the last line of its stderr."""
         if self._process is not None and self._process.poll() is not None:
             reason += f" with exit status {self._process.returncode}"
         self.close()
@@ -145,9 +148,9 @@ def _awake(process: subprocess.Popen[str]) -> Iterator[None]:
 
 
 def _read_lines(process: subprocess.Popen[str], answers: queue.Queue[str | None]) -> None:
-    """Hand on every line of a worker's stdout, then None when it ended."""
+    """Queue every line of a worker's stdout, then None."""
     assert process.stdout is not None
-    with contextlib.suppress(ValueError):  # closed while reading: the client gave up
+    with contextlib.suppress(ValueError):  # closed by the client
         for line in process.stdout:
             answers.put(line)
     answers.put(None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A training step's outputs as the specification has them, and the check before it is timed."""
+"""The outputs of a training step by the specification, and the check before it is timed."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def reference_step(workload: Workload) -> Arrays:
 
 
 def check_step(case: Case, steps: int = 6, batch: int = 3) -> float:
-    """fastrnn's difference from the reference on fewer steps and rows, which numpy can do.
+    """The difference between fastrnn and the reference, with fewer steps and rows.
 
-    WrongResultError when it is more than rounding.
+    Raises WrongResultError if it is more than rounding.
     """
     reduced = replace(case, steps=min(case.steps, steps), batch=min(case.batch, batch))
     workload = make_workload(reduced)

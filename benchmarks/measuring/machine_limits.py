@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The machine: what it is, how fast it can multiply and read, and the least time a case needs."""
+"""The machine: its description, its peak rates, and the least time that a case needs on it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from fastrnn.layers.checks import default_isa
 from fastrnn.runtime.machine import cache_sizes, cpu_count
 
 READ_SECONDS = 0.06
-READ_BYTES = 256 << 20  # of one reading work, some milliseconds
+READ_BYTES = 256 << 20  # read by one measurement, some milliseconds
 SMALLEST = 16 << 10  # half of a small L1
 LARGE_PAGE = 2 << 20
-# Multiplications of a training step over those of its forward pass: as many again for the
-# gradients of what a product was given, and for those of its weights.
+# Multiplications of a training step, relative to its forward pass: the gradients of a product's
+# input take as many again, and so do those of its weights.
 TRAINING_PRODUCTS = 3
 
 
 @dataclass(frozen=True)
 class Level:
-    """A cache level: bytes it holds, and whether several cores share them."""
+    """A cache level: its size in bytes, and whether cores share it."""
 
     name: str
     size: int
@@ -39,12 +39,12 @@ class Level:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a number of threads can reach together, measured with all of them at work."""
+    """The peak rates of a number of threads together, measured with all of them running."""
 
     threads: int
     isa: str
     flops: float  # per second, of all threads
-    # Bytes that each thread reads again and again -> bytes/s of all of them.
+    # Bytes that each thread reads repeatedly -> bytes/s of all threads.
     reads: tuple[tuple[int, float], ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -56,9 +56,9 @@ class Limits:
         return cls(data["threads"], data["isa"], data["flops"], reads)
 
     def bandwidth(self, size: float) -> float:
-        """Bytes/s of all threads when each reads a share of `size` bytes again and again.
+        """Bytes/s of all threads if each repeatedly reads its share of `size` bytes.
 
-        Straight lines over the logarithm of the size, between the sizes that were measured.
+        Interpolated linearly over the logarithm of the size.
         """
         share = size / self.threads
         sizes = [measured for measured, _ in self.reads]
@@ -70,21 +70,21 @@ class Limits:
         return slow + part * (fast - slow)
 
     def level_bandwidth(self, level: Level) -> float:
-        """Bytes/s from a cache level: read half of it, the rest is room for what else is there."""
+        """Bytes/s from a cache level, at half of its size, which leaves room for other data."""
         return self.bandwidth(level.size / 2 * (1 if level.shared else self.threads))
 
     def memory_bandwidth(self) -> float:
         return self.reads[-1][1]
 
     def best_of(self, other: Limits) -> Limits:
-        """The higher of two measurements of each limit: another program may disturb one."""
+        """The higher of two measurements of each limit, since another program may disturb one."""
         pairs = zip(self.reads, other.reads, strict=True)
         reads = tuple((size, max(one, two)) for (size, one), (_, two) in pairs)
         return Limits(self.threads, self.isa, max(self.flops, other.flops), reads)
 
 
 def measure_limits(threads: int) -> Limits:
-    """Measure with the probes of fastrnn's core, in so many threads at once."""
+    """Measure with the probes of fastrnn's core, in that many threads at once."""
     isa = default_isa()
     levels = cache_levels()
     largest = max((level.size for level in levels), default=32 << 20)
@@ -117,19 +117,19 @@ def _read_work(isa: str, values: np.ndarray) -> Callable[[], float]:
 
 
 def _aligned_floats(size: int) -> np.ndarray:
-    """`size` bytes of ones that begin at a large page, as packed weights do."""
+    """`size` bytes of ones at the start of a large page, like packed weights."""
     raw = np.ones((size + LARGE_PAGE) // 4, np.float32)
     start = -raw.ctypes.data % LARGE_PAGE // 4
     return raw[start : start + size // 4]
 
 
 def ideal_seconds(case: Case, row_steps: int, limits: Limits, *, training: bool = False) -> float:
-    """The least time of a forward pass: all multiplications, or all weight reads.
+    """The least time of a pass: that of all multiplications, or that of reading all weights.
 
-    Each direction's recurrent weights are read once per step (the next step cannot begin
-    before), at the bandwidth of a working set of their size; the input weights once per call, at
-    that of all weights. Each thread reads its share of them. A training step multiplies three
-    times as much, goes through the steps twice, and writes a gradient for each weight.
+    Recurrent weights are read once per step, because the next step cannot begin earlier, at the
+    bandwidth of a working set of their size. Input weights are read once per call, at the bandwidth
+    of all weights. Each thread reads its share. A training step multiplies three times as much,
+    goes through the steps twice, and writes a gradient for each weight.
     """
     compute = case.flops(row_steps) / limits.flops
     recurrent = case.recurrent_bytes()
@@ -144,21 +144,21 @@ def ideal_seconds(case: Case, row_steps: int, limits: Limits, *, training: bool 
 
 
 def roofs(limits: Limits, levels: Sequence[Level]) -> dict[str, float]:
-    """Bandwidth by the name of each cache level, and of memory."""
+    """The bandwidth of each cache level and of memory, by name."""
     speeds = {"L1": limits.reads[0][1]}
     speeds |= {level.name: limits.level_bandwidth(level) for level in levels}
     return speeds | {"memory": limits.memory_bandwidth()}
 
 
 def cache_levels() -> list[Level]:
-    """The caches whose sizes the system tells, smallest first."""
+    """The caches whose sizes the system reports, smallest first."""
     l2, l3 = cache_sizes()
     levels = [Level("L2", l2, shared=False), Level("L3", l3, shared=True)]
     return [level for level in levels if level.size]
 
 
 def describe() -> dict[str, Any]:
-    """What a reader of old results needs to know of the machine."""
+    """Facts about the machine that a reader of old results needs."""
     return {
         "cpu": _cpu_model(),
         "cpus": cpu_count(),
@@ -169,7 +169,7 @@ def describe() -> dict[str, Any]:
 
 
 def resident_bytes() -> int | None:
-    """Memory of this process that is in RAM; None where the system does not tell."""
+    """The resident memory of this process; None if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError):

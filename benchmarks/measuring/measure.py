@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Run cases on engines: compare outputs first, then time in interleaved rounds."""
+"""Run cases on engines: compare the outputs, then measure the time in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Plan:
     """How long to measure."""
 
     rounds: int
-    seconds: float  # of one slice: one engine, one round
-    most: float | None = None  # seconds of an engine on a case, after which it is not asked again
+    seconds: float  # of a slice: one engine in one round
+    most: float | None = None  # seconds of an engine on a case, after which its rounds end
 
 
 FULL = Plan(rounds=12, seconds=0.05)
@@ -38,7 +38,7 @@ QUICK = Plan(rounds=3, seconds=0.02, most=0.25)
 
 @dataclass
 class Measurement:
-    """One engine, at one number of threads, on one case; seconds."""
+    """One engine with one number of threads on one case; times in seconds."""
 
     engine: str
     threads: int
@@ -46,11 +46,11 @@ class Measurement:
     status: str = "ok"  # ok, unsupported, wrong, failed
     detail: str = ""  # why not ok
     path: str = ""
-    error: float | None = None  # beside the engine that was compared with
+    error: float | None = None  # compared with the engine `compared_with`
     times: Times | None = None
-    ideal: float | None = None  # the least time that the machine could need
-    cpus: float | None = None  # kept busy while it was timed
-    memory: float | None = None  # bytes of each stream
+    ideal: float | None = None  # the least time that this machine could need
+    cpus: float | None = None  # busy CPUs while it was timed
+    memory: float | None = None  # bytes per stream
 
     @property
     def ok(self) -> bool:
@@ -80,7 +80,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """All measurements of a case, in the order of engines and threads."""
+    """All measurements of a case, ordered by engine and threads."""
 
     case: Case
     row_steps: int  # steps that had to be computed, over all rows
@@ -88,7 +88,7 @@ class CaseResult:
     measurements: list[Measurement]
 
     def find(self, engine: str, threads: int, mode: str | None = None) -> Measurement | None:
-        """The measurement, if it gave times; the first of any mode if that is not given."""
+        """The measurement if it has times; of the first mode that has, if no mode is given."""
         for row in self.measurements:
             same_mode = mode is None or row.mode == mode
             if (row.engine, row.threads) == (engine, threads) and same_mode and row.ok:
@@ -145,7 +145,7 @@ def start_clients(
 
 
 def greet(clients: Sequence[Client]) -> tuple[dict[str, str], list[Client]]:
-    """Versions of the engines that start, and their clients; the others are named on stderr."""
+    """Versions of the engines that start, and their clients. The others are named on stderr."""
     versions: dict[str, str] = {}
     usable = []
     for client in clients:
@@ -158,7 +158,7 @@ def greet(clients: Sequence[Client]) -> tuple[dict[str, str], list[Client]]:
 
 
 def measure_cases(cases: Sequence[Case], clients: Sequence[Client], plan: Plan) -> list[CaseResult]:
-    """Measure case after case, and show on stderr how far it is."""
+    """Measure the cases one after another, with progress on stderr."""
     results = []
     with tempfile.TemporaryDirectory(prefix="fastrnn_bench_") as name, Progress(len(cases)) as bar:
         for case in cases:
@@ -171,7 +171,7 @@ def measure_cases(cases: Sequence[Case], clients: Sequence[Client], plan: Plan) 
 def measure_case(
     case: Case, clients: Sequence[Client], plan: Plan, folder: Path, progress: Progress
 ) -> CaseResult:
-    """Prepare a case everywhere, check the outputs, time those that are right."""
+    """Prepare a case on all engines, compare the outputs, and time the correct engines."""
     workload = make_workload(case)
     place = folder / case.name
     save_workload(workload, place)
@@ -182,7 +182,7 @@ def measure_case(
         shutil.rmtree(place, ignore_errors=True)
     slices = [_Slices(c, row) for c, row in zip(clients, rows, strict=True) if not row.status]
     for turn in range(plan.rounds):
-        # Every round starts with another engine, so that none always follows the same one.
+        # Every round starts with a different engine, so that none always follows the same one.
         shift = turn % len(slices) if slices else 0
         for part in slices[shift:] + slices[:shift]:
             progress.update(f"{case.name}: round {turn + 1}/{plan.rounds}, {part.row.engine}")
@@ -217,7 +217,7 @@ class _Slices:
         self.cpus.append(answer["cpus"])
 
     def finish(self) -> None:
-        """What was timed must still be the computation that was compared."""
+        """Check that the timed computation still returns what was compared."""
         row = self.row
         if row.status:
             return
@@ -251,9 +251,9 @@ def _prepare(client: Client, place: Path) -> Measurement:
 
 
 def _check_outputs(rows: Sequence[Measurement], place: Path) -> str:
-    """Compare with PyTorch's outputs in that mode, or those of the first engine that has any.
+    """Compare with PyTorch's outputs in each mode, or with those of the first engine.
 
-    Return that engine, of the first mode.
+    Returns the name of that engine in the first mode.
     """
     ready = [row for row in rows if not row.status]
     bases: dict[str, Measurement] = {}
@@ -275,7 +275,7 @@ def _outputs(place: Path, row: Measurement) -> Path:
 
 
 def _summary(result: CaseResult) -> str:
-    """One line of best times, for the eye while the rest runs."""
+    """One line with the best times, shown while the rest runs."""
     parts = []
     for row in result.measurements:
         mode = "" if row.mode == "infer" else f" {row.mode}"

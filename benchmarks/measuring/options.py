@@ -14,7 +14,7 @@ from .measure import FULL, QUICK, Plan
 
 
 def add_common(parser: argparse.ArgumentParser, quick: str) -> None:
-    """quick: what the short form takes."""
+    """Add the common options; `quick` is the duration of the short form."""
     add = parser.add_argument
     add(
         "--threads",
@@ -35,7 +35,7 @@ def chosen_plan(options: argparse.Namespace) -> Plan:
 
 
 def add_parts(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
-    """--parts, all of them unless some are chosen."""
+    """Add --parts; the default is all of them."""
     every = ",".join(names)
     parser.add_argument("--parts", default=every, help=f"out of {every}")
 
@@ -43,7 +43,7 @@ def add_parts(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
 def chosen_parts(
     parser: argparse.ArgumentParser, options: argparse.Namespace, names: Collection[str]
 ) -> list[str]:
-    """Those of --parts; wrong usage if there is none or another."""
+    """The parts of --parts. Ends with a usage error if there are none or unknown ones."""
     chosen = words(options.parts)
     unknown = [name for name in chosen if name not in names]
     if unknown or not chosen:
@@ -52,7 +52,7 @@ def chosen_parts(
 
 
 def publish(document: Document, text: str, options: argparse.Namespace) -> int:
-    """Print the report and write what --json and --markdown ask for; returns the exit status."""
+    """Print the report, write --json and --markdown, and return the exit status."""
     if options.json:
         document.write(options.json)
     print(text)
@@ -66,7 +66,7 @@ def words(text: str) -> list[str]:
 
 
 def thread_counts(text: str) -> list[int]:
-    """The numbers of `1,all`, ascending; the fewest are what more are compared with."""
+    """The numbers of `1,all` in ascending order."""
     try:
         counts = [cpu_count() if word == "all" else int(word) for word in words(text)]
     except ValueError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Progress on stderr: one changing line where rich is installed, else one line per case."""
+"""Progress on stderr: one changing line if rich is installed, else one line per case."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Progress:
-    """`update` says what runs now, `done` leaves a line behind."""
+    """`update` shows what is running, `done` prints a line that stays."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -45,9 +45,9 @@ class Progress:
 
 
 def _rich_line() -> Any:
-    """A line that rich redraws when told to, or None: not installed, or stderr is no terminal.
+    """A line that rich redraws on request; None without rich or if stderr is not a terminal.
 
-    It has no thread of its own: that would run while an engine is measured.
+    It has no thread, which would run while an engine is measured.
     """
     try:
         from rich.console import Console

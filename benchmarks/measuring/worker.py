@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""One engine in a process of its own: prepares and times cases on request.
+"""One engine in its own process: prepares and times cases on request.
 
-Started as `python -m benchmarks.worker ENGINE --threads N`. Requests and answers are JSON objects,
-one per line, on stdin and stdout; arrays travel as .npy files in folders named by the requests.
+Started by `python -m benchmarks.measuring.worker ENGINE --threads N`. Requests and answers are JSON
+objects, one per line, on stdin and stdout. Arrays are in .npy files in the folders of the requests.
 
     hello                                -> version
     prepare: mode, folder, outputs       -> path and memory, or unsupported: why
-    time: seconds                        -> samples: [seconds per call, ...], cpus: kept busy
+    time: seconds                        -> samples: [seconds per call, ...], cpus: busy CPUs
     recheck                              -> change: of the outputs since prepare
 
-The request's name is its "op". Any failure is answered with "error". The process ends with its
-stdin.
+"op" is the name of the request. The answer to a request that failed is "error". The process ends
+at the end of its stdin.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .workload import load_workload, save_arrays
 
 
 class Worker:
-    """Holds the engine and the one case that is prepared."""
+    """The engine and the case that is prepared, if there is one."""
 
     def __init__(self, name: str, threads: int) -> None:
         self.engine: Engine = load_engine(name, threads)
@@ -63,7 +63,7 @@ class Worker:
         with runner.context():
             start = time.perf_counter()
             self.outputs = {name: array.copy() for name, array in runner.outputs().items()}
-            self.call_seconds = time.perf_counter() - start  # a first guess, corrected by samples
+            self.call_seconds = time.perf_counter() - start  # an estimate, corrected by samples
             path = runner.path()
         save_arrays(self.outputs, Path(request["outputs"]))
         self.runner, self.mode = runner, request["mode"]
@@ -80,7 +80,7 @@ class Worker:
         return {"samples": samples, "cpus": cpus}
 
     def _recheck(self) -> dict[str, Any]:
-        """What was timed must still be the computation that was compared."""
+        """Check that the timed computation still returns what was compared."""
         if self.runner is None:
             raise RuntimeError("recheck: no case is prepared")
         with self.runner.context():
@@ -88,7 +88,7 @@ class Worker:
 
 
 def _claim_stdout() -> Any:
-    """Keep stdout for answers: whatever a library prints goes to stderr instead."""
+    """Keep stdout for answers: redirect what libraries print to stderr."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return answers
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             worker = worker or Worker(options.engine, options.threads)
             answer = worker.answer(json.loads(line))
-        except Exception as error:  # the other side decides what a failure means
+        except Exception as error:  # the client decides what it means
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Workloads on disk, where the engines' processes read them and leave their outputs."""
+"""Workloads in files, for the processes of the engines."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load_arrays(folder: Path) -> Arrays:
 
 
 def output_gradient(workload: Workload) -> NDArray[np.float32]:
-    """What a training step's backward is given for y; the same in every process."""
+    """The gradient of y that a training step starts from; the same in every process."""
     case = workload.case
     rng = np.random.default_rng(zlib.crc32(f"dy of {case.name}".encode()))
     shape = (case.steps, case.batch, case.directions * case.outputs)

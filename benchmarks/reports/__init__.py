@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Tables and plots of what was measured."""
+"""Tables and plots of measurements."""

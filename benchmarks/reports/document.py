@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A run of the comparison with all that was measured, as written to and read from JSON."""
+"""All results of a comparison, written to and read from JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..measuring.measure import CaseResult, Plan
 
 @dataclass(frozen=True)
 class Document:
-    """The machine, the engines, and every case's measurements."""
+    """The machine, the engines, and the measurements of every case."""
 
     engines: dict[str, str]  # name -> version, in the order of the tables
     threads: list[int]
@@ -32,7 +32,7 @@ class Document:
 
     @property
     def failed(self) -> bool:
-        """Whether an engine computed something else, or broke down."""
+        """Whether an engine failed or returned a wrong result."""
         rows = (row for result in self.results for row in result.measurements)
         return any(row.status in ("wrong", "failed") for row in rows)
 
@@ -41,7 +41,7 @@ class Document:
         return any(result.training for result in self.results)
 
     def about(self) -> str:
-        """The machine and the versions, in two sentences; one where no engine was asked."""
+        """The machine and the versions, in two sentences; in one without engines."""
         facts = self.machine
         versions = ", ".join(f"{TITLES[name]} {version}" for name, version in self.engines.items())
         about = f"{facts['cpu']}, {facts['cpus']} CPUs, {facts['system']}."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Bars of fastrnn's speed-up over each peer, per case, as SVG or PNG."""
+"""A bar chart of fastrnn's speed-up over each peer, per case, as SVG or PNG."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .document import Document
 from .report import STATISTICS, peer_ratio
 from .tables import geometric_mean
 
-# Colours that the common kinds of colour blindness tell apart (Okabe and Ito).
+# Colours that people with colour blindness can distinguish (Okabe and Ito).
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION = (
     "#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00",
 )  # fmt: skip
@@ -23,14 +23,14 @@ TICKS = [0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 50, 100]
 
 
 def load_pyplot() -> Any:
-    """matplotlib without a screen; the same results give the same file."""
+    """matplotlib without a screen. The same results give the same file."""
     import matplotlib
 
     matplotlib.use("Agg")
     matplotlib.rcParams.update(
         {
             "svg.hashsalt": "fastrnn",
-            "svg.fonttype": "none",  # text stays text
+            "svg.fonttype": "none",  # keep text as text
             "font.size": 9,
             "axes.spines.top": False,
             "axes.spines.right": False,
@@ -42,7 +42,7 @@ def load_pyplot() -> Any:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write SVG or PNG by the suffix, on white: pages have dark themes."""
+    """Write SVG or PNG, by the suffix, with a white background because pages may be dark."""
     kind = path.suffix.removeprefix(".").lower()
     if kind not in ("svg", "png"):
         raise ValueError(f"{path}: expected a name that ends in .svg or .png")
@@ -52,7 +52,7 @@ def save(figure: Any, path: Path) -> None:
 
 
 def draw_bars(document: Document, path: Path, by: str = "best") -> None:
-    """Each engine at its better number of threads; the largest lead is on top."""
+    """Each engine with its faster number of threads; the largest lead is at the top."""
     pyplot = load_pyplot()
     peers = [peer for peer in PEERS if peer in document.engines]
     results = sorted_by_lead(document, by)
@@ -83,7 +83,7 @@ def draw_bars(document: Document, path: Path, by: str = "best") -> None:
 
 
 def sorted_by_lead(document: Document, by: str = "best") -> list[CaseResult]:
-    """Results by falling lead over the fastest peer; first those that no peer can run."""
+    """Results by decreasing lead over the fastest peer, after those that no peer can run."""
 
     def lead(result: CaseResult) -> float:
         found = peer_ratio(result, document.threads, STATISTICS[by])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A comparison as Markdown: times, lead over the peers, share of the machine's limit, threads."""
+"""A comparison in Markdown: times, lead over the peers, share of the limit, threads."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ STATISTICS: dict[str, Statistic] = {
     "best": lambda row: row.best,
     "median": lambda row: row.median,
 }
-# Slower with more threads is what best and median both say by more than this: else it is noise.
+# More threads count as slower only if both best and median lose more than this.
 NOISE = 0.03
 
 
 def fastest(
     result: CaseResult, engines: Iterable[str], threads: Iterable[int], statistic: Statistic
 ) -> Measurement | None:
-    """The fastest of these engines, each at its best of these thread counts."""
+    """The fastest of these engines, each with its fastest of these numbers of threads."""
     counts = list(threads)
     found = [result.find(engine, count) for engine in engines for count in counts]
     return min((row for row in found if row is not None), key=statistic, default=None)
@@ -36,7 +36,7 @@ def peer_ratio(
     peers: Sequence[str] = PEERS,
     own_engine: str = "fastrnn",
 ) -> float | None:
-    """Time of the fastest peer over fastrnn's: above 1, fastrnn is ahead."""
+    """The fastest peer's time divided by fastrnn's; above 1, fastrnn is faster."""
     own = fastest(result, [own_engine], threads, statistic)
     peer = fastest(result, peers, threads, statistic)
     return None if own is None or peer is None else statistic(peer) / statistic(own)
@@ -45,22 +45,22 @@ def peer_ratio(
 def speed_up(
     result: CaseResult, engine: str, threads: int, statistic: Statistic, base: int = 1
 ) -> float | None:
-    """Time with `base` threads over the time with more: above 1, more threads are faster."""
+    """The time with `base` threads divided by that with more; above 1, more are faster."""
     one, many = result.find(engine, base), result.find(engine, threads)
     return None if one is None or many is None else statistic(one) / statistic(many)
 
 
 def is_slower(result: CaseResult, threads: int, base: int = 1) -> bool:
-    """Whether fastrnn lost time by more threads."""
+    """Whether fastrnn is slower with more threads."""
     found = [speed_up(result, "fastrnn", threads, by, base) for by in STATISTICS.values()]
     return all(value is not None and value < 1 - NOISE for value in found)
 
 
 def share(result: CaseResult, threads: Sequence[int]) -> float | None:
-    """The least time that the machine could need over fastrnn's best time.
+    """The least time that this machine could need, divided by fastrnn's best time.
 
-    With the fewest threads that are as fast as any, but for noise: a case that stays on one thread
-    is not held back by the limits of two.
+    With the fewest threads that are as fast as any, except for noise: a case that uses one thread
+    is not compared with the limits of two.
     """
     rows = [row for row in (result.find("fastrnn", count) for count in threads) if row is not None]
     best = min((row.best for row in rows), default=0.0)
@@ -71,7 +71,7 @@ def share(result: CaseResult, threads: Sequence[int]) -> float | None:
 
 
 def markdown(document: Document, by: str = "best") -> str:
-    """A section per number of threads, of the better number, of their effect, and of paths."""
+    """Sections for each number of threads, for the faster number, for the gain, and for paths."""
     threads = document.threads
     parts = [_heading(document)]
     for count in threads:
@@ -128,7 +128,7 @@ def _table(document: Document, threads: Sequence[int], by: str) -> str:
 def _means(
     document: Document, own: Sequence[str], peers: Sequence[str], threads: Sequence[int]
 ) -> str:
-    """Geometric means of fastrnn's lead, over the fastest peer and over each one."""
+    """Geometric means of fastrnn's lead over the fastest peer and over each peer."""
     header = ["geometric mean of peer / fastrnn", "by best", "by median", "lowest (best)", "cases"]
     rows = []
     choices = [("the fastest peer", list(peers), "fastrnn")]
@@ -151,7 +151,7 @@ def _means(
 
 
 def _threads_table(document: Document, base: int, count: int) -> str:
-    """What more threads bring: fastrnn in full, the peers by their best times."""
+    """The gain from more threads: all values of fastrnn, the best times of the peers."""
     best, median = STATISTICS["best"], STATISTICS["median"]
     peers = [engine for engine in document.engines if engine != "fastrnn"]
     header = ["case", "shape", f"fastrnn, {base} ms", f"{count} ms"]
@@ -174,7 +174,7 @@ def _threads_table(document: Document, base: int, count: int) -> str:
 
 
 def _paths(document: Document) -> str:
-    """Of each engine at its better number of threads."""
+    """The path of each engine with its faster number of threads."""
     rows = []
     for result in document.results:
         cells = [f"`{result.case.name}`"]

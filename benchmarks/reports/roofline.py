@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The roofline plot: what each case reaches, under the machine's bandwidths and FMA peak."""
+"""The roofline plot: the rate of each case, below the machine's bandwidths and FMA peak."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .tables import threads_word
 MARKS = {"LSTM": ("o", BLUE), "GRU": ("s", VERMILION), "RNN": ("^", GREEN)}
 LEVEL_LINES = {"L1": (0, (1, 1)), "L2": "-", "L3": (0, (6, 2)), "memory": (0, (3, 1.5, 1, 1.5))}
 LABEL_SIZE = 7
-MARK_REACH = 6.0  # pixels from the middle of a mark to its edge
+MARK_REACH = 6.0  # pixels from the centre of a mark to its edge
 GAP = 4.0  # pixels kept free around a label
-NEAR = 21.0  # pixels from a point to its name that need no line
+NEAR = 21.0  # largest distance in pixels of a name without a line to its point
 GFLOPS_TICKS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000]
 
 
@@ -33,7 +33,7 @@ class Point:
 
 
 def points(document: Document) -> list[Point]:
-    """fastrnn's cases at their better number of threads."""
+    """fastrnn's cases with their faster number of threads."""
     found = []
     for result in document.results:
         row = fastest(result, ["fastrnn"], document.threads, STATISTICS["best"])
@@ -45,7 +45,7 @@ def points(document: Document) -> list[Point]:
 
 
 def draw_roofline(document: Document, path: Path) -> None:
-    """Roofs of the most threads in black, those of one thread in grey where both were measured."""
+    """Limits of the most threads in black; those of one thread in grey, if both were measured."""
     found = points(document)
     if not document.limits or not found:
         raise ValueError("roofline: expected a run with fastrnn and its limits")
@@ -64,8 +64,8 @@ def draw_roofline(document: Document, path: Path) -> None:
         axes.set_xlabel("floating-point operations per byte of weights read, gradients written")
     axes.legend(handles=_draw_points(axes, found), loc="lower right", framealpha=1)
     _title(figure, axes, document, most, least)
-    figure.canvas.draw()  # the layout is made here
-    figure.set_layout_engine("none")  # from now on, positions must stay
+    figure.canvas.draw()  # computes the layout
+    figure.set_layout_engine("none")  # positions must not change from here on
     if least.threads != most.threads:
         _draw_roofs(axes, document, least, "#a8a8a8", named=False)
     _draw_roofs(axes, document, most, BLACK, named=True)
@@ -114,7 +114,7 @@ def _draw_roofs(axes: Any, document: Document, limits: Limits, colour: str, *, n
     bottom, _ = axes.get_ylim()
     peak = limits.flops / 1e9
     speeds = {name: speed / 1e9 for name, speed in roofs(limits, document.levels).items()}
-    speeds.pop("L1", None)  # close to L2's: registers are reused before L1 limits anything
+    speeds.pop("L1", None)  # close to that of L2, and never the limit: registers are reused
     ridge = peak / max(speeds.values())
     axes.plot([ridge, right], [peak, peak], color=colour, linewidth=1.2, zorder=1)
     title = "FMA peak" if named else threads_word(limits.threads)
@@ -126,13 +126,13 @@ def _draw_roofs(axes: Any, document: Document, limits: Limits, colour: str, *, n
             color=colour, linewidth=1.0, zorder=1, linestyle=LEVEL_LINES.get(name, "-"),
         )  # fmt: skip
         if named:
-            # At its upper end: the points of a level lie below that of the next one.
+            # At its upper end, because the points of a level are below the line of the next one.
             at = 0.93 * peak / speed
             _name_roof(axes, f"{name} {speed:.0f} GB/s", (at, at * speed), _slope(axes))
 
 
 def _slope(axes: Any) -> float:
-    """Degrees, on the page, of a line along which both axes grow by the same factor."""
+    """The angle on the page, in degrees, of a line on which both axes grow by the same factor."""
     (x0, y0), (x1, y1) = axes.transData.transform([(1, 1), (10, 10)])
     return math.degrees(math.atan2(y1 - y0, x1 - x0))
 
@@ -146,13 +146,13 @@ def _name_roof(axes: Any, text: str, at: tuple[float, float], angle: float) -> N
     )  # fmt: skip
 
 
-# --- Labels that do not cover each other ---
+# --- Labels without overlap ---
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 
 def place_labels(axes: Any, found: Sequence[Point]) -> None:
-    """Write each name as near to its point as there is room, with a thin line if it is not near."""
+    """Write each name as near to its point as possible, with a thin line if it is far away."""
     inside = _box(axes.get_window_extent())
     spots = {p: tuple(axes.transData.transform((p.intensity, p.gflops))) for p in found}
     reach = MARK_REACH
@@ -175,7 +175,7 @@ def place_labels(axes: Any, found: Sequence[Point]) -> None:
 def _free_place(
     spot: tuple[float, float], size: tuple[float, float], taken: Sequence[Box], inside: Box
 ) -> Box:
-    """The nearest box without overlap; if there is none, the one with the least."""
+    """The nearest box without overlap, or the one with the least overlap."""
     x, y = spot
     width, height = size
     best: tuple[float, Box] | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Markdown tables, and numbers as they stand in them."""
+"""Markdown tables, and the format of their numbers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int = 0) -> str:
-    """A Markdown table with its columns aligned; to the right from column `numbers_from` on,
-    where that is given."""
+    """A Markdown table with aligned columns; from column `numbers_from` on to the right."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:

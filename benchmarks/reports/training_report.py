@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `benchmarks.training` found, as Markdown."""
+"""The results of `benchmarks.training` in Markdown."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Benchmarks of fastrnn alone, by pytest-benchmark."""
+"""Benchmarks of fastrnn alone, with pytest-benchmark."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a call costs beside the arithmetic: a layer of one hidden unit, one step, one row."""
+"""The overhead of a call: a layer with one hidden unit, one step, one row."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_new_stream(benchmark: Any) -> None:
 
 
 def test_unpickle(benchmark: Any) -> None:
-    """What a worker process pays for a layer that is sent to it, up to the first result."""
+    """The time from a pickled layer to its first result, as in a worker process."""
     workload = make_workload(select(["denoise_gru_384x3"])[0])
     layer = make_layer(workload)
     pickled = pickle.dumps(layer)

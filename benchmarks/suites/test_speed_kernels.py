@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Speed of the parts of a pass: activations, input product, recurrent product, cell formula.
 
-Products and formulas have no entry of their own: layers are shaped so that one part of them takes
-nearly all the time. The FMA peak stands beside them: a baseline of another day had another clock.
+Products and formulas cannot be called alone, so layers are shaped such that one part takes nearly
+all the time. The FMA peak is measured, too, because the clock may differ from that of a baseline.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastrnn.layers.recurrent import LAYER_CLASSES
 
 from ..engines.engine_fastrnn import make_runner
 
-VALUES = 1 << 18  # so many that finding the function by name costs little beside them
+VALUES = 1 << 18  # enough to make the time to find the function by name negligible
 
 cells = pytest.mark.parametrize("cell", LAYER_CLASSES)
 
@@ -53,7 +53,7 @@ def measure(benchmark: Any, case: Case) -> None:
 @cells
 @pytest.mark.parametrize("rows", [1, 4, 64])
 def test_input_product(benchmark: Any, cell: str, rows: int) -> None:
-    """16 of 17 products are those of x; `rows` steps in one call, taken at once."""
+    """16 of 17 products are those of x, for all `rows` steps of a call at once."""
     measure(benchmark, Case(f"input_{cell.lower()}_{rows}", cell, rows, 1, 1024, 64))
 
 
@@ -66,5 +66,5 @@ def test_recurrent_product(benchmark: Any, cell: str, batch: int) -> None:
 
 @cells
 def test_cell_formula(benchmark: Any, cell: str) -> None:
-    """Nine products for each gate: the activations take more."""
+    """Only nine products for each gate, so that the activations take most of the time."""
     measure(benchmark, Case(f"formula_{cell.lower()}", cell, 32, 256, 1, 8))

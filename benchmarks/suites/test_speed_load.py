@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Load time: from a weight file, or from arrays in memory, to the result of a first step.
 
-The step is part of it because the weights are packed when they are first needed.
+The step is included because it packs the weights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MODELS = select(["vad_lstm_128", "speaker_bilstm_128x4", "translate_lstm_1024"])
 
 
 def write_file(workload: Workload, kind: str, folder: Path) -> Path:
-    """Save the weights as users have them; the case is skipped if the writer is not installed."""
+    """Save the weights in a common format; skip the case if the writer is not installed."""
     path = folder / f"weights.{kind}"
     if kind == "npz":
         np.savez(path, allow_pickle=False, **workload.weights)
@@ -49,7 +49,7 @@ def test_load_file(benchmark: Any, case: Case, kind: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("case", MODELS, ids=lambda case: case.name)
 def test_load_arrays(benchmark: Any, case: Case) -> None:
-    """Packing alone: the arrays are in memory already."""
+    """Only packing: the arrays are already in memory."""
     workload = make_workload(case)
     layer = make_layer(workload)
     x = workload.x[:1, :1]

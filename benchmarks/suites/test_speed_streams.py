@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Speed of one streaming step, its result allocated or written into the caller's array."""
+"""Speed of one step of a stream; the result is allocated or written to the caller's array."""
 
 from __future__ import annotations
 

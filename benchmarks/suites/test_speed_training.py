@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Speed of training: vjp with its backward, the way back alone, and new weights."""
+"""Speed of training: forward and backward pass, the backward pass alone, changed weights."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_vjp(benchmark: Any, case: Case, threads: int) -> None:
 
 @cases
 def test_backward(benchmark: Any, case: Case, threads: int) -> None:
-    """With the tape of one pass, again and again."""
+    """Repeated with the tape of one forward pass."""
     check_step(case)
     workload = make_workload(case)
     _, _, backward = make_layer(workload).vjp(workload.x)
@@ -57,7 +57,7 @@ def test_backward(benchmark: Any, case: Case, threads: int) -> None:
     ids=lambda case: case.name,
 )
 def test_new_weights(benchmark: Any, case: Case) -> None:
-    """Edited weights and a recorded step of one row: what an update costs before the next pass."""
+    """Edited weights and a recorded step of one row: the cost of an update in the next pass."""
     workload = make_workload(case)
     layer = make_layer(workload)
     x = workload.x[:1, :1]

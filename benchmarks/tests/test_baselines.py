@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Saved baselines: they can be compared with, and say nothing of a place, a person or a day."""
+"""Saved baselines can be compared with, and contain no place, person or date."""
 
 from __future__ import annotations
 

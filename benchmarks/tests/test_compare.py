@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The comparison's own parts: cases, arrays on disk, workers, rounds, options."""
+"""Parts of the comparison: cases, arrays in files, workers, rounds, options."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_worker_is_stopped_when_idle_and_replaced_when_dead(client: Client) -> N
 
 
 def test_a_run_goes_to_json_and_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """All of it small: fastrnn at two numbers of threads, ragged beside padded."""
+    """A small comparison: fastrnn with two numbers of threads, ragged and padded."""
     ways = [("fastrnn", "infer"), ("fastrnn", "padded")]
     threads = [1, 2]
     with start_clients(ways, threads) as clients:
@@ -126,7 +126,7 @@ def test_a_run_goes_to_json_and_back(tmp_path: Path, capfd: pytest.CaptureFixtur
     (result,) = results
     found = [(row.engine, row.mode, row.threads) for row in result.measurements]
     assert found == [(*way, count) for way in ways for count in threads]
-    # Two layers of two directions: what a reverse direction reads from a padded end is different.
+    # Two layers and directions: padding changes what a reverse direction reads first.
     assert [row.status for row in result.measurements] == ["ok", "ok", "wrong", "wrong"]
     assert result.find("fastrnn", 1) is result.measurements[0]
     assert result.find("fastrnn", 1, "padded") is None

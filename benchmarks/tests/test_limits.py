@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The machine's limits: measured, interpolated, and what least time they give a case."""
+"""The machine's limits: measured, interpolated, and the least time of a case."""
 
 from __future__ import annotations
 

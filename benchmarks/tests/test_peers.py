@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every engine that is compared computes what fastrnn's reference says, in every kind of case."""
+"""Every engine returns what fastrnn's reference does, in every kind of case."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_outputs(name: str, case: Case) -> None:
     ],
 )
 def test_streams(name: str, mode: str) -> None:
-    """Each row on its own, step by step: the same as the batch; also when states are left over."""
+    """Each row alone, step by step, equals the batch, also after an earlier run left states."""
     try:
         engine = load_engine(name, 1)
     except (ImportError, AttributeError) as error:

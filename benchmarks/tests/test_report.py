@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Ratios, tables, plots and the README's block, from made-up times."""
+"""Ratios, tables, plots and the README's block, from invented times."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Training that is compared: the same gradients from every engine, and what the tables say."""
+"""The comparison of training: the same gradients from every engine, and the tables."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MACHINE = {"cpu": "Abacus", "cpus": 2, "system": "Linux", "python": "3", "caches
 
 
 def prepare(name: str, case: Case, mode: str) -> Runner:
-    """The runner; the test is skipped where the engine is not installed."""
+    """The runner; skips the test if the engine is not installed."""
     try:
         engine = load_engine(name, 1)
     except (ImportError, AttributeError) as error:
@@ -85,7 +85,7 @@ def test_errors_are_beside_the_largest_entry_of_each_array() -> None:
 def test_gradients(name: str, case: Case) -> None:
     runner = prepare(name, case, "train")
     with runner.context():
-        runner.call()  # gradients of the call before must not stay
+        runner.call()  # gradients of the previous call must not stay
         found = outputs(runner)
         path = runner.path()
     expected = reference_step(make_workload(case))
@@ -108,13 +108,13 @@ def test_output_gradients_repeat() -> None:
     assert first.shape == reference_outputs(make_workload(CASES[2]))["y"].shape
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own making
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # caused by PyTorch
 def test_compiled() -> None:
     case = Case("compiled_rnn", "RNN", 2, 2, 3, 4)
     try:
         runner = prepare("torch_compile", case, "train")
     except UnsupportedError as reason:
-        pytest.skip(str(reason))  # no compiler of C++ here
+        pytest.skip(str(reason))  # no C++ compiler
     assert relative_difference(outputs(runner), reference_step(make_workload(case))) < TOLERANCE
     for other, why in ((CASES[1], "packed"), (TRAIN[0], "500 unrolled steps")):
         with pytest.raises(UnsupportedError, match=why):
@@ -143,7 +143,7 @@ def test_steps_of_a_model_agree() -> None:
     plain = prepare("torch", case, "step")
     first = outputs(plain)
     plain.call()
-    assert relative_difference(outputs(plain), first) == 0.0  # from the same weights again
+    assert relative_difference(outputs(plain), first) == 0.0  # with the same weights again
     assert {"loss", "d_embedding.weight", "d_recurrent.weight_ih_l1"} <= set(first)
     swapped = prepare("fastrnn_torch", case, "step")
     swapped.call()
@@ -161,7 +161,7 @@ def test_new_weights(name: str) -> None:
 
 
 def test_modes_are_compared_each_with_its_own() -> None:
-    """A short step and a long one of one engine: other outputs, and none is wrong."""
+    """A short and a long step of one engine have different outputs, and both are right."""
     case = Case("modes_gru", "GRU", 5, 3, 4, 6, group="repack")
     ways = [("fastrnn", mode) for mode in ("reuse", "train", "repack")]
     with start_clients(ways, [1]) as clients:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whole models that are compared: the same answers from every engine, and what the tables say."""
+"""The comparison of whole models: the same results from every engine, and the tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MACHINE = {"cpu": "Abacus", "cpus": 2, "system": "Linux", "python": "3", "caches
 
 
 def prepare(name: str, mode: str) -> Runner:
-    """The runner; the test is skipped where the engine is not installed, or the model absent."""
+    """The runner; skips the test if the engine is not installed or the model is absent."""
     try:
         return load_engine(name, 1).prepare(make_workload(CASES[mode]), mode)
     except (ImportError, AttributeError, UnsupportedError) as error:
@@ -55,7 +55,7 @@ def test_calls_go_on_and_outputs_begin_anew(name: str) -> None:
         for _ in range(3):
             runner.call()
     assert outputs(runner)["y"].tobytes() == first["y"].tobytes()
-    assert first["y"].std() > 0.01  # it heard something
+    assert first["y"].std() > 0.01  # the sound was detected
 
 
 def test_modes_of_others() -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""sigmoid and tanh as the kernels compute them, in ulp, on a sample of the floats.
+"""The error of the kernels' sigmoid and tanh in ulp, for a sample of all floats.
 
-The C program src_c/tests/test_activations.c takes all 2^32 of them (`make ulp`).
+src_c/tests/test_activations.c tests all 2^32 of them (`make ulp`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import pytest
 
 from fastrnn import _core
 
-# sigmoid has its most near -16.6, where the 1 of 1 + exp(16.6) is rounded away.
+# The largest error of sigmoid is near -16.6, where the 1 of 1 + exp(16.6) is rounded away.
 MOST_ULP = {"sigmoid": 2.5, "tanh": 2.1}
 SMALLEST = float(np.finfo(np.float32).tiny)  # results below it may be flushed to zero
 
-# Where exp is cut in two, gates and results saturate, and results are no longer normal numbers.
+# Where exp is split in two, where gates and results saturate, and where results become denormal.
 BOUNDARIES = (
     0.0625,
     0.1254,

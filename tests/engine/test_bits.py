@@ -21,7 +21,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "rnn_tanh": {"cell": "RNN"},
     "rnn_relu": {"cell": "RNN", "nonlinearity": "relu"},
 }
-BATCH = 19  # three AVX-512 tiles of rows and one row more
+BATCH = 19  # three tiles of rows on AVX-512, and one more row
 STEPS = 7
 
 hiddens = pytest.mark.parametrize("hidden", HIDDENS)
@@ -30,7 +30,7 @@ few_hiddens = pytest.mark.parametrize("hidden", [5, 17, 64])
 
 
 class Case:
-    """A layer of one kind on one ISA, with inputs and a state for it."""
+    """A layer of one kind on one ISA, with an input and a state."""
 
     def __init__(self, isa: str, kind: str, hidden: int, **options: Any) -> None:
         proj_size = {"proj_size": (hidden + 1) // 2} if "proj_size" in KINDS[kind] else {}

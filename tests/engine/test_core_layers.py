@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The bound C layers around a stack: numbers, strides, threads, and what they refuse."""
+"""The C layers other than stacks, through the binding: values, strides, threads, errors."""
 
 from __future__ import annotations
 

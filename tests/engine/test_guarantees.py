@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the README guarantees beside numbers and bits: shared layers, steps without allocation."""
+"""Guarantees other than values and bits: shared layers, steps without allocation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ cells = pytest.mark.parametrize("cell", CELLS)
 
 @cells
 def test_threads_share_a_layer(isa, cell):
-    """Calls of different sizes at once, of which the first packs the weights, give their own."""
+    """Simultaneous calls of different sizes, the first of which packs the weights, are right."""
     layer, alone = (CELLS[cell](24, 65, 2, bidirectional=True, seed=1, isa=isa) for _ in range(2))
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((30, 1 + i % 7, 24)).astype(np.float32) for i in range(48)]
@@ -55,7 +55,7 @@ def test_a_step_with_out_allocates_nothing(isa, cell):
         stream.step(x, out)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 1000  # what the loop itself takes
+    assert peak < 1000  # of the loop itself
     assert sys.getallocatedblocks() - blocks < 20
 
 
@@ -63,7 +63,7 @@ def test_a_step_with_out_allocates_nothing(isa, cell):
     platform.machine().lower() not in ("x86_64", "amd64"), reason="denormals stay on this machine"
 )
 def test_denormals_are_zero_inside_a_pass_only(isa):
-    """A pass never meets the slow path of denormals, and leaves the caller's mode as it was."""
+    """A pass treats denormals as zero, and leaves the caller's mode unchanged."""
     tiny = np.full((3, 2, 1), 1e-39, np.float32)
     layer = fastrnn.RNN(1, 1, nonlinearity="relu", bias=False, isa=isa)
     one = np.ones((1, 1), np.float32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The inner loops as compilers make them: sums that leave their registers cost a multiple."""
+"""Compilers keep the sums of the inner loops in registers; otherwise these are much slower."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-Isrc_c/include"]
 LONGEST_LOOP = 60  # instructions
-FULL_TILE = 12  # fused multiply-adds, one for each accumulator that AVX2 has room for
+FULL_TILE = 12  # fused multiply-adds, one for each accumulator that fits in the registers of AVX2
 
 Instruction = tuple[int, str, str]  # address, name, operands
 
 
 def instructions(compiler: str, folder: Path) -> list[Instruction]:
-    """What a compiler makes of the AVX2 kernels."""
+    """The instructions of the compiled AVX2 kernels."""
     built = folder / "avx2.o"
     command = [compiler, *FLAGS, "-c", "src_c/isa/avx2.c", "-o", built]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -32,7 +32,10 @@ def instructions(compiler: str, folder: Path) -> list[Instruction]:
 
 
 def product_loops(code: list[Instruction]) -> list[list[Instruction]]:
-    """The loops that broadcast rows, not constants, and multiply; a short jump back closes each."""
+    """The loops that broadcast values of rows, not constants, and multiply them.
+
+    A loop ends with a short jump backwards.
+    """
     place = {address: i for i, (address, _, _) in enumerate(code)}
     loops = []
     for i, (address, name, operands) in enumerate(code):

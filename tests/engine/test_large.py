@@ -28,7 +28,7 @@ def long_input() -> np.ndarray:
 
 @cache
 def long_output(cell: str) -> np.ndarray:
-    """The specification's, which takes seconds: it is the same for every instruction set."""
+    """The output of the specification. It takes seconds, and is the same for every ISA."""
     weights = CELLS[cell](1, 5, seed=3).state_dict()
     return reference.forward(find_cell(cell, {}).name, long_input(), weights)[0]
 

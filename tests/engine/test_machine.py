@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""CPUs and caches: affinity, quotas of containers of both versions, files that are not there."""
+"""CPUs and caches: affinity, container quotas of both versions, missing files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastrnn.runtime.machine import cache_sizes, cpu_count
 
 @pytest.fixture(autouse=True)
 def affinity(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that may run on 16 CPUs."""
+    """Pretend that the process may run on 16 CPUs."""
     monkeypatch.setattr(machine, "_affinity", lambda: 16)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whole models in C give the bits of fastrnn.Sequential, on every instruction set and in cuts."""
+"""Whole models in C return the bits of fastrnn.Sequential, on every ISA and in pieces."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_same_bits(in_c, name, ragged, isa):
     lengths = lengths if ragged else None
     model = Description("", layers)
     wanted, _ = from_description(model, isa=isa)(x, lengths=lengths)
-    if ragged and x.dtype.kind == "i":  # what lies beyond the lengths is not looked at
+    if ragged and x.dtype.kind == "i":  # tokens past the lengths are not read
         x = np.where(np.arange(x.shape[1]) < np.array(lengths)[:, None], x, -9)
     found = in_c(model, in_c_order(x, axes), isa, lengths)
     assert found.tobytes() == in_c_order(wanted, y_axes).tobytes()
@@ -205,7 +205,7 @@ def test_what_c_does_not_run(program, tmp_path, layers: tuple[DescribedLayer, ..
 
 
 def test_example(tmp_path):
-    """src_c/examples/run_model.c with the core and one instruction set, which need no system."""
+    """src_c/examples/run_model.c with the core and one ISA, without an operating system."""
     make_embedded("freestanding/scalar.o")
     core = BUILT / EMBEDDED / "freestanding/scalar.o"
     header = tmp_path / "model.h"

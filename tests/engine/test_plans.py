@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Plans as users see them: what `plan` and `explain` say, and when a pass takes more threads."""
+"""`plan` and `explain`, and when a pass uses more threads."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_small_passes_stay_on_one_thread() -> None:
     ],
 )
 def test_every_split_has_its_shape(layer: Layer, steps: int, batch: int, split: str) -> None:
-    """The shapes are the benchmark cases that core/plan.c names."""
+    """The shapes are the benchmark cases named in src_c/core/pass/plan.c."""
     with fastrnn.num_threads(2):
         plan = fastrnn.plan(layer, steps, batch)
     assert plan["threads"] == 2
@@ -80,12 +80,12 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_plan_takes_no_memory() -> None:
-    layer = fastrnn.GRU(8, 8, 2, bidirectional=True)  # whose workspace has all steps
+    layer = fastrnn.GRU(8, 8, 2, bidirectional=True)  # with all steps in its workspace
     assert fastrnn.plan(layer, 2**40, 64)["workspace"] > 2**40
 
 
 def test_padding_is_work_that_takes_time(isa: str) -> None:
-    """The last panel of hidden units takes the same time when it is not full."""
+    """The last panel of hidden units takes the same time if it is not full."""
     lanes = {"avx512": 16, "avx2": 8, "scalar": 1}[isa]
     times = []
     for hidden in (lanes + 1, 2 * lanes):
@@ -124,7 +124,7 @@ def test_a_stream_follows_the_number_of_threads() -> None:
 @pytest.mark.parametrize("layer", [fastrnn.GRU(512, 512, seed=0), fastrnn.LSTM(1024, 1024, seed=0)])
 @pytest.mark.parametrize("threads", [2, 4])
 def test_a_step_in_place_with_threads(layer: Layer, threads: int) -> None:
-    """No worker writes its part of y over an x that another still reads."""
+    """No worker overwrites an x that another worker still reads with its part of y."""
     rows = np.random.default_rng(0).standard_normal((20, 1, layer.hidden_size)).astype(np.float32)
     with fastrnn.num_threads(1):
         wanted = [layer(row[None])[0][0] for row in rows]

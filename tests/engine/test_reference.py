@@ -54,7 +54,7 @@ def dot(row: np.ndarray, vector: list[float]) -> float:
 
 @pytest.mark.parametrize("hidden", [1, 3])
 def test_reset_before_formula(hidden: int) -> None:
-    """One unit at a time: r multiplies h before the recurrent weights of n do."""
+    """Computed unit by unit: r multiplies h before the recurrent weights of n do."""
     configuration = Configuration("GRU", 2, hidden, batch=1, steps=1, with_state=True, seed=5)
     data = configuration.data()
     (h,) = data.state
@@ -76,7 +76,7 @@ def test_reset_before_formula(hidden: int) -> None:
 
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_reset_equals_onnx(reset_after: bool) -> None:
-    """ONNX Runtime knows both GRUs, as linear_before_reset; its gates come as z, r, h."""
+    """ONNX Runtime has both GRUs, as linear_before_reset; its order of gates is z, r, h."""
     runtime = pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
     configuration = Configuration("GRU", 4, 6, bidirectional=True, batch=3, steps=5, seed=6)
@@ -124,7 +124,7 @@ def test_reset_equals_onnx(reset_after: bool) -> None:
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_ragged_rows_stand_alone(cell: str, bidirectional: bool) -> None:
-    """Each row is what it would be alone and cut to its length; length 0 changes nothing."""
+    """Each row equals the row alone, shortened to its length; with length 0 the state is kept."""
     lengths = (2, 5, 0, 3)
     configuration = Configuration(
         cell,
@@ -157,7 +157,7 @@ def test_ragged_rows_stand_alone(cell: str, bidirectional: bool) -> None:
 
 
 def test_masks_stand_between_layers() -> None:
-    """A stack with masks is its layers one by one; y and the states are not masked."""
+    """A stack with masks equals its layers one by one; y and the states are not masked."""
     configuration = Configuration(
         "LSTM", 3, 4, num_layers=3, bidirectional=True, proj_size=2, batch=2, steps=5, seed=8
     )
@@ -183,7 +183,7 @@ def test_masks_stand_between_layers() -> None:
 
 
 def test_half_a_state_is_enough() -> None:
-    """Either part of the LSTM's may be None, which is zeros."""
+    """Either part of the LSTM's state may be None, which means zeros."""
     data = Configuration("LSTM", 3, 4, batch=2, steps=3, with_state=True, seed=9).data()
     h, c = data.state
     for given, same in (((h, None), (h, c * 0)), ((None, c), (h * 0, c)), (None, (h * 0, c * 0))):
@@ -193,7 +193,7 @@ def test_half_a_state_is_enough() -> None:
 
 
 def test_extreme_inputs_give_limits() -> None:
-    """Gates saturate without a warning, and NaN stays in its row."""
+    """Gates saturate without a warning, and a NaN stays a NaN."""
     a = np.array([-np.inf, -1e4, 0.0, 1e4, np.inf, np.nan])
     with np.errstate(over="raise", invalid="raise"):
         assert np.array_equal(reference.sigmoid(a), [0, 0, 0.5, 1, 1, np.nan], equal_nan=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The float64 specification's gradients equal finite differences and those of torch.autograd."""
+"""The gradients of the float64 specification equal finite differences and torch.autograd's."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from limits import REFERENCE, error
 
 from fastrnn import reference
 
-# Central differences of float64: the third derivative times EPSILON^2, and rounding of the sums
-# divided by EPSILON, are both far below.
+# Central differences in float64: the third derivative times EPSILON^2, and the rounding of the sums
+# divided by EPSILON, are both far below these bounds.
 EPSILON, ABSOLUTE, RELATIVE = 1e-6, 1e-5, 1e-3
 
 KINDS = ("RNN-tanh", "RNN-relu", "GRU-after", "GRU-before", "LSTM-plain", "LSTM-projected")
@@ -34,7 +34,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A configuration, and what goes into its backward."""
+    """A configuration, and the inputs of its backward pass."""
 
     configuration: Configuration
     reset_after: bool = True
@@ -61,7 +61,10 @@ def make_case(kind: str, masked: bool = False, absent: str = "", **more: Any) ->
 
 
 def generate() -> Iterator[Case]:
-    """Yield few cases of each kind: they show every pair of two options' values; one is deep."""
+    """Yield a few cases of each kind that contain every pair of values of two options.
+
+    One more case of each kind has three layers.
+    """
     for seed, kind in enumerate(KINDS):
         choices = [*product(*OPTIONS.values())]  # small ones first
         pairs = {choice: {*combinations(enumerate(choice), 2)} for choice in choices}
@@ -106,7 +109,7 @@ class Problem:
         )
 
     def loss(self) -> float:
-        """The number whose gradients backward(dy, dstate) gives."""
+        """The number whose gradients backward(dy, dstate) returns."""
         y, state, _ = self.vjp(self.state)
         parts = [state] if len(self.case.states) == 1 else state
         given = [(self.dy, y), *zip(self.dstate or [], parts, strict=False)]
@@ -125,7 +128,7 @@ def named(case: Case, gradients: reference.Gradients) -> dict[str, np.ndarray]:
 
 
 def make_problem(case: Case) -> Problem:
-    """Draw the arrays; without an initial state its gradient is asked for at 0."""
+    """Draw the arrays. Without an initial state its gradient is taken at 0."""
     configuration = case.configuration
     data = replace(configuration, with_state=True).data()
     states = dict(zip((f"{part}_0" for part in case.states), data.state, strict=True))
@@ -154,7 +157,7 @@ def make_problem(case: Case) -> Problem:
 
 
 def slopes(problem: Problem, array: np.ndarray) -> np.ndarray:
-    """Move each entry of an input, one at a time, up and down."""
+    """Increase and decrease each entry of an input, one at a time."""
     found = np.empty_like(array)
     for at in np.ndindex(array.shape):
         value = array[at]
@@ -178,7 +181,7 @@ def test_gradients_equal_finite_differences(case: Case) -> None:
 
 @pytest.mark.parametrize("case", [c for c in CASES if "relu" in str(c)], ids=str)
 def test_cases_stay_off_the_kink(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where relu has no derivative, differences would say nothing."""
+    """Differences are meaningless where relu has no derivative."""
     relu, derivative = reference.ACTIVATIONS["relu"]
 
     def watched(a: np.ndarray) -> np.ndarray:
@@ -200,7 +203,7 @@ def test_relu_at_zero_passes_nothing_back() -> None:
 
 
 def torch_gradients(problem: Problem) -> dict[str, np.ndarray]:
-    """What torch.autograd says in float64; ragged batches go through packed sequences."""
+    """The gradients of torch.autograd in float64, ragged batches as packed sequences."""
     import torch
 
     torch.set_num_threads(1)
@@ -212,7 +215,7 @@ def torch_gradients(problem: Problem) -> dict[str, np.ndarray]:
     }
     states = [leaves[f"{part}_0"] for part in problem.case.states]
     y, finals = leaves["x"], []
-    # Masks come between layers, so that each layer is a module of its own then.
+    # Masks are applied between layers, so each layer is a separate module.
     for first in range(whole.num_layers) if problem.case.masked else [0]:
         if first:
             y = y * torch.from_numpy(problem.masks[first - 1])
@@ -263,7 +266,7 @@ def run_module(
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.reset_after], ids=str)
 def test_gradients_equal_torch(case: Case) -> None:
-    """All cases but those of the GRU that torch.nn has not."""
+    """All cases except those of the GRU that torch.nn lacks."""
     pytest.importorskip("torch")
     problem = make_problem(case)
     check(problem.gradients(), torch_gradients(problem))
@@ -271,7 +274,7 @@ def test_gradients_equal_torch(case: Case) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "GRU-before"])
 def test_gradients_equal_torch_at_length(kind: str) -> None:
-    """Sizes beyond what differences can be taken of."""
+    """Sizes that are too large for finite differences."""
     pytest.importorskip("torch")
     sizes = {"input_size": 9, "hidden_size": 17, "batch": 5, "steps": 40, "num_layers": 3}
     if kind == "LSTM-projected":
@@ -295,7 +298,7 @@ def check(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cut", range(6))
 def test_truncated_equals_full(kind: str, cut: int) -> None:
-    """Two passes, state carried on and dstate carried back, are one: also with nothing in one."""
+    """Two passes, with state and dstate handed over, equal one; also if one of them is empty."""
     case = make_case(
         kind, masked=True, num_layers=2, batch=4, steps=5, lengths=(5, 2, 1, 3), with_state=True
     )
@@ -336,7 +339,7 @@ def test_truncated_equals_full(kind: str, cut: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_backward_is_linear(kind: str) -> None:
-    """None counts as zeros, what is given adds up, and backward can be called again."""
+    """None means zeros, the result is linear in dy and dstate, and backward can be called again."""
     case = make_case(kind, num_layers=2, bidirectional=True, with_state=True)
     problem = make_problem(case)
     _, _, backward = problem.vjp(problem.state)
@@ -356,7 +359,7 @@ def test_backward_is_linear(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_has_no_part(kind: str) -> None:
-    """What stands beyond a row's length is never read, and its gradient is 0."""
+    """Values past a row's length are never read, and their gradient is 0."""
     lengths = (2, 0, 4)
     case = make_case(
         kind,

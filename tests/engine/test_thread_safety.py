@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Passes on many threads at once, across forks, with the number of threads changing meanwhile."""
+"""Simultaneous passes, across forks and while the number of threads changes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def random_layer(draw: random.Random) -> Layer:
 
 
 def random_calls(seed: int, count: int) -> list[Call]:
-    """Layers with an input, lengths and what one thread makes of them."""
+    """Layers with an input, lengths and the y that one thread computes."""
     draw, calls = random.Random(seed), []
     for _ in range(count):
         layer = random_layer(draw)
@@ -54,7 +54,7 @@ def wrong(calls: list[Call]) -> int:
 
 
 def keep_forking(until: Callable[[], bool], calls: list[Call]) -> list[int]:
-    """Exit codes of children that run passes while this process's threads are inside theirs."""
+    """Exit codes of children that run passes while the threads of this process run theirs."""
     codes = []
     while not until():
         child = os.fork()
@@ -66,7 +66,7 @@ def keep_forking(until: Callable[[], bool], calls: list[Call]) -> list[int]:
 
 
 def soak(seconds: float, callers: int = 8) -> None:
-    """`callers` threads run random passes, set_num_threads changes, and the process forks."""
+    """Run random passes on `callers` threads, change the number of threads, and fork."""
     calls = random_calls(1, 40)
     end = time.monotonic() + seconds
     counts, failures = [0] * callers, [0] * callers
@@ -114,7 +114,7 @@ def child_matches(call: Call) -> bool:
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_start_methods(method: str) -> None:
-    """A pool of processes, as data loaders have it, after this one has used its threads."""
+    """A pool of processes, as in data loaders, after this process has used its threads."""
     layer = fastrnn.GRU(64, 96, seed=0)
     x = np.random.default_rng(0).standard_normal((50, 8, 64)).astype(np.float32)
     with fastrnn.num_threads(2):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The number of threads: environment, process, `with` blocks in several threads and tasks."""
+"""The number of threads: environment, process, `with` blocks of threads and tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fastrnn.runtime.machine import cpu_count
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that has not asked for the number of threads yet; afterwards all is as before."""
+    """Act as if the number of threads had not been asked for yet; restore it afterwards."""
     for name in ("FASTRNN_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     before = fastrnn.get_num_threads()
@@ -53,7 +53,7 @@ def test_own_variable_invalid(monkeypatch: pytest.MonkeyPatch, text: str) -> Non
     for _ in range(2):
         with pytest.raises(ValueError, match="FASTRNN_NUM_THREADS: expected 1 to 1024, got '"):
             fastrnn.get_num_threads()
-    with fastrnn.num_threads(2):  # what the program says needs no environment
+    with fastrnn.num_threads(2):  # the program's choice does not depend on the environment
         assert fastrnn.get_num_threads() == 2
     fastrnn.set_num_threads(4)
     assert fastrnn.get_num_threads() == 4
@@ -127,7 +127,7 @@ def test_blocks_nest() -> None:
         with fastrnn.num_threads(1):
             assert fastrnn.get_num_threads() == 1
         assert fastrnn.get_num_threads() == 4
-        fastrnn.set_num_threads(3)  # for other threads, and for what follows the block
+        fastrnn.set_num_threads(3)  # for other threads, and after the block
         assert fastrnn.get_num_threads() == 4
     assert fastrnn.get_num_threads() == 3
 
@@ -153,7 +153,7 @@ def test_arguments(function: object) -> None:
 
 
 def test_blocks_of_other_threads() -> None:
-    """A block says nothing to other threads; set_num_threads does."""
+    """A block does not affect other threads; set_num_threads does."""
     fastrnn.set_num_threads(2)
     meeting = threading.Barrier(2)
     seen: list[int] = []
@@ -162,7 +162,7 @@ def test_blocks_of_other_threads() -> None:
         with fastrnn.num_threads(5):
             meeting.wait()  # both are in their blocks
             seen.append(fastrnn.get_num_threads())
-            meeting.wait()  # both have looked
+            meeting.wait()  # both have read the number
         seen.append(fastrnn.get_num_threads())
         meeting.wait()
         meeting.wait()  # the number of the process has changed
@@ -179,7 +179,7 @@ def test_blocks_of_other_threads() -> None:
     fastrnn.set_num_threads(7)
     meeting.wait()
     thread.join()
-    # Python 3.14 can be told to let a new thread begin with the blocks of the one that starts it.
+    # In Python 3.14 a new thread may inherit the blocks of the thread that starts it.
     outside = 3 if getattr(sys.flags, "thread_inherit_context", 0) else 2
     assert seen == [5, outside, 3 if outside == 3 else 7]
 

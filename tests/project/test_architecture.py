@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The layering of the code: who may include or import whom, and what each layer may hold."""
+"""The layering of the code: which part may include or import which, and what it may contain."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ C_LAYERS: dict[str, set[str]] = {
     "simd": FREESTANDING | {"simd", "immintrin.h", "arm_neon.h"},
     "isa": FREESTANDING | {"include", "isa", "kernels", "simd", "cpuid.h"},
 }
-# What platform, examples and benchmarks see of the library.
+# The part of the library that platform, examples and benchmarks may use.
 LIBRARY_LAYERS = {"include", "platform"}
 PAUSE = {"simd/thread.h"}  # for the pool's spinning threads
 USERS = {
@@ -39,8 +39,8 @@ USERS = {
     "bench": LIBRARY_LAYERS | {"bench"},
 }
 
-# Room of the package -> rooms that it may import. A room is a folder or a module at the top, or one
-# of READER_ROOMS. `fastrnn` is the package itself.
+# Part of the package -> parts that it may import. A part is a folder or a module in fastrnn/;
+# `fastrnn` is the package itself. READER_ROOMS divides the readers further.
 READERS = {"readers", "stack_spec"}
 LAYERS = {"_core", "layers", *READERS}
 PY_LAYERS: dict[str, set[str]] = {
@@ -59,8 +59,8 @@ PY_LAYERS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": LAYERS | {"files", "runtime", "train"},
 }
-# Folders of fastrnn/readers -> other folders there that they may import; "." is the files beside
-# them (errors, description). Those files may import every folder: they hold the entry points.
+# Folder of fastrnn/readers -> folders there that it may import; "." means the files beside the
+# folders, such as errors.py. These contain the entry points and may import every folder.
 READER_ROOMS: dict[str, set[str]] = {
     "containers": {"."},
     "torch": {".", "containers"},
@@ -72,7 +72,7 @@ READER_ROOMS: dict[str, set[str]] = {
     "frnn": {".", "containers"},
 }
 
-EXTRAS = {"torch": "torch", "train": "rich"}  # what else a module may import, if it is there
+EXTRAS = {"torch": "torch", "train": "rich"}  # optional packages that a part may import
 
 INSTRUCTION_SETS = re.compile(r"avx|sse\d|neon|vnni|amx|sve|[xyz]mm\d", re.IGNORECASE)
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -91,11 +91,11 @@ def code(path: Path) -> str:
     return re.sub(r"/\*.*?\*/|//[^\n]*", " ", path.read_text(), flags=re.DOTALL)
 
 
-# ---- C: what the text says ----------------------------------------------------------------------
+# ---- C: the sources -----------------------------------------------------------------------------
 
 
 def included(path: Path) -> Iterator[set[str]]:
-    """For each include, the names under which a layer may allow it."""
+    """Yield, for each include, the names by which C_LAYERS may allow it."""
     for kind, target in re.findall(r'^\s*#\s*include\s*([<"])([^>"]+)', code(path), re.MULTILINE):
         if target == "fastrnn.h":
             yield {"include"}
@@ -111,7 +111,7 @@ def included(path: Path) -> Iterator[set[str]]:
 def test_includes(path: Path) -> None:
     if layer(path) == "tests":
         allowed = {"include", "tests", "kernels/table.h", "isa/cpu.h", "platform", "system"}
-        allowed.add("core/pass/order.h")  # how evenly rows are dealt shows in nothing but time
+        allowed.add("core/pass/order.h")  # how evenly rows are distributed affects only the time
     elif layer(path) in USERS:
         allowed = USERS[layer(path)] | {"system"}
     else:
@@ -151,7 +151,7 @@ def test_cython_files_are_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 300
 
 
-# ---- C: what the compiler made of it ------------------------------------------------------------
+# ---- C: the compiled objects --------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def objects() -> dict[str, Path]:
 
 
 def symbols(path: Path) -> list[tuple[str, str]]:
-    """(kind, name) of an object's symbols, as nm gives them."""
+    """(kind, name) of an object's symbols, as nm prints them."""
     output = subprocess.run(["nm", str(path)], check=True, capture_output=True, text=True).stdout
     return [(line[17], line[19:]) for line in output.splitlines()]
 
@@ -240,7 +240,7 @@ MODULES = {
 
 
 def imported(path: Path) -> Iterator[str]:
-    """The full name of each module that a file imports, or of its package where it takes names."""
+    """Yield the full name of each module that a file imports or imports names from."""
     package = ("fastrnn", *path.relative_to(PACKAGE).parts[:-1])
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -254,12 +254,12 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def room(module: str) -> str:
-    """The part of fastrnn that a module lies in: `layers` of fastrnn.layers.dense."""
+    """The part of fastrnn that a module belongs to: `layers` for fastrnn.layers.dense."""
     return module.split(".")[1] if "." in module else "fastrnn"
 
 
 def reader_room(module: str) -> str:
-    """The folder of fastrnn.readers that a module lies in; "." for a file beside the folders."""
+    """The folder of fastrnn.readers that a module is in; "." for a file beside the folders."""
     parts = module.split(".")[2:]
     return parts[0] if parts and parts[0] in READER_ROOMS else "."
 
@@ -289,7 +289,7 @@ def test_imports_of_readers(module: str) -> None:
 
 
 def test_no_circle_of_imports() -> None:
-    """Not even through imports within functions."""
+    """Imports within functions count, too."""
     edges = {
         module: {target for target in imported(path) if target in MODULES and target != module}
         for module, path in MODULES.items()
@@ -311,7 +311,7 @@ def test_functions_can_be_seen_whole(path: Path) -> None:
 
 
 def test_python_file_names_are_unique() -> None:
-    """Of package, tests and benchmarks: who searches for a file by its name finds one."""
+    """Over package, tests and benchmarks, so that a file is found by its name."""
     found = [
         path
         for folder in ("fastrnn", "tests", "benchmarks")

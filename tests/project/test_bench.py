@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`fastrnn bench`: its cases, their arrays and costs, the check before the clock, the report."""
+"""`fastrnn bench`: cases, their arrays and costs, the check before timing, the report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FEW = (
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Probes of a millisecond; they are no measurements then."""
+    """Probes of a millisecond, which measure nothing."""
     monkeypatch.setattr(bench, "FMA_ROUNDS", 1000)
     monkeypatch.setattr(bench, "fma_peak", lambda isa, threads: _peak(isa, threads, 0.001))
 
@@ -41,7 +41,7 @@ def test_cases_are_named_and_explained():
 
 
 def test_costs_of_a_case():
-    """Silero's LSTM as it is published: 0.5 MiB, 0.262 MFLOP a step."""
+    """The published values of Silero's LSTM: 0.5 MiB, 0.262 MFLOP per step."""
     (case,) = select(["vad_lstm_128"])
     assert case.weight_bytes() == 1 << 19
     assert case.recurrent_bytes() == 1 << 18
@@ -164,5 +164,5 @@ def test_only_numpy_is_needed():
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # no progress where no terminal is
+    assert done.stderr == ""  # no progress without a terminal
     assert [case["name"] for case in json.loads(done.stdout)["cases"]] == ["vad_lstm_128"]

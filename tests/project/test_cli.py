@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line: its outputs equal the library's, and mistakes give one line and a status."""
+"""The command line returns what the library does; errors print one line and set the status."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_run_follows_the_recorded_batch_first(folder, capsys):
 
 
 def test_run_carries_state_between_calls(folder, capsys):
-    """Two halves of a sequence, the state handed over by file, give the bits of the whole."""
+    """Two halves of a sequence, with the state in a file, give the same bits as the whole."""
     x = np.load("x.npy")
     np.save("head.npy", x[:4])
     np.save("tail.npy", x[4:])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The demo's trained classifier answers as PyTorch recorded it."""
+"""The demo's trained classifier returns what was recorded from PyTorch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_median_ignores_a_slow_call():
         calls.append(sum(range(1_000_000)) if len(calls) == 3 else 0)
 
     assert median_us(run, repeats=5) < 1000
-    assert len(calls) == 6  # one to warm up
+    assert len(calls) == 6  # the first one is not counted
 
 
 def test_data_stays_small():
@@ -57,7 +57,7 @@ def test_data_stays_small():
 
 
 def test_demo_never_imports_torch(tmp_path):
-    """Run apart, where a torch that some other test imported cannot hide an import."""
+    """In a new process, since another test may have imported torch in this one."""
     script = (
         "import sys; sys.modules['torch'] = None\n"
         "from fastrnn.cli import main\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every example runs as its first lines say, as a program of its own."""
+"""Every example runs as its first lines say, in its own process."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from fastrnn.readers import read_state_dict
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RUN_HERE = {"silero_vad.py", "train_digits.py", "train_numpy.py", "train_torch.py"}
 
-# Examples that learn a task: small options, what they print as their score, and its bounds. A score
-# is one of few steps on other hardware's rounding: the bounds are far from it, and from a guess.
+# Examples that learn a task: options for a short run, the printed score, and its bounds. A score
+# after few steps depends on the rounding of the hardware, so the bounds are far from the score
+# measured here, and from that of guessing.
 TASKS = [
     ("classify_text.py", "--cell LSTM --epochs 2", r"LSTM: (\S+)%", 65, 100),  # a guess: 52
     ("classify_text.py", "--cell RNN --epochs 2", r"RNN: (\S+)%", 58, 100),
@@ -50,7 +51,7 @@ PLOTS = {
     "audio_stream.py",
 }
 
-# Training as the example does it, but for one epoch instead of a hundred.
+# The example's training for one epoch instead of a hundred.
 TRAIN_BRIEFLY = """
 import sys
 from importlib.util import find_spec
@@ -83,7 +84,7 @@ def test_every_example_is_run_here():
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    """What an example prints, run once for each of its options; plots go to a folder."""
+    """Return what an example prints; it runs once for each of its options."""
 
     @cache
     def run(name: str, options: str) -> str:
@@ -110,7 +111,7 @@ def test_clipping_cures_an_explosion(task):
 
 
 def test_classify_text_reads_imdb(tmp_path):
-    """A file of the same form; reviews that hold word 9 are good ones."""
+    """A file with the same arrays; reviews that contain word 9 are positive."""
     rng = np.random.default_rng(0)
     arrays = {}
     for part in ("train", "test"):
@@ -139,7 +140,7 @@ def test_silero_vad(tmp_path):
 
 
 def test_train_digits_writes_what_the_demo_reads(tmp_path):
-    """One epoch gives files of the same names, shapes and images as those in the wheel."""
+    """After one epoch the files have the names, shapes and images of those in the wheel."""
     pytest.importorskip("torch")
     pytest.importorskip("sklearn")
     assert "held out: 450 images" in python("-c", TRAIN_BRIEFLY, tmp_path, cwd=EXAMPLES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is shipped: the source archive builds, the wheel is the package alone, imports are light."""
+"""The source archive builds, the wheel contains only the package, and imports are light."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGEST_WHEEL = 2_000_000
 FOLDERS = ("fastrnn", "src_c", "tests", "examples", "benchmarks")
 LEFTOVERS = shutil.ignore_patterns("__pycache__", "*.so", "_core.c", "*.o")
 
-# What the interpreter or numpy itself may have loaded or not, depending on their versions.
+# Modules that the interpreter or numpy may or may not have loaded, depending on their versions.
 BEFORE = "import sys, dataclasses, numpy, numpy.typing; before = set(sys.modules); "
 
 
@@ -42,11 +42,11 @@ def run(*command: object, cwd: Path, **environment: object) -> str:
 
 
 def python(code: str, cwd: Path) -> list[str]:
-    """The words that a fresh interpreter prints, which sees the installed package only."""
+    """The words that a new interpreter prints, in which only the installed package is visible."""
     return run(sys.executable, "-P", "-c", code, cwd=cwd).split()
 
 
-# --- Archives; built from a copy, so that the checkout stays as it is ---
+# --- Archives, built from a copy so that the checkout is not changed ---
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def wheel(sdist, tmp_path_factory) -> Path:
         pytest.skip(f"no C compiler {compiler}")
     out = tmp_path_factory.mktemp("wheel")
     options = ["--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", out]
-    # Not optimized: compiling would take most of the time of these tests.
+    # Not optimized: compilation would take most of the time of these tests.
     run(sys.executable, "-m", "pip", "wheel", *options, sdist, cwd=out, FASTRNN_CFLAGS="-O0")
     (archive,) = out.glob("*.whl")
     return archive
@@ -105,7 +105,7 @@ def test_wheel_holds_the_package_alone(wheel):
 
 
 def test_wheel_is_small(wheel):
-    """With the core that the tests run on, which is optimized."""
+    """Counted with the core that the tests use, which is optimized."""
     with zipfile.ZipFile(wheel) as archive:
         members = [member for member in archive.infolist() if "/_core." not in member.filename]
     assert len(members) > 50
@@ -165,7 +165,7 @@ def test_import_starts_no_threads(tmp_path):
 def test_sources_without_a_core_say_what_to_do(tmp_path):
     package = tmp_path / "fastrnn"
     shutil.copytree(Path(fastrnn.__file__).parent, package, ignore=LEFTOVERS)
-    # -S: no site-packages, where another fastrnn is.
+    # -S: without site-packages, which contain another fastrnn.
     command = [sys.executable, "-S", "-c", "import fastrnn"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / "build/c"
 
-# Where the core is compiled without position independence and system: `make embedded`.
+# The output of `make embedded`: the core without position independence or operating system.
 EMBEDDED = "gcc-embedded"
 
 
@@ -35,7 +35,7 @@ def make(compiler: str, folder: str, *arguments: str) -> str:
 
 
 def make_embedded(*targets: str) -> None:
-    """Make targets of build/c/gcc-embedded with the flags that its users share."""
+    """Make targets in build/c/gcc-embedded, with the same flags for all tests."""
     make("gcc", EMBEDDED, "OPT=-O1", *(f"build/c/{EMBEDDED}/{target}" for target in targets))
 
 

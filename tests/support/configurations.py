@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The configurations that the parity tests run: cells, options and sizes around every tile width.
+"""The configurations of the parity tests: cells, options and sizes around every tile width.
 
-Every value of every size appears with every cell; what goes with it is drawn with a fixed seed and
-cut down until the whole list is cheap. Also here: how to run one in torch, reference and fastrnn.
+Every value of every size appears with every cell. The other sizes and options are drawn with a
+fixed seed, and sizes are reduced until the whole list takes little time. Also here: functions that
+run a configuration in torch, in the reference and in fastrnn.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ STEPS = (1, 2, 3, 7, 17, 33, 100)
 SIZES = {"batch": BATCHES, "hidden_size": HIDDENS, "input_size": INPUTS, "steps": STEPS}
 KINDS = ("LSTM", "LSTM-projected", "GRU", "RNN-tanh", "RNN-relu")
 ROUNDS = 2
-MOST_WORK = 30_000_000  # multiply-adds of one configuration: the whole list in seconds
+MOST_WORK = 30_000_000  # multiply-adds of one configuration, so that the list takes seconds
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Configuration:
         return self.spec.shapes()
 
     def data(self) -> Data:
-        """Draw the arrays of the call: normal x, weights as PyTorch draws its initial ones."""
+        """Draw the arrays of the call: x normal, weights as PyTorch initializes them."""
         rng = np.random.default_rng(self.seed)
         bound = self.hidden_size**-0.5
         weights = {
@@ -124,7 +125,7 @@ def float32(array: np.ndarray) -> np.ndarray:
 
 
 def draw(rng: np.random.Generator, kind: str, seed: int, fixed: Mapping[str, int]) -> Configuration:
-    """Draw what is not fixed, then halve the other sizes in turn until the work is small enough."""
+    """Draw what is not fixed, then reduce the largest of these sizes until the work is small."""
     sizes = {name: int(rng.choice(values)) for name, values in SIZES.items()} | dict(fixed)
     num_layers = int(rng.choice([1, 1, 1, 2, 3]))
     cell, _, variant = kind.partition("-")
@@ -139,7 +140,7 @@ def draw(rng: np.random.Generator, kind: str, seed: int, fixed: Mapping[str, int
     share, has_lengths = rng.random(), rng.random() < 0.35
     while True:
         if variant == "projected":
-            sizes["hidden_size"] = max(2, sizes["hidden_size"])  # PyTorch wants proj < hidden
+            sizes["hidden_size"] = max(2, sizes["hidden_size"])  # PyTorch requires proj < hidden
             options["proj_size"] = 1 + int(share * (sizes["hidden_size"] - 1))
         configuration = Configuration(cell, num_layers=num_layers, **sizes, **options)
         if configuration.work <= MOST_WORK:
@@ -156,7 +157,7 @@ def draw(rng: np.random.Generator, kind: str, seed: int, fixed: Mapping[str, int
 
 
 def generate(seed: int = 20) -> Iterator[Configuration]:
-    """Yield the list: for each kind and each size, every value of it, `ROUNDS` times."""
+    """Yield every value of every size for each kind, `ROUNDS` times."""
     rng = np.random.default_rng(seed)
     count = 0
     for kind in KINDS:
@@ -188,7 +189,7 @@ def run_reference(configuration: Configuration, data: Data | None = None) -> Arr
 def run_torch(
     configuration: Configuration, data: Data | None = None, dtype: str = "float32"
 ) -> Arrays:
-    """Run torch.nn's layer; ragged batches go through its packed sequences."""
+    """Run torch.nn's layer, ragged batches as packed sequences."""
     import torch
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Runs the description of a model in float64 numpy and in fastrnn: what importers must agree with.
+"""Run the description of a model in float64 numpy and in fastrnn; importers must agree with both.
 
-The options of each kind are torch.nn's; those that torch.nn lacks mean:
+The options of each kind are those of torch.nn. Kinds that torch.nn lacks:
 
-Mask       value             the steps that hold only this value leave each row, from here on
+Mask       value             each row loses the steps that contain only this value
 Flip       batch_first       each row's valid steps in reverse order
 Transpose  dim0, dim1        torch.transpose
 Permute    dims              torch.permute
 Squeeze, Unsqueeze   dim     torch.squeeze and torch.unsqueeze
 Last       batch_first, bidirectional   y at each row's last valid step; of a bidirectional layer
                              the reverse half at the first one: the final state h
-           of                "state" says the same as bidirectional=True, "step" as False
+           of                "state" means the same as bidirectional=True, "step" as False
 Pool       mode, batch_first "mean" or "max" over each row's valid steps
 AddInput   features          adds the first features of the model's own input
 """
@@ -32,7 +32,7 @@ from fastrnn.stack_spec import find_cell
 @dataclass
 class Value:
     x: np.ndarray
-    lengths: np.ndarray | None = None  # of each row, once a layer has left steps out
+    lengths: np.ndarray | None = None  # of each row, after a layer that removes steps
 
 
 def run(
@@ -41,10 +41,10 @@ def run(
     lengths: Iterable[int] | None = None,
     states: dict[str, object] | None = None,
 ):
-    """The output of the model: layers one after another, each on the y of the one before.
+    """Return the output of the model, whose layers each take the y of the layer before.
 
-    `states` are initial states, as reference.forward takes them, by the name of the layer. What
-    fastrnn.Sequential makes of the description must give the same, zeros beyond the lengths.
+    `states` are initial states by the name of the layer, as reference.forward takes them. The
+    fastrnn.Sequential of the description must return the same values, and zeros past the lengths.
     """
     lengths = None if lengths is None else np.asarray(list(lengths))
     value = run_in_numpy(description, x, lengths, states)
@@ -94,7 +94,7 @@ def valid(layer: DescribedLayer, value: Value) -> np.ndarray:
 
 
 def swapped(run_kind: Callable) -> Callable:
-    """Let a kind see [batch][steps] whatever batch_first is."""
+    """Call a kind with [batch][steps], whatever batch_first is."""
 
     def run_swapped(layer, value, batch_first=False, **options):
         if value.x.ndim == 2:  # one row without a batch axis

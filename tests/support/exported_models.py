@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Small models of the usual shapes, written by torch, for the tests of the importers."""
+"""Small torch models of common architectures, for the tests of the importers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Made = tuple[Any, Any]  # a module in eval mode, an example input
 
 
 def make(torch: Any, name: str) -> Made:
-    """The module of a name, with weights of its own, and an input."""
+    """Return the module of a name, with weights from a fixed seed, and an input."""
     torch.manual_seed(7)
     module, x = MODELS[name](torch)
     return module.eval(), x

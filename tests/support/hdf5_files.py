@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Helpers that damage HDF5 and JSON texts and read what is left."""
+"""Helpers that damage HDF5 files and JSON texts, and read the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def decode(data: bytes) -> None:
 
 
 def at_random(data: bytes, rng: np.random.Generator) -> bytes:
-    """The bytes with one to three of them changed, most of them near the start."""
+    """Change one to three bytes, most of them near the start."""
     damaged = bytearray(data)
     for _ in range(rng.integers(1, 4)):
         end = len(data) if rng.random() < 0.5 else min(4096, len(data))

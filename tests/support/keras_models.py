@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Small Keras models, written by Keras itself on its torch backend, for the reader tests."""
+"""Small models that Keras writes with its torch backend, for the reader tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fastrnn.readers.keras.keras_archive import read_keras_archive, read_keras_w
 
 
 def import_keras() -> Any:
-    """Keras on torch; skips the test module if either is missing."""
+    """Import Keras with its torch backend; skip the test module if either is missing."""
     os.environ.setdefault("KERAS_BACKEND", "torch")
     pytest.importorskip("torch")
     with warnings.catch_warnings():
@@ -30,7 +30,7 @@ def import_keras() -> Any:
 
 
 def shuffle(model: Any, seed: int = 0) -> Any:
-    """Give every weight values of its own: Keras starts biases at 0 or 1."""
+    """Set all weights to random values: Keras initializes biases to 0 or 1."""
     rng = np.random.default_rng(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -41,7 +41,7 @@ def shuffle(model: Any, seed: int = 0) -> Any:
 
 
 def sequential(keras: Any, layers: Sequence[Any], features: int | None = 3) -> Any:
-    """A model for [batch][steps][features], or for token numbers if `features` is None."""
+    """A model for [batch][steps][features], or for tokens if `features` is None."""
     shape, dtype = ((None,), "int32") if features is None else ((None, features), "float32")
     return shuffle(keras.Sequential([keras.layers.Input(shape, dtype=dtype), *layers]))
 
@@ -63,14 +63,14 @@ def save(model: Any, path: Path) -> Path:
 
 
 def output(model: Any, x: np.ndarray) -> np.ndarray:
-    """What Keras computes."""
+    """The output that Keras computes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return model(x, training=False).detach().numpy()
 
 
 def weights_of(path: Path):
-    """The weights of a file by name, and what is known of its recurrent layers."""
+    """The weights of a file by name, and the options of its recurrent layers."""
     with open_source(str(path)) as source:
         if path.name.endswith(".h5"):
             return read_keras_weights(source)
@@ -81,7 +81,7 @@ def floats(*shape: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-# Token numbers; 0 is padding: at the end, at the start, in the middle, everywhere but once.
+# Tokens; 0 is padding: at the end, at the start, in the middle, everywhere but in one place.
 TOKENS = np.array(
     [
         [3, 1, 4, 1, 5, 9],

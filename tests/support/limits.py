@@ -8,23 +8,23 @@ import numpy as np
 # float64 against float64: only the order of sums differs.
 REFERENCE = 1e-12
 
-# float32 against float64 or against torch's float32, up to 100 steps: rounding of sums of up to
-# 430 products, taken in runs of 384 at most, over weights as large as PyTorch first draws them.
+# float32 against float64 or torch's float32, up to 100 steps: rounding of sums of up to 430
+# products, in runs of at most 384, with weights as large as PyTorch's initial ones.
 PARITY = 5e-6
 
-# A gradient beside torch.autograd's, both float32, relative to its largest entry: sums over up to
-# 100 steps and 64 rows, taken in different orders.
+# A gradient compared with torch.autograd's, both float32, relative to its largest entry: sums over
+# up to 100 steps and 64 rows, in different orders.
 TORCH_GRADIENT = 2e-5
 
 # Weights of 32 multiply the rounding of the layer below by up to 32 per unit that feeds a gate.
 SATURATED = 1e-4
 
-# A description of a file's model in float64 against the float32 output of the framework that
-# wrote the file: that framework's rounding, with activations of its own.
+# The description of a model in float64 against the float32 output of the framework that wrote the
+# file: the rounding of that framework and of its activation functions.
 IMPORTED = 2e-5
 
-# A slope by finite differences of float32 results, with steps of 1e-3 to 1e-2 in numbers of about
-# 1: their rounding, some 1e-6 of sums of 100 terms, over the step.
+# A slope from finite differences of float32 results, with steps of 1e-3 to 1e-2 in values of about
+# 1: the rounding of sums of 100 terms, about 1e-6, divided by the step.
 DIFFERENCES = 3e-3
 
 
@@ -37,15 +37,15 @@ def error(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.max(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))))
 
 
-# Gradients in float32 against float64, up to 100 steps, relative to the largest entry of a tensor;
-# or to SMALL where all entries are smaller, as in one of the 670 configurations (1 - h^2 of one
-# saturated unit, rounded to multiples of 6e-8).
+# Gradients in float32 against float64, up to 100 steps, relative to the largest entry of a tensor,
+# or to SMALL if all entries are smaller. That is so in one of the 670 configurations, in which
+# 1 - h^2 of one saturated unit is rounded to a multiple of 6e-8.
 GRADIENT = 2e-5
 SMALL = 2e-3
 
 
 def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest |found - wanted| over the largest |wanted|."""
+    """The largest |found - wanted| divided by the largest |wanted|."""
     assert found.shape == wanted.shape, f"shape {found.shape}, wanted {wanted.shape}"
     if not wanted.size:
         return 0.0
@@ -54,12 +54,12 @@ def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 # A derivative along a random direction in all weights or in x, float32 against differences in
-# float64, relative to the norm of what it projects: rounding of many entries averages out.
+# float64, relative to the norm of the gradient: the rounding of many entries averages out.
 DIRECTIONAL = 5e-6
 
-# Twenty steps of an optimizer on float32 weights of about 1, beside torch's: each step rounds in
-# its own order, and what Adam divides by may be small.
+# Twenty steps of an optimizer on float32 weights of about 1, compared with torch's: the order of
+# rounding differs, and Adam may divide by a small number.
 OPTIMIZER = 2e-6
 
-# A loss or its gradient beside torch's, both float32: a mean of some hundred terms.
+# A loss or its gradient compared with torch's, both float32: a mean of some hundred terms.
 LOSS = 1e-6

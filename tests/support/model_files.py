@@ -16,7 +16,7 @@ from fastrnn.readers.frnn.frnn_reader import CHECKSUM_AT, checksum
 
 
 def make(name: str, kind: str, states: bool = False, **options: object) -> DescribedLayer:
-    """A layer with weights drawn by its name."""
+    """A layer whose weights are drawn with its name as the seed."""
     rng = np.random.default_rng(list(name.encode()))
     fields = KINDS[kind].fields
     whole = unpack(fields, pack(fields, plain_options(kind, options)))
@@ -69,7 +69,7 @@ EVERY_KIND = (
 
 
 def sample(small: bool = False) -> Description:
-    """A tagger; the small one of fewer bytes."""
+    """A tagger, or a smaller one with fewer bytes."""
     size = 1 if small else 6
     deep = {} if small else {"num_layers": 2, "bidirectional": True}
     width = size if small else 2 * size
@@ -91,7 +91,7 @@ def written(description: Description) -> bytes:
 
 
 def patched(content: bytes, at: int, format: str, *values: object) -> bytes:
-    """The file with other values at a place, and the checksum of that."""
+    """Replace values at an offset, and update the checksum."""
     changed = bytearray(content)
     struct.pack_into(format, changed, at, *values)
     crc = checksum([np.frombuffer(changed, np.uint8)])

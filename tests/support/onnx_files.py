@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ONNX models for the importer's tests: written by ONNX's helpers, compared with ONNX Runtime."""
+"""ONNX models for the tests of the importer, made by ONNX's helpers and run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def session(path: Path):
 
 
 def agrees(path: Path, feeds: dict, *, output: str | None = None, **given) -> Description:
-    """Require that the description gives what ONNX Runtime gives, of the first input."""
+    """Require that the description returns what ONNX Runtime returns, given the first input."""
     description = describe_file(path, key=output)
     wanted = session(path).run([output] if output else None, feeds)[0]
     compare(run(description, next(iter(feeds.values())), **given), wanted)

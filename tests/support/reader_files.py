@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Hand-made model files for the reader tests: ZIP archives, pickles and headers, byte by byte."""
+"""Hand-made model files for the reader tests: ZIP archives, pickles and headers."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def tensor(
     offset: int = 0,
     source: bytes | None = None,
 ) -> bytes:
-    """A float tensor of storage "0", which by default it fills."""
+    """A float tensor in storage "0", all of it by default."""
     if strides is None:
         strides = [int(np.prod(shape[at + 1 :])) for at in range(len(shape))]
     if source is None:
@@ -158,7 +158,7 @@ FLOATS = np.arange(6, dtype="<f4")
 
 
 def torch_file(body: bytes, data: bytes = FLOATS.tobytes(), **members: bytes) -> bytes:
-    """A torch.save archive whose pickle is `body` and whose storage "0" is `data`."""
+    """A torch.save archive with the pickle `body` and the storage "0" `data`."""
     entries = [Entry("m/data.pkl", pickle(body)), Entry("m/data/0", data)]
     entries += [Entry(f"m/{name}", content) for name, content in members.items()]
     entries.append(Entry("m/version", b"3\n"))
@@ -221,7 +221,7 @@ def read_bytes(folder: Path, content: bytes, **options) -> ModelFile:
 
 
 def refuses(folder: Path, content: bytes, match: str, **options) -> None:
-    """Require a FormatError that names the file and whose reason fits `match`."""
+    """Require a FormatError that names the file and gives a reason that matches `match`."""
     with pytest.raises(FormatError) as caught:
         read_bytes(folder, content, **options)
     name, _, reason = str(caught.value).partition("model.bin: ")
@@ -268,7 +268,7 @@ def survives(folder: Path, content: bytes) -> bool:
 
 
 def survivors_of_flips(folder: Path, content: bytes, flips: Iterable[tuple[int, int]]) -> int:
-    """How many of the files with one byte changed by a bit mask are still read."""
+    """Change one byte at a time by a bit mask; return how many of the files are still read."""
     path = folder / "flipped.bin"
     path.write_bytes(content)
     count = 0

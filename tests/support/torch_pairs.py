@@ -31,7 +31,7 @@ def make_pair(kind: str, *arguments: Any, **options: Any) -> tuple[nn.Module, nn
 
 
 def leaves(value: Any) -> list[Tensor]:
-    """The tensors of floats in an input or a result, in order."""
+    """The float tensors of an input or a result, in order."""
     if isinstance(value, PackedSequence):
         return [value.data]
     if isinstance(value, Tensor):
@@ -62,28 +62,28 @@ def close(found: Tensor, wanted: Tensor, limit: float) -> None:
 
 
 def same_gradient(found: Tensor | None, wanted: Tensor | None) -> None:
-    """Equal to within the limit, relative to the largest entry; absent where absent."""
+    """Require equal gradients within the limit, relative to the largest entry, or none in both."""
     assert (found is None) == (wanted is None)
     if found is None or wanted is None:
         return
     assert found.shape == wanted.shape
     assert found.dtype == wanted.dtype
     if wanted.numel():
-        # Where all gates are saturated, 1 - h^2 is small and is rounded to multiples of 6e-8.
+        # If all gates are saturated, 1 - h^2 is small and is rounded to multiples of 6e-8.
         scale = max(float(wanted.abs().max()), 0.1)
         assert float((found - wanted).abs().max()) <= TORCH_GRADIENT * scale
 
 
 @dataclass(frozen=True)
 class Passed:
-    """What a call of a module returned, and where the gradients of its backward pass are."""
+    """The results of a call, and the tensors with the gradients of its backward pass."""
 
     results: list[Tensor]
     owners: list[Tensor]  # the inputs and all parameters
 
 
 def run_pass(module: nn.Module, *inputs: Any, call: Callable[..., Any] | None = None) -> Passed:
-    """Call a module on copies of the inputs, and go back from what needs a gradient."""
+    """Call a module with copies of the inputs, and run the backward pass."""
     own = own_inputs(inputs)
     module.zero_grad()
     with warnings.catch_warnings():
@@ -95,7 +95,7 @@ def run_pass(module: nn.Module, *inputs: Any, call: Callable[..., Any] | None = 
 
 
 def same_pass(found: Passed, wanted: Passed) -> None:
-    """The same results and gradients, to within the limits."""
+    """Require the same results and gradients, within the limits."""
     for one, other in zip(found.results, wanted.results, strict=True):
         close(one, other, PARITY)
     for one, other in zip(found.owners, wanted.owners, strict=True):
@@ -105,7 +105,7 @@ def same_pass(found: Passed, wanted: Passed) -> None:
 def compare(
     theirs: nn.Module, ours: nn.Module, *inputs: Any, call: Callable[..., Any] | None = None
 ) -> None:
-    """The same results of a call, and the same gradients of its inputs and of all parameters."""
+    """Require the same results of a call, and the same gradients of inputs and parameters."""
     wanted = run_pass(theirs, *inputs, call=call)
     same_pass(run_pass(ours, *inputs, call=call), wanted)
 
@@ -116,7 +116,7 @@ def twin(model: nn.Module) -> nn.Module:
 
 
 def count_packings(monkeypatch: Any) -> list[int]:
-    """A list that grows by one whenever weights are packed."""
+    """A list that gets a new element whenever weights are packed."""
     packings: list[int] = []
     from fastrnn.torch import packed
 

@@ -4,10 +4,10 @@
 
 enum {
     /* Gradients of a chunk's pre-activations stay in L2 until the weights' gradients have taken
-     * them; lstm_500_128_32_32. */
+     * them; text_lstm_32. */
     CHUNK_BYTES = 384 * 1024,
     /* The sums of the weights' gradients go through the caches once for each chunk: the larger they
-     * are, the more rows a chunk needs to pay for it; lstm_25_64_1024_1024. */
+     * are, the more rows a chunk needs to pay for it; translate_lstm_1024. */
     WEIGHT_BYTES_PER_ROW = 4096,
     MOST_CHUNK_ROWS = 640
 };
