@@ -113,6 +113,7 @@ def test_options_build_the_layer() -> None:
         "bias": True,
         "bidirectional": True,
         "proj_size": 2,
+        "coupled": False,  # as it has four gates
     }
     (gru,) = find_stacks(make_state(cell="GRU"))
     assert "proj_size" not in gru.options("GRU")
