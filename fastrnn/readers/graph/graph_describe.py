@@ -11,17 +11,15 @@ import numpy as np
 from ..containers.source import Budget
 from ..description import Description, Layer, Obstacle, unsupported
 from .graph import Graph, Node, needed_nodes
-from .graph_axes import arrange, exactly
-from .graph_constants import CONSTANTS
 from .graph_layers import LAYERS
 from .graph_moves import MOVES
 from .graph_recurrent import RECURRENT
 from .graph_select import SELECTIONS
-from .graph_states import final_data, whole
-from .graph_values import Data, Finals, ObstructionError, Poison, Step, Value, solid
+from .graph_steps import exactly, final_data, whole
+from .graph_values import Data, Finals, ObstructionError, Poison, Step, Value
 from .translation import Translation
 
-_HANDLERS = {**CONSTANTS, **MOVES, **SELECTIONS, **LAYERS, **RECURRENT}
+_HANDLERS = {**MOVES, **SELECTIONS, **LAYERS, **RECURRENT}
 _MODULES = {f"torch.nn.modules.rnn.{cell}" for cell in ("LSTM", "GRU", "RNN")}
 _MOST_OBSTACLES = 100
 _OF_TIME = ("Conv1d", "Pool", "Flatten", "Permute", "Transpose")  # see all steps, or move them
@@ -120,15 +118,12 @@ def _in_order(data: Data) -> Step:
     Only a recurrent node's own Y is not given as it is, with its directions as an axis of their
     own: they go to the features, where fastrnn's layers have them.
     """
-    axes = [axis for axis in data.axes if solid(axis)]
     recurrence = data.step.recurrence
     if recurrence is None or (recurrence.direction,) not in data.axes:
         return exactly(data.step, data.axes)
-    if (recurrence.direction,) in axes:
-        axes.remove((recurrence.direction,))
-        features = (recurrence.direction, recurrence.hidden)
-        axes = [features if axis == (recurrence.hidden,) else axis for axis in axes]
-    return arrange(data.step, axes)
+    features = (recurrence.direction, recurrence.hidden)
+    axes = [axis for axis in data.axes if axis != features[:1]]
+    return exactly(data.step, tuple(features if axis == features[1:] else axis for axis in axes))
 
 
 # --- The chain of layers ---
@@ -171,10 +166,10 @@ def _check_states(steps: list[Step]) -> None:
         if step.recurrence is None or step.layer.kind == "Flip":
             continue
         for part, given in enumerate(step.recurrence.states):
-            if given is not None and given.start != ends.get((part, given.name), 0):
+            name, rows = given or ("", range(0))
+            if given and rows.start != ends.get((part, name), 0):
                 raise ObstructionError("its recurrent layers take initial states in another order")
-            if given is not None:
-                ends[part, given.name] = given.stop
+            ends[part, name] = rows.stop
 
 
 def _stacks(steps: list[Step]) -> tuple[Layer, ...]:

@@ -107,13 +107,7 @@ def over(a: Dim, b: Dim) -> Dim:
 # --- The layers so far ---
 
 
-@dataclass(frozen=True, slots=True)
-class GivenState:
-    """An initial state that the caller gives: rows of an input of the graph."""
-
-    name: str
-    start: int
-    stop: int
+State = tuple[str, range]  # an initial state that the caller gives: rows of an input
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +116,8 @@ class Recurrence:
 
     direction: Atom  # of size 1 or 2
     hidden: Atom
-    layers: int
-    states: tuple[GivenState | None, ...]  # h, or h and c
+    rows: int  # of the final states: layers times directions
+    states: tuple[State | None, ...]  # h, or h and c
 
 
 @dataclass(frozen=True, eq=False, slots=True)

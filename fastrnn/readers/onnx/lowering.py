@@ -339,7 +339,7 @@ _RULES: dict[str, Rule] = {
     "Split": _operator("onnx.Split", "self", _split),
     "Concat": _operator("cat", "", _concat),
     "Transpose": _operator("onnx.Transpose", "self", lambda n: {"dims": n.ints_of("perm")}),
-    "Reshape": _operator("onnx.Reshape", "self shape", lambda n: {"zero": n.int_of("allowzero")}),
+    "Reshape": _operator("onnx.Reshape", "self size", lambda n: {"zero": n.int_of("allowzero")}),
     "Flatten": _operator("onnx.Flatten", "self", lambda n: {"axis": n.int_of("axis", 1)}),
     "Squeeze": _operator("squeeze", "self", _axes(13)),
     "Unsqueeze": _operator("unsqueeze", "self", _axes(13)),

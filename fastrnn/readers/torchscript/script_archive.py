@@ -15,7 +15,7 @@ from ..containers.pickle_vm import Node
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
 from ..errors import FormatError, quote
-from ..recurrent_names import PART_NAMES, flat_names
+from ..recurrent_names import flat_names
 from ..torch.state_dict import check_name
 from ..torch.torch_tensors import is_tensor
 from ..torch.torch_zip import TorchArchive
@@ -241,11 +241,16 @@ def _frozen_path(call: RecurrentCall, taken: Recurrent) -> str:
 
 def _flat_names(call: RecurrentCall, path: str) -> list[str]:
     """PyTorch's names of the weights of a call, in the order in which the call lists them."""
+    count, options = len(call.constants), call.options
+    layers, bias, two_way = (options.get(name) for name in ("num_layers", "bias", "bidirectional"))
     if call.is_cell:
-        return list(PART_NAMES[: len(call.constants)])
-    layers, bias = call.options.get("num_layers"), call.options.get("bias")
-    two_way = call.options.get("bidirectional")
+        layers, bias, two_way = 1, count > 2, False
     if type(layers) is not int or not isinstance(bias, bool) or not isinstance(two_way, bool):
         raise FormatError(f"frozen layer {quote(path)}: the options of its call are not literals")
-    what = f"frozen layer {quote(path)}"
-    return flat_names(len(call.constants), layers, bias, two_way, what)
+    names = flat_names(count, layers, bias, two_way)
+    if not names:
+        raise FormatError(
+            f"frozen layer {quote(path)}: {count} weights do not fit {layers} layers, bias={bias}, "
+            f"bidirectional={two_way}"
+        )
+    return [name.removesuffix("_l0") for name in names] if call.is_cell else names
