@@ -14,17 +14,29 @@ from ..containers.source import Budget
 from ..errors import quote
 from .graph import UNKNOWN, Graph, Node
 from .graph_steps import Name, whole
-from .graph_values import Const, Data, Dims, Finals, ObstructionError, Poison, Tensor, Value, dim
+from .graph_values import (
+    Axis,
+    Const,
+    Data,
+    Dims,
+    Finals,
+    ObstructionError,
+    Poison,
+    Tensor,
+    Value,
+    dim,
+    dim_of,
+)
 
 _MOST_SIZES = 64
 _Literal = TypeVar("_Literal", bool, int, float)
 
 
 class PoisonError(Exception):
-    """A handler needs a value that is in the way; the obstacle is recorded where it arose."""
+    """A handler needs a value that is not known; the obstacle is recorded where it arose."""
 
 
-class Call:
+class OperatorCall:
     """A node with the values of its arguments; what does not fit raises ObstructionError."""
 
     def __init__(self, node: Node, args: dict[str, Value], graph: Graph, budget: Budget) -> None:
@@ -53,7 +65,7 @@ class Call:
         return weight_of(self.args.get(name), name, rank)
 
     def vector(self, name: str, count: int) -> Array | None:
-        """A weight of one number for each feature, if it is given."""
+        """A weight with one value for each feature, if there is one."""
         value = self.args.get(name)
         return None if value is None else vector_of(value, name, count)
 
@@ -127,7 +139,7 @@ class Call:
             raise ObstructionError("its constants do not fit together") from None
 
 
-Handler = Callable[[Call], Value]
+Handler = Callable[[OperatorCall], Value]
 
 
 def weight_of(value: Value, what: str, rank: int) -> Const:
@@ -146,7 +158,7 @@ def weight_of(value: Value, what: str, rank: int) -> Const:
 
 
 def vector_of(value: Value, what: str, count: int) -> Array:
-    """A constant of one number for each feature, from one that may be broadcast."""
+    """A constant with one value for each feature, from one that may be broadcast."""
     if not isinstance(value, Const) or value.spread:
         raise ObstructionError(f"its {what} is computed by the model, not a constant")
     array = value.array
@@ -155,3 +167,12 @@ def vector_of(value: Value, what: str, count: int) -> Array:
     if array.dtype.kind != "f":
         raise ObstructionError(f"its {what} does not hold floats")
     return np.broadcast_to(array.reshape(-1), (count,))
+
+
+def check_features(features: Axis, count: int) -> None:
+    """Require an axis of so many features, as far as its size is known."""
+    known = dim_of(features).number
+    if known not in (None, count):
+        raise ObstructionError(
+            f"its weight takes {count} features, the layer before returns {known}"
+        )

@@ -27,7 +27,7 @@ _STACKED = ("hidden_size", "bias", "batch_first", "bidirectional", "nonlinearity
 
 
 def describe_graph(graph: Graph, format_name: str, advice: str, budget: Budget) -> Description:
-    """The layers of a graph; UnsupportedModel lists every node that is in the way."""
+    """The layers of a graph; UnsupportedModel lists every unsupported node."""
     translation = Translation(_folded(graph), _HANDLERS, budget)
     values = translation.run()
     obstacles = translation.obstacles
@@ -81,9 +81,9 @@ def _folded(graph: Graph) -> Graph:
 
 
 def _result(values: list[Value], is_onnx: bool) -> Step:
-    """The step whose y is the model's result, in the order of axes that the model gives.
+    """The step whose y is the model's result, in the order of axes that the model returns.
 
-    Final states that a model also gives are what the layers return anyway.
+    Final states that a model also returns are what the layers return anyway.
     """
     states = [value for value in values if isinstance(value, Finals)]
     others = [value for value in values if not isinstance(value, Finals)]
@@ -102,7 +102,7 @@ def _result(values: list[Value], is_onnx: bool) -> Step:
 
 
 def _state_result(states: list[Finals], is_onnx: bool) -> Data:
-    """Of a model that gives final states only, the first that is the h of one whole layer."""
+    """Of a model that returns final states only, the first that is the h of one whole layer."""
     reason: ObstructionError | None = None
     for finals in states:
         try:

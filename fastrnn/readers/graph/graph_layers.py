@@ -9,7 +9,7 @@ import numpy as np
 
 from ..containers.elements import Array
 from .graph import NO_LAYER
-from .graph_call import Call, Handler, PoisonError, vector_of
+from .graph_call import Handler, OperatorCall, PoisonError, check_features, vector_of
 from .graph_moves import arithmetic
 from .graph_select import gather
 from .graph_steps import Name, after, exactly, features_last, same, without_ones
@@ -38,17 +38,17 @@ _FAR = 1 << 31  # larger than any stride or padding that makes sense
 # --- Products ---
 
 
-def _linear(call: Call) -> Value:
+def _linear(call: OperatorCall) -> Value:
     return _product(call, "input", "weight", call.weight("weight", 2).array, "bias")
 
 
-def _matmul(call: Call) -> Value:
+def _matmul(call: OperatorCall) -> Value:
     """A product with a weight; an addition that follows becomes its bias."""
     factor = "mat2" if call.op == "mm" else "other"
     return _product(call, "self", factor, call.weight(factor, 2).array.T)
 
 
-def _addmm(call: Call) -> Value:
+def _addmm(call: OperatorCall) -> Value:
     """alpha (x W) + beta b: the factors go into weight and bias."""
     weight = call.weight("mat2", 2).array
     weight = weight if call.literal("transposed", False) else weight.T
@@ -64,7 +64,7 @@ def _scaled(array: Array, factor: float) -> Array:
 
 
 def _product(
-    call: Call, x: str, factor: str, weight: Array, bias: str = "", beta: float = 1.0
+    call: OperatorCall, x: str, factor: str, weight: Array, bias: str = "", beta: float = 1.0
 ) -> Data:
     """A Linear of the arguments of these names; the weight is as PyTorch has it."""
     outputs, inputs = weight.shape
@@ -87,16 +87,14 @@ def _made(label: str, size: int) -> Axis:
 def _features(data: Data, count: int, place: int = -1) -> Axis:
     """An axis of data that has so many features, as far as is known."""
     features = data.axes[place_of(place, len(data.axes))]
-    known = dim_of(features).number
-    if known not in (None, count):
-        raise ObstructionError(f"its weight takes {count} features, the layer before gives {known}")
+    check_features(features, count)
     return features
 
 
 # --- Arithmetic: of constants, biases and scales, and normalisations that are written out ---
 
 
-def _arithmetic(call: Call) -> Value:
+def _arithmetic(call: OperatorCall) -> Value:
     a, b = (
         _constant(call.get("self")),
         _constant(call.get("exponent" if call.op == "pow" else "other")),
@@ -112,7 +110,7 @@ def _arithmetic(call: Call) -> Value:
     return _scale_or_shift(call, a, b)
 
 
-def _mul(call: Call) -> Value:
+def _mul(call: OperatorCall) -> Value:
     if type(call.get("other")) in (int, float):
         raise ObstructionError(NO_LAYER)
     if POISON in call.args.values():
@@ -125,7 +123,7 @@ def _constant(value: Value) -> Value:
     return Const(np.array(value)) if type(value) in (int, float) else value
 
 
-def _scale_or_shift(call: Call, a: Value, b: Value) -> Value:
+def _scale_or_shift(call: OperatorCall, a: Value, b: Value) -> Value:
     """A constant added or multiplied: the bias of a Linear, weight and bias of a LayerNorm."""
     constant, name = (a, "self") if isinstance(a, Const) else (b, "other")
     if not isinstance(constant, Const):
@@ -153,7 +151,7 @@ def _scale_or_shift(call: Call, a: Value, b: Value) -> Value:
     return replace(data, step=after(step.parent, layer.kind, path, options, arrays, step.layout))
 
 
-def _moment(call: Call, a: Value, b: Value = None) -> Value:
+def _moment(call: OperatorCall, a: Value, b: Value = None) -> Value:
     """One of the operations between the mean and the division by the deviation."""
     op = call.op
     if op == "sub" and isinstance(a, (Data, Finals)) and isinstance(b, Moment):
@@ -186,11 +184,11 @@ def _moment(call: Call, a: Value, b: Value = None) -> Value:
     raise ObstructionError("this computation is not a layer normalisation")
 
 
-def _of_moment(call: Call) -> Value:
+def _of_moment(call: OperatorCall) -> Value:
     return _moment(call, call.get("self"))
 
 
-def _layer_norm(call: Call) -> Value:
+def _layer_norm(call: OperatorCall) -> Value:
     data, shape = call.data("input"), call.get("normalized_shape")
     if call.is_onnx:  # from an axis on
         start = place_of(call.get("axis"), len(data.axes))
@@ -230,12 +228,12 @@ def _normalised(
 # --- Embedding and convolution ---
 
 
-def _embedding(call: Call) -> Value:
+def _embedding(call: OperatorCall) -> Value:
     padding = call.literal("padding_idx", -1)
     return _table(call, "weight", "indices", padding_idx=None if padding == -1 else padding)
 
 
-def _gather(call: Call) -> Value:
+def _gather(call: OperatorCall) -> Value:
     """ONNX's Gather: rows of a table by data are an embedding."""
     if not isinstance(call.get("self"), Const) or isinstance(call.get("index"), Const):
         return gather(call)
@@ -246,7 +244,7 @@ def _gather(call: Call) -> Value:
     return _table(call, "self", "index")
 
 
-def _table(call: Call, table: str, indices: str, **options: object) -> Data:
+def _table(call: OperatorCall, table: str, indices: str, **options: object) -> Data:
     weight, data = call.weight(table, 2), call.data(indices)
     count, width = weight.array.shape
     options = {"num_embeddings": count, "embedding_dim": width, **options}
@@ -259,7 +257,7 @@ def _table(call: Call, table: str, indices: str, **options: object) -> Data:
     return Data(step, (*data.axes, made))
 
 
-def _conv1d(call: Call) -> Value:
+def _conv1d(call: OperatorCall) -> Value:
     """A convolution over time; the axes before channels and time are the batch, if there is one."""
     if call.args.get("transposed", False) is not False:
         raise ObstructionError("it is a transposed convolution")
@@ -302,7 +300,7 @@ def _channels_first(data: Data) -> Step:
     return exactly(step, (*batch, *data.axes[-2:]))
 
 
-def _single(call: Call, name: str, least: int) -> int:
+def _single(call: OperatorCall, name: str, least: int) -> int:
     """The one number of an argument that has one for each axis."""
     value = call.integer(name, least)
     if not least <= value < _FAR:
@@ -310,8 +308,8 @@ def _single(call: Call, name: str, least: int) -> int:
     return value
 
 
-def _padding(call: Call, reach: int, stride: int) -> int | str:
-    """The zeros at each end, which must be the same there; ONNX gives both or a rule."""
+def _padding(call: OperatorCall, reach: int, stride: int) -> int | str:
+    """The zeros at each end, as many at both; ONNX has a count for each end, or a rule."""
     value = call.get("padding")
     if value in ("same", "valid"):
         return str(value)
@@ -331,12 +329,12 @@ _KINDS = {
 }  # fmt: skip
 
 
-def _function(call: Call) -> Value:
+def _function(call: OperatorCall) -> Value:
     data, kind = call.data(), _KINDS[call.op]
     return replace(data, step=after(data.step, kind, call.name(kind)))
 
 
-def _softmax(call: Call) -> Value:
+def _softmax(call: OperatorCall) -> Value:
     data, kind = call.data(), _KINDS[call.op]
     place = place_of(call.get("dim"), len(data.axes))
     if call.get("to_the_end") is True and place != len(data.axes) - 1:
@@ -348,7 +346,7 @@ def _softmax(call: Call) -> Value:
     return Data(after(step, kind, call.name(kind), {"dim": at}), data.axes)
 
 
-def _dropout(call: Call) -> Value:
+def _dropout(call: OperatorCall) -> Value:
     """A Dropout does nothing when a model runs, but is there to train on."""
     training = call.get("training")
     if training is not None and scalar(training):

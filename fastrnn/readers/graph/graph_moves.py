@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..containers.elements import Array
-from .graph_call import Call, Handler
+from .graph_call import Handler, OperatorCall
 from .graph_values import (
     NOT_FOLLOWED,
     Atom,
@@ -45,7 +45,7 @@ _LARGEST_FILL = 1 << 16
 # --- Constants ---
 
 
-def sliced(call: Call, value: Const, place: int, taken: slice) -> Const:
+def sliced(call: OperatorCall, value: Const, place: int, taken: slice) -> Const:
     """A part of one axis."""
     spread = value.spread
     if spread is not None and value.array.shape[place] == 1:
@@ -59,7 +59,7 @@ def sliced(call: Call, value: Const, place: int, taken: slice) -> Const:
     return Const(array, spread=spread)
 
 
-def picked(call: Call, value: Const, place: int, index: Array) -> Const:
+def picked(call: OperatorCall, value: Const, place: int, index: Array) -> Const:
     """One place of an axis, or several."""
     if value.spread is not None:
         if index.ndim:
@@ -72,7 +72,7 @@ def picked(call: Call, value: Const, place: int, index: Array) -> Const:
         return Const(np.asarray(np.take(value.array, index, place)))
 
 
-def joined(call: Call, parts: list[Const], place: int) -> Const:
+def joined(call: OperatorCall, parts: list[Const], place: int) -> Const:
     """Constants one after another."""
     rank = len(parts[0].dims)
     if any(part.spread is not None for part in parts):
@@ -101,7 +101,7 @@ def _repeated(value: Const, target: Dims) -> Const:
     return Const(array, spread=spread)
 
 
-def arithmetic(call: Call, a: Const, b: Const) -> Const:
+def arithmetic(call: OperatorCall, a: Const, b: Const) -> Const:
     """A sum, difference or product of constants, or what sizes are computed with."""
     kinds = {a.array.dtype.kind, b.array.dtype.kind}
     if a.spread is not None or b.spread is not None:
@@ -133,7 +133,7 @@ def _compute(op: str, a: Dim, b: Dim) -> Dim:
     return Dim(a.number + b.number if op == "add" else a.number - b.number)
 
 
-def _full(call: Call) -> Value:
+def _full(call: OperatorCall) -> Value:
     """Zeros, which are not made if they are many or their number is not known."""
     size = call.sizes("size") if call.get("size") is not None else dims_of(call.tensor())
     if scalar(call.args.get("fill_value", 0)) != 0:
@@ -141,7 +141,7 @@ def _full(call: Call) -> Value:
     return _repeated(Const(np.zeros((1,) * len(size), np.float32)), size)
 
 
-def _size(call: Call) -> Value:
+def _size(call: OperatorCall) -> Value:
     """The size of one axis, or of all or some of them, as ONNX has it."""
     dims = dims_of(call.tensor())
     found: Array = np.empty(len(dims), object)
@@ -151,7 +151,7 @@ def _size(call: Call) -> Value:
     return Const(found[call.integer("start", 0) : call.integer("end", len(dims))])
 
 
-def _gates(call: Call) -> Value:
+def _gates(call: OperatorCall) -> Value:
     """Rows of one direction of an ONNX weight, its gates in PyTorch's order."""
     value, order, half = call.get("self"), call.ints("order") or [], call.ints("half")
     what, index, directions = (call.get(name) for name in ("what", "index", "directions"))
@@ -171,11 +171,11 @@ def _gates(call: Call) -> Value:
 # --- What changes nothing ---
 
 
-def _same(call: Call) -> Value:
+def _same(call: OperatorCall) -> Value:
     return call.get("self")
 
 
-def _cast(call: Call) -> Value:
+def _cast(call: OperatorCall) -> Value:
     """torch's casts change nothing that matters; ONNX's name the type and may cast constants."""
     value, dtype = call.get("self"), call.get("dtype")
     if not call.is_onnx or isinstance(value, Moment):
@@ -195,7 +195,7 @@ def _cast(call: Call) -> Value:
     return value
 
 
-def _expand(call: Call) -> Value:
+def _expand(call: OperatorCall) -> Value:
     """A constant that is repeated; of data, only a shape that changes nothing."""
     value, target = call.tensor(), call.sizes("size")
     if isinstance(value, Const):
@@ -209,7 +209,7 @@ def _expand(call: Call) -> Value:
     return value
 
 
-def _tile(call: Call) -> Value:
+def _tile(call: OperatorCall) -> Value:
     """ONNX's Tile: only of zeros."""
     value, repeats = call.get("self"), call.sizes("repeats")
     if not isinstance(value, Const) or not value.is_zero or len(repeats) != len(value.dims):
@@ -228,7 +228,7 @@ def _moved(value: Tensor, places: Sequence[int]) -> Tensor:
     return replace(value, axes=tuple(value.axes[place] for place in places))
 
 
-def _transpose(call: Call) -> Value:
+def _transpose(call: OperatorCall) -> Value:
     value = call.tensor()
     places = list(range(len(dims_of(value))))
     a, b = (place_of(call.get(name), len(places)) for name in ("dim0", "dim1"))
@@ -236,7 +236,7 @@ def _transpose(call: Call) -> Value:
     return _moved(value, places)
 
 
-def _permute(call: Call) -> Value:
+def _permute(call: OperatorCall) -> Value:
     """The axes in another order; t turns it round."""
     value, dims = call.tensor(), call.ints("dims")
     rank = len(dims_of(value))
@@ -251,7 +251,7 @@ def _permute(call: Call) -> Value:
 # --- Axes of size 1 ---
 
 
-def _squeeze(call: Call) -> Value:
+def _squeeze(call: OperatorCall) -> Value:
     """Of these axes, or of all, those of size 1 go; ONNX's that are named have to be such."""
     value, dims = call.tensor(), call.ints("dim")
     rank = len(dims_of(value))
@@ -277,7 +277,7 @@ def _is_one(value: Tensor, place: int) -> bool:
     return False
 
 
-def _unsqueeze(call: Call) -> Value:
+def _unsqueeze(call: OperatorCall) -> Value:
     value, dims = call.tensor(), call.ints("dim") or []
     rank = len(dims_of(value)) + len(dims)
     places = {place_of(at, rank) for at in dims}
@@ -296,7 +296,7 @@ def _unsqueeze(call: Call) -> Value:
 # --- Axes in other groups ---
 
 
-def _regrouped(call: Call, value: Tensor, target: Dims) -> Value:
+def _regrouped(call: OperatorCall, value: Tensor, target: Dims) -> Value:
     """The value in another shape."""
     if not isinstance(value, Const):
         return replace(value, axes=_reshaped(value.axes, target))
@@ -343,7 +343,7 @@ def _completed(own: Dims, target: Dims) -> Dims:
     return tuple(total if at in open_ones else size for at, size in enumerate(target))
 
 
-def _reshape(call: Call) -> Value:
+def _reshape(call: OperatorCall) -> Value:
     """A new shape; the file may say what it is for an example."""
     value, target = call.tensor(), call.sizes("size" if call.op != "reshape" else "shape")
     known = call.known_sizes
@@ -357,7 +357,7 @@ def _reshape(call: Call) -> Value:
     return _regrouped(call, value, target)
 
 
-def _flatten(call: Call) -> Value:
+def _flatten(call: OperatorCall) -> Value:
     value = call.tensor()
     rank = len(dims_of(value))
     start, end = call.literal("start_dim", 0), call.literal("end_dim", -1)
@@ -367,14 +367,14 @@ def _flatten(call: Call) -> Value:
     return _grouped(call, value, [*range(start + 1), *range(end + 1, rank + 1)])
 
 
-def _as_matrix(call: Call) -> Value:
+def _as_matrix(call: OperatorCall) -> Value:
     """ONNX's Flatten: the axes before one and those from it on become an axis each."""
     value, at = call.tensor(), call.integer("axis", 1)
     rank = len(dims_of(value))
     return _grouped(call, value, [0, at if at == rank else place_of(at, rank), rank])
 
 
-def _grouped(call: Call, value: Tensor, points: list[int]) -> Value:
+def _grouped(call: OperatorCall, value: Tensor, points: list[int]) -> Value:
     """The value with the axes between two of these places as one."""
     parts = list(pairwise(points))
     if isinstance(value, Const):
@@ -384,7 +384,7 @@ def _grouped(call: Call, value: Tensor, points: list[int]) -> Value:
     return replace(value, axes=axes)
 
 
-def _unflatten(call: Call) -> Value:
+def _unflatten(call: OperatorCall) -> Value:
     value, sizes = call.tensor(), call.sizes("sizes")
     own = dims_of(value)
     at = place_of(call.get("dim"), len(own))

@@ -11,7 +11,7 @@ from ...stack_spec import GATES, parameter_shapes
 from ..containers.elements import Array
 from ..recurrent_names import flat_names
 from .graph import CELLS
-from .graph_call import Call, Handler, PoisonError, weight_of
+from .graph_call import Handler, OperatorCall, PoisonError, check_features, weight_of
 from .graph_steps import after, features_last, reverse, with_time, without_ones
 from .graph_values import (
     Atom,
@@ -46,7 +46,7 @@ class _Stack:
     arrays: dict[str, Array]
 
 
-def _recurrent(call: Call) -> tuple[Value, ...]:
+def _recurrent(call: OperatorCall) -> tuple[Value, ...]:
     """The outputs y, h_n and c_n of a call; its input must be data with a time axis."""
     stack = _stack(call)
     data = call.data("input")
@@ -55,11 +55,7 @@ def _recurrent(call: Call) -> tuple[Value, ...]:
     time, batch, features = data.axes
     if call.get("batch_first") is True:
         time, batch = batch, time
-    known = dim_of(features).number
-    if known not in (None, stack.inputs):
-        raise ObstructionError(
-            f"its weights take {stack.inputs} features, the layer before gives {known}"
-        )
+    check_features(features, stack.inputs)
     if not time:
         raise ObstructionError("its input has no time axis, only one step")
     step = features_last(without_ones(data.step, data.axes), features)
@@ -96,7 +92,7 @@ def _finals(step: Step, batch: Axis, kind: str, stack: _Stack) -> Finals:
 # --- The call by itself ---
 
 
-def _stack(call: Call) -> _Stack:
+def _stack(call: OperatorCall) -> _Stack:
     """Options and weights, which have to fit together."""
     peepholes = call.get("peepholes")
     if not (peepholes is None or (isinstance(peepholes, Const) and peepholes.is_zero)):
@@ -131,7 +127,7 @@ def _stack(call: Call) -> _Stack:
     return _Stack(cell, rows, first.shape[1], hidden, width, options, arrays)
 
 
-def _weights(call: Call, layers: int, bias: bool, two_way: bool) -> dict[str, Array]:
+def _weights(call: OperatorCall, layers: int, bias: bool, two_way: bool) -> dict[str, Array]:
     """The weights by name; the call lists them by layers, then directions."""
     params = call.get("params")
     if not isinstance(params, list) or not params:
@@ -171,7 +167,7 @@ def _lengths(value: Value, time: Axis) -> str | None:
     )
 
 
-def _states(call: Call, stack: _Stack) -> tuple[tuple[State | None, ...], dict[str, Array]]:
+def _states(call: OperatorCall, stack: _Stack) -> tuple[tuple[State | None, ...], dict[str, Array]]:
     """Initial states that the caller gives, and those that are constants, as h_0 and c_0."""
     value, parts = call.get("hx"), "hc" if stack.cell == "LSTM" else "h"
     items = [*value, None, None] if isinstance(value, list) else [value, None]
@@ -184,6 +180,8 @@ def _states(call: Call, stack: _Stack) -> tuple[tuple[State | None, ...], dict[s
             arrays[f"{part}_0"] = state
     if arrays and any(given):
         raise ObstructionError("of its initial states only one is given by the caller")
+    for part, width in zip(parts, (stack.width, stack.hidden), strict=False) if arrays else ():
+        arrays.setdefault(f"{part}_0", np.zeros((stack.rows, width), np.float32))
     return tuple(given), arrays
 
 

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from .graph_call import Call, Handler
+from .graph_call import Handler, OperatorCall
 from .graph_moves import joined, picked, sliced
 from .graph_steps import (
     NOT_TIME,
@@ -44,13 +44,13 @@ _ENDLESS = (1 << 31) - 1  # from here on an end means: to the end
 # --- One place of an axis ---
 
 
-def _select(call: Call) -> Value:
+def _select(call: OperatorCall) -> Value:
     value = call.tensor()
     place = place_of(call.get("dim"), len(dims_of(value)))
     return _pick(call, value, place, call.literal("index", 0), keep=False)
 
 
-def gather(call: Call) -> Value:
+def gather(call: OperatorCall) -> Value:
     """ONNX's Gather, along an axis of data, by one index."""
     value, index = call.tensor(), call.get("index")
     place = place_of(call.get("dim"), len(dims_of(value)))
@@ -63,7 +63,7 @@ def gather(call: Call) -> Value:
     return _pick(call, value, place, int(index.array.reshape(-1)[0]), index.array.ndim == 1)
 
 
-def _pick(call: Call, value: Tensor, place: int, index: int, keep: bool) -> Value:
+def _pick(call: OperatorCall, value: Tensor, place: int, index: int, keep: bool) -> Value:
     """The value at one index of an axis, which may stay with size 1."""
     if isinstance(value, Const):
         return picked(call, value, place, np.array([index] if keep else index))
@@ -120,14 +120,14 @@ def _rows(value: Data, place: int, first: int, last: int) -> range | None:
 # --- A stretch of an axis ---
 
 
-def _slice(call: Call) -> Value:
+def _slice(call: OperatorCall) -> Value:
     value = call.tensor()
     place = place_of(call.args.get("dim", 0), len(dims_of(value)))
     start, end = call.integer("start", 0), call.integer("end", _ENDLESS)
-    return _cut(call, value, place, slice(start, end, call.integer("step", 1)))
+    return _take_slice(call, value, place, slice(start, end, call.integer("step", 1)))
 
 
-def _slices(call: Call) -> Value:
+def _slices(call: OperatorCall) -> Value:
     """ONNX's Slice, of several axes."""
     value = call.tensor()
     starts, ends, axes, steps = map(call.ints, ("starts", "ends", "axes", "steps"))
@@ -140,12 +140,12 @@ def _slices(call: Call) -> Value:
     found: Value = value
     for axis, *bounds in zip(axes, starts, ends, steps, strict=True):
         if not isinstance(found, (Const, Data, Finals)):
-            raise ObstructionError("it cuts several axes")
-        found = _cut(call, found, place_of(axis, len(dims_of(value))), slice(*bounds))
+            raise ObstructionError("it takes parts of several axes")
+        found = _take_slice(call, found, place_of(axis, len(dims_of(value))), slice(*bounds))
     return found
 
 
-def _split(call: Call) -> Value:
+def _split(call: OperatorCall) -> Value:
     """ONNX's Split: parts of these lengths, or so many of one length."""
     value, lengths = call.tensor(), call.ints("split")
     place = place_of(call.get("dim"), len(dims_of(value)))
@@ -161,10 +161,10 @@ def _split(call: Call) -> Value:
     if sum(lengths) != size or min(lengths, default=0) < 0:
         raise ObstructionError(f"it splits {size} into {lengths[:8]}")
     points = accumulate(lengths, initial=0)
-    return tuple(_cut(call, value, place, slice(a, b, 1)) for a, b in pairwise(points))
+    return tuple(_take_slice(call, value, place, slice(a, b, 1)) for a, b in pairwise(points))
 
 
-def _cut(call: Call, value: Tensor, place: int, taken: slice) -> Value:
+def _take_slice(call: OperatorCall, value: Tensor, place: int, taken: slice) -> Value:
     """A stretch of one axis: all of it, one place, one direction, or time backwards."""
     start, stop, step = taken.start, taken.stop, taken.step
     if step == 0:
@@ -183,8 +183,8 @@ def _cut(call: Call, value: Tensor, place: int, taken: slice) -> Value:
     if to_end and (start == 0 or (size is not None and start <= -size)):
         return value
     fixed = fixed_size(axis)
-    if start == -1 and to_end and fixed is None:
-        return _pick(call, value, place, -1, keep=True)
+    if fixed is None and ((start == -1 and to_end) or 0 <= start == stop - 1):
+        return _pick(call, value, place, start, keep=True)
     if size is not None:
         first, last, _ = slice(start, stop).indices(size)
         if last - first == 1 and fixed is not None:
@@ -210,7 +210,7 @@ def _stretch(value: Data, place: int, first: int, last: int) -> Data | Finals:
     raise ObstructionError("it takes a part of an axis")
 
 
-def _backwards(call: Call, value: Data, place: int) -> Value:
+def _backwards(call: OperatorCall, value: Data, place: int) -> Value:
     """All steps in reverse order."""
     data = whole(value)
     time = data.axes[place]
@@ -221,7 +221,7 @@ def _backwards(call: Call, value: Data, place: int) -> Value:
     return Data(reverse(data, time, call.name("Flip")).step, data.axes)
 
 
-def _flip(call: Call) -> Value:
+def _flip(call: OperatorCall) -> Value:
     value, dims = call.data(), call.ints("dims")
     if dims is None or len(dims) != 1:
         raise ObstructionError("it turns several axes at once")
@@ -231,7 +231,7 @@ def _flip(call: Call) -> Value:
 # --- Joining ---
 
 
-def _cat(call: Call) -> Value:
+def _cat(call: OperatorCall) -> Value:
     """Constants, final states, or the directions of one layer as features."""
     values, dim = call.get("tensors"), call.args.get("dim", 0)
     if not isinstance(values, list) or not values:
@@ -258,9 +258,11 @@ def _join_parts(parts: list[Data], place: int) -> Data:
     """The directions of a layer, or of a forward and a backward layer, as features."""
     step = parts[0].step
     if not all(part.part == at and part.step is step for at, part in enumerate(parts)):
-        made = None
-        if len(parts) == 2 and parts[0].part is None and parts[1].part is None:
-            made = bidirectional(parts[0].step, parts[1].step)
+        made, end = None, parts[-1].step
+        twin = end.parent if end.layer.kind == "Flip" else None  # whose y is turned back
+        are_whole = all(part.part is None for part in parts)
+        if len(parts) == 2 and are_whole and twin is not None and twin.time == end.time:
+            made = bidirectional(step, twin)
         if made is None:
             raise ObstructionError("it joins two branches of the model")
         step = made
@@ -278,7 +280,7 @@ def _join_parts(parts: list[Data], place: int) -> Data:
 # --- Means and maxima ---
 
 
-def _mean(call: Call) -> Value:
+def _mean(call: OperatorCall) -> Value:
     """A mean over time; a mean over features begins a layer normalisation."""
     value, dims, keep = call.get("self"), call.ints("dim"), call.get("keepdim") is True
     if isinstance(value, Moment):
@@ -294,12 +296,12 @@ def _mean(call: Call) -> Value:
     return _pooled(call, dims, "mean", keep)
 
 
-def _max(call: Call) -> Value:
+def _max(call: OperatorCall) -> Value:
     """A maximum over time; the places where they are, a second result, are not known."""
     return _pooled(call, call.ints("dim"), "max", call.get("keepdim") is True), None
 
 
-def _global_pool(call: Call) -> Value:
+def _global_pool(call: OperatorCall) -> Value:
     """A mean or maximum over the last axis."""
     if call.ints("output_size") != [1]:
         raise ObstructionError("it pools to several values, expected 1")
@@ -309,7 +311,7 @@ def _global_pool(call: Call) -> Value:
     return _pooled(call, [-1], mode, keep=True), None
 
 
-def _pooled(call: Call, dims: list[int] | None, mode: str, keep: bool) -> Data:
+def _pooled(call: OperatorCall, dims: list[int] | None, mode: str, keep: bool) -> Data:
     data = call.data()
     places = {place_of(at, len(data.axes)) for at in dims or ()}
     if sum(bool(solid(data.axes[at])) for at in places) > 1 or not places:

@@ -136,7 +136,7 @@ def flatten(step: Step, first: int, last: int) -> Step:
 
 
 def unsqueeze(step: Step, place: int) -> Step:
-    """The step followed by a layer that gives y one more axis, of size 1; -1 is the last place."""
+    """The step followed by a layer that adds an axis of size 1; -1 is the last place."""
     at = len(step.layout) if place == -1 else place
     layout = (*step.layout[:at], (), *step.layout[at:])
     dim = place if _counts_from_end(step) else at
@@ -351,20 +351,19 @@ def reverse(data: Data, time: Axis, name: Name = ("flip", False)) -> Data:
 
 
 def bidirectional(forward: Step, backward: Step) -> Step | None:
-    """The layer of both directions, if the second is the first one's twin backwards in time."""
-    behind = backward  # of y it is a Flip, of final states the layer itself
-    if behind.layer.kind == "Flip" and behind.parent is not None:
-        behind = behind.parent
-    before = behind.parent
-    a, b = forward.layer, behind.layer
-    first, second = forward.recurrence, behind.recurrence
+    """The layer of both directions, if the second is the first one's twin on x turned round."""
+    before = backward.parent
+    a, b = forward.layer, backward.layer
+    first, second = forward.recurrence, backward.recurrence
     if not (before is not None and before.layer.kind == "Flip" and first and second):
+        return None
+    if not forward.time == backward.time == before.time:
         return None
     if a.kind != b.kind or a.options != b.options or not same(before.parent, forward.parent):
         return None
     if a.options.get("bidirectional") is not False or a.options["num_layers"] != 1:
         return None
-    if forward.lengths != behind.lengths or any((*first.states, *second.states)):
+    if forward.lengths != backward.lengths or any((*first.states, *second.states)):
         return None
     if {"h_0", "c_0"} & (a.arrays.keys() | b.arrays.keys()):
         return None

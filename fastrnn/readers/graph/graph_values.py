@@ -66,7 +66,7 @@ _LARGEST = 1 << 63
 
 
 def dim(size: object) -> Dim:
-    """A size as the graph gives it, a number or a Dim already."""
+    """A size in the graph, a number or a Dim already."""
     if isinstance(size, Dim):
         return size
     return Dim(size) if type(size) is int else NOT_FOLLOWED
@@ -205,7 +205,7 @@ class Moment:
 
 
 class Poison:
-    """The result of a node that is in the way: what follows is not judged by it."""
+    """The result of an unsupported node: what follows is not judged by it."""
 
 
 POISON = Poison()

@@ -9,7 +9,7 @@ from ..containers.source import Budget
 from ..description import Layer, Obstacle
 from ..errors import FormatError, quote
 from .graph import CELLS, MOST_NODES, NO_LAYER, Graph, Input, Node, Ref, needed_nodes
-from .graph_call import Call, Handler, PoisonError
+from .graph_call import Handler, OperatorCall, PoisonError
 from .graph_values import POISON, Atom, Const, Data, ObstructionError, Poison, Step, Value
 
 # Handlers that say what is wrong with their constants even where their data is not known.
@@ -17,7 +17,7 @@ _CHECKED_FIRST = (*CELLS, "mul")
 
 
 class Translation:
-    """The values of a graph so far, and what is in the way."""
+    """The values of a graph so far, and the obstacles."""
 
     def __init__(self, graph: Graph, handlers: Mapping[str, Handler], budget: Budget) -> None:
         self.graph = graph
@@ -68,7 +68,7 @@ class Translation:
         poisoned = node.op not in _CHECKED_FIRST and any(map(_is_poisoned, args.values()))
         if handler is None or poisoned:
             raise PoisonError
-        return handler(Call(node, args, self.graph, self.budget))
+        return handler(OperatorCall(node, args, self.graph, self.budget))
 
     def resolve(self, value: object, what: str) -> Value:
         """An argument with values in place of their names."""

@@ -31,7 +31,7 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 _ORDER = {"LSTM": [0, 2, 3, 1], "GRU": [1, 0, 2], "RNN": [0]}
 _ACTIVATIONS = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"], "RNN": ["tanh"]}
 _DIRECTIONS = ("forward", "reverse", "bidirectional")
-_NO_CLIP = 3e38  # some writers give the largest float
+_NO_CLIP = 3e38  # some writers have the largest float
 _ENDLESS = (1 << 31) - 1  # an end beyond every list
 _LONGEST_NAME = 200
 
@@ -82,7 +82,7 @@ class _Lowering:
         for node in self.source.nodes:
             for name in filter(None, node.outputs):
                 if name in made:
-                    raise FormatError(f"{node.what} gives {quote(name)}, which is there already")
+                    raise FormatError(f"{node.what} returns {quote(name)}, which is there already")
                 made.add(name)
 
     def weight(self, name: str, entry: Entry) -> None:
@@ -296,39 +296,35 @@ def _constant(self: _Lowering, node: OnnxNode) -> None:
     data, name = node.tensor_of("value"), node.outputs[0]
     if data is not None:
         self.weight(name, self.tensors.read_message(data, node.what))
-    elif "value_int" in node.attributes:
-        self.weight(name, np.array(node.int_of("value_int"), np.int64))
-    elif "value_ints" in node.attributes:
-        self.weight(name, np.array(node.ints_of("value_ints"), np.int64))
-    elif "value_float" in node.attributes:
-        self.weight(name, np.array(node.float_of("value_float"), np.float32))
-    elif "value_floats" in node.attributes:
-        self.weight(name, np.array(node.floats_of("value_floats"), np.float32))
-    else:
-        raise _RefusalError("its value is not an array of numbers")
+        return
+    for attribute, (read, dtype) in _PLAIN_CONSTANTS.items():
+        if attribute in node.attributes:
+            self.weight(name, np.array(read(node, attribute), dtype))
+            return
+    raise _RefusalError("its value is not an array of numbers")
 
 
+_PLAIN_CONSTANTS: dict[str, tuple[Callable[[OnnxNode, str], object], str]] = {
+    "value_int": (OnnxNode.int_of, "int64"),
+    "value_ints": (OnnxNode.ints_of, "int64"),
+    "value_float": (OnnxNode.float_of, "float32"),
+    "value_floats": (OnnxNode.floats_of, "float32"),
+}
+_UNARY = ("Relu", "Tanh", "Sigmoid", "Sqrt", "Reciprocal")
+_BINARY = ("MatMul", "Add", "Sub", "Mul", "Div")
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_RECURRENT, _recurrent),
     "Constant": _constant,
     "ConstantOfShape": _fill,
+    **{kind: _operator(kind.lower(), "self") for kind in _UNARY},
+    **{kind: _operator(kind.lower(), "self other") for kind in _BINARY},
     "Identity": _operator("alias", "self"),
-    "Relu": _operator("relu", "self"),
-    "Tanh": _operator("tanh", "self"),
-    "Sigmoid": _operator("sigmoid", "self"),
     "Softmax": _operator("softmax", "self", _softmax),
     "LogSoftmax": _operator("log_softmax", "self", _softmax),
-    "MatMul": _operator("matmul", "self other"),
     "Gemm": _operator("addmm", "mat1 mat2 self", _gemm),
     "Conv": _operator("conv1d", "input weight bias", _conv),
     "LayerNormalization": _operator("layer_norm", "input weight bias", _norm),
-    "Add": _operator("add", "self other"),
-    "Sub": _operator("sub", "self other"),
-    "Mul": _operator("mul", "self other"),
-    "Div": _operator("div", "self other"),
     "Pow": _operator("pow", "self exponent"),
-    "Sqrt": _operator("sqrt", "self"),
-    "Reciprocal": _operator("reciprocal", "self"),
     "Dropout": _operator("dropout", "input p training", _dropout),
     "ReduceMean": _operator("mean", "self", _reduce),
     "ReduceMax": _operator("amax", "self", _reduce),

@@ -15,8 +15,8 @@ from .pt2_graph import read_graph
 Recurrent = dict[str, dict[str, object]]
 
 _ADVICE = (
-    "read_state_dict(path) gives all weights by name, fastrnn.load(path, prefix=...) one recurrent "
-    "layer; a graph that torch decomposed can be exported again without run_decompositions"
+    "read_state_dict(path) returns all weights by name, fastrnn.load(path, prefix=...) one "
+    "recurrent layer; a graph that torch decomposed can be exported again without run_decompositions"
 )
 _LITERALS = {
     "num_layers": int, "dropout": float, "bidirectional": bool, "batch_first": bool,

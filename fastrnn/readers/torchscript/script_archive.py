@@ -15,6 +15,7 @@ from ..containers.pickle_vm import Node
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
 from ..errors import FormatError, quote
+from ..graph.graph import CELLS
 from ..recurrent_names import flat_names
 from ..torch.state_dict import check_name
 from ..torch.torch_tensors import is_tensor
@@ -30,23 +31,9 @@ _DEEPEST = 64
 _CLASS_PREFIX = "__torch__."
 _CUSTOM_PREFIX = "__torch__.torch.classes."
 _OPTIONS = {
-    "input_size": int,
-    "hidden_size": int,
-    "num_layers": int,
-    "proj_size": int,
-    "bias": bool,
-    "batch_first": bool,
-    "bidirectional": bool,
-    "dropout": float,
-    "nonlinearity": str,
-    "cell": str,
-}
-_MODES = {
-    "LSTM": ("LSTM", None),
-    "GRU": ("GRU", None),
-    "RNN_TANH": ("RNN", "tanh"),
-    "RNN_RELU": ("RNN", "relu"),
-}
+    "input_size": int, "hidden_size": int, "num_layers": int, "proj_size": int, "bias": bool,
+    "batch_first": bool, "bidirectional": bool, "dropout": float, "nonlinearity": str, "cell": str,
+}  # fmt: skip
 _CELL_CLASSES = {"LSTMCell": "LSTM", "GRUCell": "GRU", "RNNCell": "RNN"}
 _FLAT_WEIGHTS = re.compile(r"self_(\w+?)__flat_weights\d*")
 
@@ -172,18 +159,12 @@ def _from_constants(class_name: str, constants: Constants) -> Constants:
     """Hyper-parameters of a scripted layer or cell; empty if the class is none."""
     if "hidden_size" not in constants or "input_size" not in constants:
         return {}
-    mode = constants.get("mode")
-    if isinstance(mode, str) and mode in _MODES:
-        cell, nonlinearity = _MODES[mode]
-    elif class_name in _CELL_CLASSES:
-        cell, nonlinearity = _CELL_CLASSES[class_name], None
-    else:
+    mode = str(constants.get("mode", "")).lower()
+    cell = CELLS.get(mode) or _CELL_CLASSES.get(class_name)
+    if cell is None:
         return {}
-    known = _typed(constants)
-    known["cell"] = cell
-    if nonlinearity:
-        known["nonlinearity"] = nonlinearity
-    return known
+    known = _typed(constants) | {"cell": cell}
+    return known | {"nonlinearity": mode[4:]} if mode.startswith("rnn_") else known
 
 
 def _traced_nonlinearity(class_name: str, code: ScriptClass) -> str | None:

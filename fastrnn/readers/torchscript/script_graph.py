@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The graph of a TorchScript module: its code text followed line by line on names, not on numbers.
+"""The graph of a TorchScript module: its code text followed line by line on names, not on values.
 
 Calls of the module's own methods and functions are followed into them. Conditions on literals and
 on the number of axes are decided; of any other, only the branch that does not raise can be taken.
