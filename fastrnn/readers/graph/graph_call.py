@@ -14,19 +14,7 @@ from ..containers.source import Budget
 from ..errors import quote
 from .graph import UNKNOWN, Graph, Node
 from .graph_steps import Name, whole
-from .graph_values import (
-    Axis,
-    Const,
-    Data,
-    Dims,
-    Finals,
-    ObstructionError,
-    Poison,
-    Tensor,
-    Value,
-    dim,
-    dim_of,
-)
+from .graph_values import Const, Data, Dims, Finals, ObstructionError, Poison, Tensor, Value, dim
 
 _MOST_SIZES = 64
 _Literal = TypeVar("_Literal", bool, int, float)
@@ -64,10 +52,17 @@ class OperatorCall:
         """A constant that a layer can have as its weight."""
         return weight_of(self.args.get(name), name, rank)
 
-    def vector(self, name: str, count: int) -> Array | None:
-        """A weight with one value for each feature, if there is one."""
+    def vector(self, name: str, count: int) -> Array:
+        """A constant with one value for each feature, from one that may be broadcast."""
         value = self.args.get(name)
-        return None if value is None else vector_of(value, name, count)
+        if not isinstance(value, Const) or value.spread:
+            raise ObstructionError(f"its {name} is computed by the model, not a constant")
+        array = value.array
+        if array.size != 1 and (array.size != count or array.shape[-1] != count):
+            raise ObstructionError(f"its {name} has shape {array.shape}, expected ({count},)")
+        if array.dtype.kind != "f":
+            raise ObstructionError(f"its {name} does not hold floats")
+        return np.broadcast_to(array.reshape(-1), (count,))
 
     def literal(self, name: str, default: _Literal) -> _Literal:
         """A plain argument of the kind of its default."""
@@ -155,24 +150,3 @@ def weight_of(value: Value, what: str, rank: int) -> Const:
             f"its {what} has shape {shape} of {array.dtype}, expected {rank} axes of floats"
         )
     return value
-
-
-def vector_of(value: Value, what: str, count: int) -> Array:
-    """A constant with one value for each feature, from one that may be broadcast."""
-    if not isinstance(value, Const) or value.spread:
-        raise ObstructionError(f"its {what} is computed by the model, not a constant")
-    array = value.array
-    if array.size != 1 and (array.size != count or array.shape[-1] != count):
-        raise ObstructionError(f"its {what} has shape {array.shape}, expected ({count},)")
-    if array.dtype.kind != "f":
-        raise ObstructionError(f"its {what} does not hold floats")
-    return np.broadcast_to(array.reshape(-1), (count,))
-
-
-def check_features(features: Axis, count: int) -> None:
-    """Require an axis of so many features, as far as its size is known."""
-    known = dim_of(features).number
-    if known not in (None, count):
-        raise ObstructionError(
-            f"its weight takes {count} features, the layer before returns {known}"
-        )

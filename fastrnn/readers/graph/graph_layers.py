@@ -9,7 +9,7 @@ import numpy as np
 
 from ..containers.elements import Array
 from .graph import NO_LAYER
-from .graph_call import Handler, OperatorCall, PoisonError, check_features, vector_of
+from .graph_call import Handler, OperatorCall, PoisonError
 from .graph_moves import arithmetic
 from .graph_select import gather
 from .graph_steps import Name, after, exactly, features_last, same, without_ones
@@ -24,6 +24,7 @@ from .graph_values import (
     ObstructionError,
     Step,
     Value,
+    check_features,
     dim_of,
     dims_of,
     fixed_size,
@@ -68,9 +69,9 @@ def _product(
 ) -> Data:
     """A Linear of the arguments of these names; the weight is as PyTorch has it."""
     outputs, inputs = weight.shape
-    arrays, given = {"weight": weight}, call.vector(bias, outputs)
-    if given is not None:
-        arrays["bias"] = _scaled(given, beta)
+    arrays = {"weight": weight}
+    if call.get(bias) is not None:
+        arrays["bias"] = _scaled(call.vector(bias, outputs), beta)
     options = {"in_features": inputs, "out_features": outputs, "bias": "bias" in arrays}
     data = call.data(x)
     step = features_last(data.step, _features(data, inputs))
@@ -139,14 +140,14 @@ def _scale_or_shift(call: OperatorCall, a: Value, b: Value) -> Value:
         options["bias"] = True
     elif layer.kind == "LayerNorm" and call.op == "mul" and not arrays:
         options["elementwise_affine"], options["bias"] = True, False
-        arrays["weight"] = vector_of(constant, "weight", count)
+        arrays["weight"] = call.vector(name, count)
     elif layer.kind == "LayerNorm" and call.op == "add" and "bias" not in arrays:
         options["elementwise_affine"] = options["bias"] = True
         arrays.setdefault("weight", np.ones(count, constant.array.dtype))
     else:
         raise ObstructionError("its constant is neither a bias nor part of a layer normalisation")
     if call.op == "add":
-        arrays["bias"] = vector_of(constant, "bias", count)
+        arrays["bias"] = call.vector(name, count)
     path = (layer.name, True) if step.is_scoped else call.name(layer.kind, name)
     return replace(data, step=after(step.parent, layer.kind, path, options, arrays, step.layout))
 
@@ -201,7 +202,7 @@ def _layer_norm(call: OperatorCall) -> Value:
         raise ObstructionError("it has a bias but no weight")
     if type(count) is not int:
         count, names = None, []
-    arrays = {name: vector_of(call.get(name), name, count or 0) for name in names}
+    arrays = {name: call.vector(name, count or 0) for name in names}
     name = call.name("LayerNorm", *names)
     return _normalised(data, call.literal("eps", 1e-5), name, arrays, count)
 
@@ -271,8 +272,9 @@ def _conv1d(call: OperatorCall) -> Value:
         raise ObstructionError(f"its {groups} groups do not divide {outputs} channels")
     reach = dilation * (kernel - 1)
     padding = _padding(call, reach, stride)
-    arrays, bias = {"weight": weight}, call.vector("bias", outputs)
-    arrays |= {} if bias is None else {"bias": bias}
+    arrays = {"weight": weight}
+    if call.get("bias") is not None:
+        arrays["bias"] = call.vector("bias", outputs)
     options: dict[str, object] = {
         "in_channels": per_group * groups, "out_channels": outputs, "kernel_size": kernel,
         "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,

@@ -7,6 +7,7 @@ final states changes only how the graph sees their axes.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -32,14 +33,20 @@ from .graph_values import (
     dim,
     dim_of,
     dims_of,
+    minus,
     over,
     place_of,
+    plus,
     scalar,
     solid,
     times,
 )
 
 _LARGEST_FILL = 1 << 16
+_ON_SIZES = {"mul": times, "div": over, "floor_divide": over, "add": plus, "sub": minus}
+_ON_ARRAYS: dict[str, Callable[[Array, Array], Array]] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply,
+}  # fmt: skip
 
 
 # --- Constants ---
@@ -106,31 +113,19 @@ def arithmetic(call: OperatorCall, a: Const, b: Const) -> Const:
     kinds = {a.array.dtype.kind, b.array.dtype.kind}
     if a.spread is not None or b.spread is not None:
         raise ObstructionError("it computes with repeated constants")
-    if "O" in kinds and kinds <= set("iuO"):
-        compute = np.frompyfunc(lambda x, y: _compute(call.op, dim(x), dim(y)), 2, 1)
+    if "O" in kinds and kinds <= set("iuO") and call.op in _ON_SIZES:
+        compute = np.frompyfunc(lambda x, y: _ON_SIZES[call.op](dim(x), dim(y)), 2, 1)
         with call.folding():
             found = compute(a.array.astype(object), b.array.astype(object))
         return Const(np.asarray(found, object))
-    functions: dict[str, Callable[[Array, Array], Array]]
-    functions = {"add": np.add, "sub": np.subtract, "mul": np.multiply}
-    if call.op not in functions:
+    if call.op not in _ON_ARRAYS:
         raise ObstructionError("it computes with constants in a way that is not supported")
     if a.array.dtype != b.array.dtype or not kinds <= set("fiu"):
         raise ObstructionError("its constants are of different types")
     with call.folding():
         shape = np.broadcast_shapes(a.array.shape, b.array.shape)
-    with call.folding(reduce(lambda count, size: count * size, shape, 8)):
-        return Const(np.asarray(functions[call.op](a.array, b.array)))
-
-
-def _compute(op: str, a: Dim, b: Dim) -> Dim:
-    if op == "mul":
-        return times(a, b)
-    if op in ("div", "floor_divide"):
-        return over(a, b)
-    if op not in ("add", "sub") or a.number is None or b.number is None:
-        return NOT_FOLLOWED
-    return Dim(a.number + b.number if op == "add" else a.number - b.number)
+    with call.folding(reduce(operator.mul, shape, 8)):
+        return Const(np.asarray(_ON_ARRAYS[call.op](a.array, b.array)))
 
 
 def _full(call: OperatorCall) -> Value:

@@ -11,7 +11,7 @@ from ...stack_spec import GATES, parameter_shapes
 from ..containers.elements import Array
 from ..recurrent_names import flat_names
 from .graph import CELLS
-from .graph_call import Handler, OperatorCall, PoisonError, check_features, weight_of
+from .graph_call import Handler, OperatorCall, PoisonError, weight_of
 from .graph_steps import after, features_last, reverse, with_time, without_ones
 from .graph_values import (
     Atom,
@@ -27,6 +27,7 @@ from .graph_values import (
     State,
     Step,
     Value,
+    check_features,
     dim_of,
     dims_of,
     solid,

@@ -104,6 +104,16 @@ def over(a: Dim, b: Dim) -> Dim:
     return Dim(a.count // b.count, tuple(rest))
 
 
+def plus(a: Dim, b: Dim) -> Dim:
+    """The sum of two sizes that are known."""
+    return NOT_FOLLOWED if a.number is None or b.number is None else Dim(a.number + b.number)
+
+
+def minus(a: Dim, b: Dim) -> Dim:
+    """The difference of two sizes that are known."""
+    return NOT_FOLLOWED if a.number is None or b.number is None else Dim(a.number - b.number)
+
+
 # --- The layers so far ---
 
 
@@ -234,3 +244,12 @@ def scalar(value: object) -> float:
     if array.size != 1 or array.dtype.kind not in "fiub":
         raise ObstructionError("it takes something else than a constant number")
     return float(array.reshape(-1)[0])
+
+
+def check_features(features: Axis, count: int) -> None:
+    """Require an axis of so many features, as far as its size is known."""
+    known = dim_of(features).number
+    if known not in (None, count):
+        raise ObstructionError(
+            f"its weight takes {count} features, the layer before returns {known}"
+        )
