@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
-# The menu: `make` prints it. CC chooses the compiler, PYTHON the interpreter; output is in build/.
+# `make` lists the targets. CC selects the compiler, PYTHON the interpreter; output is in build/.
 PYTHON ?= python3
 NAME := $(notdir $(CC))
 OUT = build/c/$(NAME)
 OPT = -O2
-STRIDE = 1# one case of so many in test_forward and test_bits
-SPARSE = 25# ... under a sanitizer
-PLANS = $(STRIDE)# one stack of so many in test_plans, which has few
-SAMPLE = 997# one float of so many in test_activations
-ISA =# empty: all that this machine can run
-FLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -g $(OPT) -ffp-contract=off \
+STRIDE = 1# run every n-th case of a test
+SPARSE = 25# the same under a sanitizer
+PLANS = $(STRIDE)# run every n-th case of test_plans: the others take less time
+SAMPLE = 997# test every n-th float in test_activations
+ISA =# the instruction set to test; empty: all that this machine can run
+FLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -g1 $(OPT) -ffp-contract=off \
     -Isrc_c/include $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+FREESTANDING = $(FLAGS) -ffreestanding -fno-stack-protector -fno-pie -fno-pic
 
 X86 := $(filter x86_64 amd64,$(shell uname -m))
 ISAS = scalar $(if $(X86),avx2 avx512)
@@ -22,14 +23,14 @@ HEADERS := $(wildcard src_c/*/*.h src_c/*/*/*.h)
 .SECONDARY:
 .PHONY: menu check test bench asan ubsan sanitize threads tsan ulp embedded test-avx512 test-bochs format clean
 
-menu:              ## this list
+menu:              ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1 \t/p' Makefile | expand -t 16
 
-check:             ## all that must pass before a commit: formats, types, every test
+check:             ## what must pass before a commit: formats, types, all tests
 	$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q
 
-test: $(addprefix $(OUT)/test_,forward backward bits plans pool workers errors activations dense rows model) ## the C tests
+test: $(addprefix $(OUT)/test_,forward backward bits plans products pool workers errors activations dense rows model) ## the C tests
 	$(OUT)/test_errors 1 $(ISA)
 	$(OUT)/test_pool $(STRIDE)
 	$(OUT)/test_workers 1 $(ISA)
@@ -37,57 +38,60 @@ test: $(addprefix $(OUT)/test_,forward backward bits plans pool workers errors a
 	$(OUT)/test_dense $(STRIDE) $(ISA)
 	$(OUT)/test_rows 1 $(ISA)
 	$(OUT)/test_model $(STRIDE) $(ISA)
+	$(OUT)/test_products 1 $(ISA)
 	$(OUT)/test_bits $(STRIDE) $(ISA)
 	$(OUT)/test_plans $(PLANS) $(ISA)
 	$(OUT)/test_forward $(STRIDE) $(ISA)
 	$(OUT)/test_backward $(STRIDE) $(ISA)
 
-bench:             ## the forward pass of a few shapes against the machine's FMA peak
+bench:             ## time a few shapes, with their share of the machine's FMA peak
 	$(MAKE) OUT=build/c/$(NAME)-O3 OPT=-O3 build/c/$(NAME)-O3/bench_forward
 	for shape in "lstm 1 1 128 128" "lstm 26 32 512 256 2 2" "gru 500 1 256 256 2"; do \
 	    build/c/$(NAME)-O3/bench_forward $$shape; done
 
 asan:              ## the C tests under the address sanitizer
-	$(MAKE) test OUT=build/c/$(NAME)-asan OPT=-O1 SANITIZE=address STRIDE=$(SPARSE) PLANS=5
-ubsan:             ## ... under the undefined-behaviour sanitizer
-	$(MAKE) test OUT=build/c/$(NAME)-ubsan OPT=-O1 SANITIZE=undefined STRIDE=$(SPARSE) PLANS=5
-sanitize:          ## ... under both at once
-	$(MAKE) test OUT=build/c/$(NAME)-sanitize OPT=-O1 SANITIZE=address,undefined STRIDE=$(SPARSE) PLANS=5
-threads:           ## what runs on several threads, under the thread sanitizer
+	$(MAKE) test OUT=build/c/$(NAME)-asan OPT=-O1 SANITIZE=address STRIDE=$(SPARSE) PLANS=31
+ubsan:             ## the same under the undefined-behaviour sanitizer
+	$(MAKE) test OUT=build/c/$(NAME)-ubsan OPT=-O1 SANITIZE=undefined STRIDE=$(SPARSE) PLANS=31
+sanitize:          ## the same under both at once
+	$(MAKE) test OUT=build/c/$(NAME)-sanitize OPT=-O1 SANITIZE=address,undefined STRIDE=$(SPARSE) PLANS=31
+threads:           ## the C tests with several threads, under the thread sanitizer
 	$(MAKE) $(patsubst %,build/c/$(NAME)-tsan/test_%,plans pool workers dense) OUT=build/c/$(NAME)-tsan \
 	    OPT=-O1 SANITIZE=thread
 	build/c/$(NAME)-tsan/test_pool $(SPARSE)
 	build/c/$(NAME)-tsan/test_dense $(SPARSE) $(ISA)
 	build/c/$(NAME)-tsan/test_workers 1 $(ISA)
-	build/c/$(NAME)-tsan/test_plans 7 $(ISA)
+	build/c/$(NAME)-tsan/test_plans 61 $(ISA)
 tsan:              ## all C tests under the thread sanitizer
-	$(MAKE) test OUT=build/c/$(NAME)-tsan OPT=-O1 SANITIZE=thread STRIDE=$(SPARSE) PLANS=7
+	$(MAKE) test OUT=build/c/$(NAME)-tsan OPT=-O1 SANITIZE=thread STRIDE=$(SPARSE) PLANS=61
 
-ulp: $(OUT)/test_activations ## sigmoid and tanh of all 2^32 floats, a few minutes
+ulp: $(OUT)/test_activations ## test sigmoid and tanh of all 2^32 floats; takes minutes
 	nice -n 19 $(OUT)/test_activations 1 $(ISA)
 
-test-avx512:       ## the AVX-512 kernels on any machine, by SIMDe (libsimde-dev)
+test-avx512:       ## test the AVX-512 kernels on any machine, through SIMDe (libsimde-dev)
 	$(MAKE) test OUT=build/c/$(NAME)-simde OPT=-O1 SIMDE=1 ISA=avx512
-test-bochs:        ## ... by an emulated CPU that has them; src_c/tests/bochs.sh says what it needs
+test-bochs:        ## the same on an emulated CPU; src_c/tests/bochs.sh lists the requirements
 	$(MAKE) test OUT=build/c/$(NAME)-static LDFLAGS=-static SAMPLE=99991 STRIDE=99
 	sh src_c/tests/bochs.sh build/c/$(NAME)-static
 
-embedded: $(ISAS:%=$(OUT)/freestanding/%.o) ## the core and one ISA need nothing but memcpy and the like
-	$(CC) $(FLAGS) src_c/examples/embedded.c $(OUT)/freestanding/scalar.o -o $(OUT)/embedded
+embedded: $(ISAS:%=$(OUT)/freestanding/%.o) ## check that the core needs no function but memcpy and the like
+	$(CC) $(FREESTANDING) -no-pie src_c/examples/embedded.c $(OUT)/freestanding/scalar.o -o $(OUT)/embedded
 	$(OUT)/embedded
 
-format:            ## formats the Python files
+format:            ## format the Python files
 	$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .
 
-clean:             ## removes what was built here
+clean:             ## remove what was built
 	rm -rf build/c
 
-$(OUT)/freestanding/%.o: src_c/isa/%.c $(CORE:%.o=src_c/%.c) $(HEADERS)
-	@mkdir -p $(@D)/$*.parts
-	cd $(@D)/$*.parts && $(CC) $(FLAGS:-I%=-I$(CURDIR)/%) -ffreestanding -fno-stack-protector -c \
-	    $(addprefix $(CURDIR)/,$(filter %.c,$^))
-	ld -r $(@D)/$*.parts/*.o -o $@
-	@! nm -u $@ | grep -vwE 'memcpy|memset|memmove|_GLOBAL_OFFSET_TABLE_' || { echo "$@ needs more than memcpy"; rm $@; exit 1; }
+# The core and one instruction set in one object.
+$(OUT)/freestanding/%.o: $(OUT)/freestanding/isa/%.o $(CORE:%=$(OUT)/freestanding/%)
+	ld -r $^ -o $@
+	@! nm -u $@ | grep -vwE 'memcpy|memset|memmove' || { echo "$@ needs more than memcpy"; rm $@; exit 1; }
+
+$(OUT)/freestanding/%.o: src_c/%.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(FREESTANDING) -c $< -o $@
 
 $(OUT)/test_%: $(OUT)/tests/test_%.o $(SUPPORT) $(LIBRARY)
 	$(CC) $(FLAGS) $(LDFLAGS) $^ -o $@ -lm -pthread
@@ -98,14 +102,15 @@ $(OUT)/run_file: $(OUT)/tests/run_file.o $(LIBRARY)
 $(OUT)/bench_forward: $(OUT)/bench/bench_forward.o $(LIBRARY)
 	$(CC) $(FLAGS) $^ -o $@ -lm -pthread
 
-# Kernels that this machine cannot run need no sanitizer: it takes most of the build's time.
+# Kernels that this machine cannot run are built without the sanitizer, which would take most of the
+# build's time.
 ifneq ($(SANITIZE),)
 ifeq ($(shell grep -m1 -o avx512f /proc/cpuinfo),)
 $(OUT)/isa/avx512.o: override SANITIZE =
 endif
 endif
 
-# SIMDe's headers have warnings of their own; -mfma gives its loops over fmaf the instruction.
+# SIMDe's headers cause warnings. With -mfma its loops over fmaf use the instruction.
 $(if $(SIMDE),$(OUT)/isa/avx512.o): FLAGS += -w -Wno-psabi -Isrc_c/tests/simde_shim -mavx2 -mfma
 
 $(OUT)/%.o: src_c/%.c $(HEADERS)

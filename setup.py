@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The compiled core: every C source and the Cython file over them, one flag set for all."""
+"""Builds the compiled core from the C sources and the Cython file, with the same flags for all."""
 
 import os
 import re
@@ -11,14 +11,14 @@ from setuptools import Extension, setup
 
 
 def version() -> str:
-    """The version, which stands in the C header alone."""
+    """Return the version, which is defined in the C header only."""
     header = Path("src_c", "include", "fastrnn.h").read_text(encoding="utf-8")
     (found,) = re.findall(r'^#define FRNN_VERSION "(.+)"$', header, re.MULTILINE)
     return found
 
 
 def c_sources() -> list[str]:
-    """Sources of the library; tests, benchmarks and examples are programs of their own."""
+    """Return the sources of the library, without tests, benchmarks and examples."""
     folders = ("core", "isa", "platform")
     found = [path for folder in folders for path in sorted(Path("src_c", folder).rglob("*.c"))]
     return [path.as_posix() for path in found]
@@ -27,8 +27,8 @@ def c_sources() -> list[str]:
 def compile_arguments() -> list[str]:
     if sys.platform == "win32":
         return ["/O2", "/std:c11", "/fp:precise"]
-    # A product and a sum fuse where the kernels say so and nowhere else: bits depend on it.
-    # Python's own flags ask for debug information, which is most of a wheel's size.
+    # The compiler must not fuse a multiplication and an addition: the bits of results would change.
+    # -g0: Python's own flags request debug information, which would be most of a wheel's size.
     flags = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden"]
     return flags + os.environ.get("FASTRNN_CFLAGS", "").split()
 
@@ -44,6 +44,6 @@ core = Extension(
 setup(
     version=version(),
     ext_modules=cythonize([core], compiler_directives={"language_level": "3"}),
-    # Times of files do not tell that CC or FASTRNN_CFLAGS has changed since the last build.
+    # Always rebuild: file times do not show that CC or FASTRNN_CFLAGS has changed.
     options={"build_ext": {"force": True}},
 )

@@ -31,6 +31,12 @@ def pytest_report_header() -> str | None:
     return None if HAS_PLUGIN else "benchmarks: no speed tests: they need pytest-benchmark"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """None: two tests at a time would disturb each other's times."""
+    return 0
+
+
 @pytest.fixture(params=["one", "all"])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     """Run with one thread, then with all CPUs this process may use."""

@@ -4,11 +4,11 @@
     python examples/audio_stream.py [--steps N] [--plot FILE] [--wav FILE]
 
 The effect is a distortion with memory: a soft clipper whose bias follows the loudness, between two
-filters. Wright et al. (2020) model guitar amplifiers this way: LSTM, linear layer, the input
-added. The score is the error's energy by the signal's (ESR) on notes that were not trained on,
-and how much faster than real time (48 kHz, blocks of 64 samples) it plays on one core.
+filters. Wright et al. (2020) model guitar amplifiers this way, with an LSTM, a linear layer and the
+input added. The score is the error-to-signal ratio (ESR) of the energies on notes that are not in
+the training data, and the speed relative to real time (48 kHz, blocks of 64 samples) on one core.
 
-ESR 0.026 after 6 s, played 13 times faster than real time (one thread, Zen 4).
+Result: ESR 0.026 after 6 s, played 13 times faster than real time (one thread, Zen 4).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import fastrnn
 
 RATE, BLOCK, HIDDEN = 48000, 64, 24
-WARM, CUT, BATCH = 200, 400, 40  # samples: to find the state, to learn from; rows
+WARM, CUT, BATCH = 200, 400, 40  # samples to settle the state, samples to learn from, rows
 
 
 def notes(rng: np.random.Generator, seconds: float) -> np.ndarray:
@@ -42,7 +42,7 @@ def notes(rng: np.random.Generator, seconds: float) -> np.ndarray:
 def effect(x: np.ndarray) -> np.ndarray:
     y, low, loud, out = np.empty_like(x), 0.0, 0.0, 0.0
     for n, value in enumerate(x.tolist()):
-        low += 0.02 * (value - low)  # what is below about 150 Hz
+        low += 0.02 * (value - low)  # a low-pass filter at about 150 Hz
         loud += 0.002 * (abs(value) - loud)
         clipped = np.tanh(4.0 * (value - 0.7 * low) + 2.0 * loud)
         out += 0.5 * (clipped - out)
@@ -73,9 +73,10 @@ def train(model: fastrnn.Sequential, x: np.ndarray, y: np.ndarray, steps: int) -
 
 
 def play(model: fastrnn.Sequential, x: np.ndarray) -> tuple[np.ndarray, float]:
-    """The model on block after block, as a sound card asks for them; how much faster than it.
+    """Run the model on one block after another, as a sound card requests them.
 
-    The LSTM's stream steps sample by sample, in place; the other layers take the block at once.
+    Returns the sound and the speed relative to real time. The LSTM's stream takes one sample at a
+    time, in place; the other layers take the whole block.
     """
     stream, rest, y = model["lstm"].stream(), model["head"], np.empty_like(x)
     states = np.empty((BLOCK, 1, HIDDEN), np.float32)

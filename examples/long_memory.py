@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Gradients that vanish or explode over many steps, and what cures them.
+"""Gradients that vanish or explode over many steps, and the remedies.
 
     python examples/long_memory.py [--steps N] [--plot FILE]
 
-The first of T symbols is to be named after the last; all others are noise. A gradient has to come
-back over T steps for that: in an RNN it is multiplied by U^T and by the slope of tanh each time and
-vanishes, or with large U explodes (Bengio et al. 1994); an LSTM's and a GRU's cell hands it on
-(Hochreiter & Schmidhuber 1997), the LSTM's if its forget gate starts open (Gers et al. 2000).
-An explosion is cured by clipping the norm (Pascanu et al. 2013). The plot has norms by step.
+The task is to name the first of T symbols after the last one; all others are noise. Its gradient
+has to flow back over T steps. In an RNN each step multiplies it by U^T and the slope of tanh, so it
+vanishes, or explodes if U is large (Bengio et al. 1994). The cells of LSTM and GRU preserve it
+(Hochreiter and Schmidhuber 1997), that of an LSTM if its forget gate starts open (Gers et al.
+2000). Clipping the norm prevents an explosion (Pascanu et al. 2013). The plot shows norms by step.
 
-LSTM and GRU all right, RNN as a guess; a relu RNN that explodes: NaN, clipped all right. 5 s (one
-thread, Zen 4).
+Result: LSTM and GRU answer all correctly, the RNN only guesses. A relu RNN that explodes ends in
+NaN; with clipping it answers all correctly. 5 s (one thread, Zen 4).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Named = dict[str, np.ndarray]
 
 
 def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Symbols (T, B) as one-hot vectors, of which the first is the answer."""
+    """Return symbols (T, B) as one-hot vectors, and the answers, which are the first symbols."""
     symbols = rng.integers(0, SYMBOLS, (LENGTH, BATCH))
     symbols[1:] += SYMBOLS  # noise has symbols of its own
     return np.eye(2 * SYMBOLS, dtype=np.float32)[symbols], symbols[0]
 
 
 def make(cell: str) -> fastrnn.Sequential:
-    """RNN, LSTM or GRU, with gates that first keep what is there; or a relu RNN that explodes."""
+    """Build an RNN, an LSTM or GRU whose gates start open, or a relu RNN that explodes."""
     options = {"nonlinearity": "relu"} if cell == "relu" else {}
     layer = getattr(fastrnn, "RNN" if cell == "relu" else cell)(
         2 * SYMBOLS, HIDDEN, seed=0, **options
@@ -51,7 +51,7 @@ def make(cell: str) -> fastrnn.Sequential:
 def gradients(
     model: fastrnn.Sequential, x: np.ndarray, answers: np.ndarray
 ) -> tuple[float, np.ndarray, Named]:
-    """The loss, the norm of its gradient by x at each step, and the gradients of the weights."""
+    """Return the loss, the norm of the gradient of x at each step, and the weights' gradients."""
     scores, _, backward = model.vjp(x)
     loss, dscores = fastrnn.cross_entropy(scores, answers)
     grads = backward(dscores)
@@ -59,7 +59,7 @@ def gradients(
 
 
 def train(model: fastrnn.Sequential, optimizer: object, clip: float, steps: int) -> float:
-    """The share of answers right after some steps, NaN where the weights have left all bounds."""
+    """Train and return the share of correct answers, NaN if the training diverged."""
     rng = np.random.default_rng(0)
     for _ in range(steps):
         loss, _, found = gradients(model, *draw(rng))

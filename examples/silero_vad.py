@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""A real model: Silero VAD finds speech in audio of 16 kHz, without PyTorch.
+"""A real pretrained model: Silero VAD detects speech in 16 kHz audio, without PyTorch.
 
     python examples/silero_vad.py [FOLDER]
 
-The whole network as a `fastrnn.Sequential` of its file: a spectrum as a convolution, four
-convolutions, an LSTM over the chunks of 32 ms, the probability of speech. FOLDER holds the exported
-model as .pt, .safetensors and TorchScript (.jit), and speech_19s.npz, which records, for 600 chunks
-of speech, the features that enter the LSTM, the hidden states PyTorch computes and the
-probabilities. Without FOLDER it is `silero_vad` in $FASTRNN_MODELS, else in `../shared/models`
-beside the repository.
+The whole network is a `fastrnn.Sequential`: a spectrum computed by a convolution, four
+convolutions, an LSTM over chunks of 32 ms and the probability of speech. FOLDER contains the
+exported model as .pt, .safetensors and TorchScript (.jit), and speech_19s.npz, a record of 600
+chunks of speech: the inputs of the LSTM, PyTorch's hidden states and the probabilities. The default
+FOLDER is `silero_vad` in $FASTRNN_MODELS, otherwise in `../shared/models` beside the repository.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ BRANCHES = {
     "silero_vad_16k.jit": "_model.",
 }
 CHUNK = 512  # new samples of a chunk, 32 ms
-CONTEXT = 64  # samples before it, which the network sees once more
+CONTEXT = 64  # samples before the chunk, which the network reads again
 HOP, WINDOW = 128, 256
 ENCODER = [(129, 128, 1), (128, 64, 2), (64, 64, 2), (64, 128, 1)]  # channels in, out, stride
 
-# The layer that takes each weight of the file.
+# Names of the model's weights -> names in the file.
 PLACES = {
     "stft.weight": "stft.forward_basis_buffer",
     **{
@@ -50,13 +49,13 @@ PLACES = {
     "out.weight": "decoder.decoder.2.weight",
     "out.bias": "decoder.decoder.2.bias",
 }
-DECODER = 4  # the last layers, from the features on
+DECODER = 4  # the number of layers from the LSTM to the end
 
 
 def load_vad(path: Path, isa: str | None = None) -> fastrnn.Sequential:
-    """The network: x (N, 576) are the chunks of one recording, y (N, 1) their probabilities.
+    """Load the network: x (N, 576) are chunks of one recording, y (N, 1) their probabilities.
 
-    Its state is that of the LSTM: `y, state = model(chunk, state)` goes on with the next chunks.
+    The state is that of the LSTM: `y, state = model(chunk, state)` continues with later chunks.
     """
     encoder: dict[str, object] = {}
     for i, (channels, outputs, stride) in enumerate(ENCODER):
@@ -70,7 +69,7 @@ def load_vad(path: Path, isa: str | None = None) -> fastrnn.Sequential:
             "stft": fastrnn.Conv1d(1, spectrum, WINDOW, stride=HOP, bias=False, isa=isa),
             "magnitude": fastrnn.Magnitude(),
             **encoder,
-            "features": fastrnn.Squeeze(2),  # what is left of a chunk's steps is one
+            "features": fastrnn.Squeeze(2),  # a single step is left of each chunk
             "rnn": fastrnn.LSTM(128, 128, isa=isa),
             "relu": fastrnn.ReLU(),
             "out": fastrnn.Linear(128, 1, isa=isa),
@@ -85,19 +84,19 @@ def load_vad(path: Path, isa: str | None = None) -> fastrnn.Sequential:
 
 
 def cut(audio: np.ndarray) -> np.ndarray:
-    """Chunks (N, 576) of audio (samples,), each with the samples before it; a rest is left out."""
+    """Split audio (samples,) into chunks (N, 576) with their context; drops a partial chunk."""
     count = len(audio) // CHUNK
     padded = np.concatenate([np.zeros(CONTEXT, np.float32), audio[: count * CHUNK]])
     return np.lib.stride_tricks.sliding_window_view(padded, CONTEXT + CHUNK)[::CHUNK]
 
 
 def whole(model: fastrnn.Sequential, x: np.ndarray) -> np.ndarray:
-    """y of all chunks in one call."""
+    """Return y of all chunks, computed in one call."""
     return model(x)[0]
 
 
 def chunk_by_chunk(model: fastrnn.Sequential, x: np.ndarray) -> np.ndarray:
-    """The same, one chunk after another, as a live detector would."""
+    """Return the same, computed one chunk at a time, as a live detector would."""
     parts, state = [], None
     for i in range(len(x)):
         y, state = model(x[i : i + 1], state)
@@ -106,7 +105,7 @@ def chunk_by_chunk(model: fastrnn.Sequential, x: np.ndarray) -> np.ndarray:
 
 
 def sounds(count: int, seed: int = 0) -> np.ndarray:
-    """Audio of so many chunks: bursts of voice-like sound, a buzz with two formants, in noise."""
+    """Make `count` chunks of audio: bursts of voice-like sound with two formants, and noise."""
     rng = np.random.default_rng(seed)
     time = np.arange(count * CHUNK) / 16000
     pitch = 110 + 25 * np.sin(2 * np.pi * 0.7 * time)

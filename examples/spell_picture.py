@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""One to many: a picture of a digit, spelled out letter by letter.
+"""One to many: spells out the digit in a picture, letter by letter.
 
     python examples/spell_picture.py [--epochs N] [--plot FILE]
 
-A linear layer makes the first state of a GRU from the 64 pixels; the GRU then writes "s", "e", "v",
-"e", "n" and a full stop, each letter shown to it before the next one (Vinyals et al. 2015 caption
-photographs so). Of the 450 handwritten digits that come with the package, 350 train and 100 test.
+A linear layer computes the first state of a GRU from the 64 pixels. The GRU then writes "s", "e",
+"v", "e", "n" and a full stop; each letter is its next input. Vinyals et al. (2015) caption
+photographs this way. Of the 450 handwritten digits in the package, 350 are for training and 100 for
+the test.
 
-96 of 100 spelled right, after 2 s (one thread, Zen 4).
+Result: 96 of 100 spelled correctly after 2 s (one thread, Zen 4).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ HIDDEN, BATCH, TRAINED, LONGEST = 96, 25, 350, 6
 
 
 def pictures() -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (450, 64) from 0 to 1 and digits, in an order that mixes the writers."""
+    """Return pixels (450, 64) from 0 to 1 and digits, in an order that mixes the writers."""
     with np.load(DATA / "digits_heldout.npz") as file:
         order = np.random.default_rng(0).permutation(len(file["labels"]))
         pixels = file["inputs"].reshape(-1, 64).astype(np.float32) / 16
@@ -34,7 +35,7 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
 
 
 def spelled(digits: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Letters of the digits' words (T, B), filled up with full stops, and how many count."""
+    """Return the letters of the digits' words (T, B), padded with full stops, and lengths."""
     words = [WORDS[digit] + "." for digit in digits]
     letters = [[LETTERS.index(c) for c in word.ljust(LONGEST, ".")] for word in words]
     return np.array(letters).T, [len(word) for word in words]
@@ -70,7 +71,7 @@ class Speller:
         }
 
     def spell(self, pixels: np.ndarray) -> list[str]:
-        """The likeliest letter each time, up to the full stop."""
+        """Decode greedily: the most likely letter at each step, up to the full stop."""
         look, letters, gru, head = self.parts.values()
         stream = gru.stream(len(pixels))
         stream.state = look(pixels)[0][None]

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Many to many, equal length: where the spaces were in text that has lost them.
+"""Many to many, equal length: restores the spaces of a text.
 
     python examples/tag_spaces.py [--epochs N] [--one-way]
 
-Each character is tagged 1 where a word ends, as in the segmentation of Chinese. An LSTM that reads
-both ways sees the letters that come as well as those that went; `--one-way` does not. The text is
-the reference of the Python language, which Python has with it; the last tenth is held out.
+A character is tagged 1 if a word ends there, as in the segmentation of Chinese. A bidirectional
+LSTM uses the letters before and after each position; `--one-way` uses only those before. The text
+is the Python language reference, which comes with Python; the last tenth is for the test.
 
-F1 of the ends of words: both ways 0.92 in 12 s, one way 0.77 in 6 s (one thread, Zen 4).
+Result: F1 of the ends of words 0.92 in 12 s, with one direction 0.77 in 6 s (one thread, Zen 4).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STEPS, HIDDEN = 60, 64
 
 
 def sentences() -> tuple[np.ndarray, np.ndarray]:
-    """Letters (N, STEPS) as indices, and 1 where a word ends."""
+    """Return letters (N, STEPS) as indices, and tags: 1 where a word ends."""
     prose = [re.sub(r"[^a-z]+", " ", topics[name].lower()).split() for name in sorted(topics)]
     words = [word for part in prose for word in part]
     letters = np.array([LETTERS.index(c) for word in words for c in word])
@@ -47,7 +47,7 @@ def build(both_ways: bool) -> fastrnn.Sequential:
 
 
 def f1(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Of the ends of words: the harmonic mean of how many are found and how many are right."""
+    """Return the F1 score: the harmonic mean of precision and recall of the ends of words."""
     return 2 * np.sum(found & wanted) / (np.sum(found) + np.sum(wanted))
 
 

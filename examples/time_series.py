@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Time series: a window to its next value, a window to many values, and step by step.
+"""Time series: predicts the next value of a window, the next 20 values, and step by step.
 
     python examples/time_series.py [--epochs N] [--plot FILE]
 
-The series is that of Mackey and Glass (1977), a model of blood cells and a common benchmark:
-chaotic, so that errors grow with the distance. Errors are those of the last part of it, in units of
-its standard deviation; to repeat the last value is what they are compared with.
-  one value     a GRU reads a window of 50, its last step gives the next value
-  many values   the same, for the next 20 at once
-  step by step  a GRU predicts the next value at every step; then a stream of it is fed its own
-                predictions, for as long as one likes
+The series is that of Mackey and Glass (1977), a model of blood cells and a common benchmark. It is
+chaotic, so errors grow with the number of steps ahead. They are measured on the last part of the
+series in units of its standard deviation, and compared with repeating the last value.
+  one value     a GRU reads a window of 50 values; its last step predicts the next one
+  many values   the same, for the next 20 values at once
+  step by step  a GRU predicts the next value at every step; then a stream reads its own
+                predictions, for any number of steps
 
-One value 0.027 (repetition 0.29), many values 0.065, step by step 0.038 (1.51); 15 s.
+Result: one value 0.027 (repetition 0.29), many values 0.065, step by step 0.038 (1.51); 15 s.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def mackey_glass(count: int) -> np.ndarray:
 
 
 def windows(series: np.ndarray, length: int) -> np.ndarray:
-    """All windows (N, length, 1), views."""
+    """Return all windows (N, length, 1) as views."""
     return np.lib.stride_tricks.sliding_window_view(series, length)[..., None]
 
 
@@ -54,7 +54,7 @@ def train(model: fastrnn.Sequential, x: np.ndarray, y: np.ndarray, epochs: int) 
 
 
 def by_window(series: np.ndarray, values: int, epochs: int) -> np.ndarray:
-    """For every window of the test: the next values as predicted, as they came (N, 2, values)."""
+    """Return for every window of the test the predicted and the true values (N, 2, values)."""
     both = windows(series, WINDOW + values)
     x, y = both[:, :WINDOW], both[:, WINDOW:, 0]
     model = fastrnn.Sequential(
@@ -67,7 +67,7 @@ def by_window(series: np.ndarray, values: int, epochs: int) -> np.ndarray:
 
 
 def by_steps(series: np.ndarray, epochs: int) -> np.ndarray:
-    """The same from a model that predicts one step, runs as a stream and hears itself."""
+    """Return the same from a stream that predicts one step and reads its own predictions."""
     model = fastrnn.Sequential(
         gru=fastrnn.GRU(1, 48, batch_first=True, seed=0), head=fastrnn.Linear(48, 1, seed=1)
     )

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Trains the demo's digit classifier with PyTorch and exports what `fastrnn demo` reads.
+"""Trains the digit classifier of `fastrnn demo` with PyTorch and exports its files.
 
     python examples/train_digits.py [FOLDER]        # needs torch and scikit-learn
 
 An 8x8 image is read row by row: 8 steps of 8 pixels, scaled to 0..1. The classifier is an LSTM and
-a linear layer on its last step. Images keep the order of the data set, where neighbours tend to
-share a writer: the first 1,347 train, the last 450 are held out, mostly in unknown hands.
+a linear layer on its last step. Images keep the order of the data set, in which those of one writer
+are close together. The first 1,347 are for training, the last 450, mostly by other writers, for the
+test.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from torch import nn
 DATA = Path(__file__).resolve().parent.parent / "fastrnn" / "demo_data"
 HELD_OUT = 450
 HIDDEN = 64
-PIXEL_MAX = 16  # the data set counts ink in 4x4 blocks: 0..16
-RECORDED = 50  # sequences whose outputs are recorded at every step; the logits are for all
+PIXEL_MAX = 16  # a pixel counts the dark points of a 4x4 block: 0..16
+RECORDED = 50  # the number of images whose outputs are stored at every step; logits: all
 
 
 class RowReader(nn.Module):
@@ -39,7 +40,7 @@ class RowReader(nn.Module):
 
 
 def shifted(images: torch.Tensor) -> torch.Tensor:
-    """Each image moved by -1, 0 or 1 pixels both ways: cheap new handwriting for training."""
+    """Shift each image by -1, 0 or 1 pixels in both axes: simple data augmentation."""
     padded = nn.functional.pad(images, (1, 1, 1, 1))
     down, right = (torch.randint(0, 3, (len(images), 1)) for _ in range(2))
     rows, columns = torch.arange(8) + down, torch.arange(8) + right
@@ -68,7 +69,7 @@ def train(model: RowReader, images: torch.Tensor, labels: torch.Tensor, epochs: 
 
 @torch.inference_mode()
 def export(model: RowReader, pixels: np.ndarray, labels: np.ndarray, folder: Path) -> None:
-    """Weights, held-out images (uint8, 0..16) and what PyTorch answers for them."""
+    """Store the weights, the test images (uint8, 0..16) and PyTorch's outputs for them."""
     x = torch.from_numpy(pixels.astype(np.float32) / PIXEL_MAX)
     outputs, _ = model.lstm(x)
     logits = model.head(outputs[:, -1])

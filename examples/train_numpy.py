@@ -3,9 +3,10 @@
 
     python examples/train_numpy.py [EPOCHS]
 
-A GRU reads an image row by row, a linear layer looks at its last state. `layer.vjp` runs the GRU
-and returns the way back; the rest is stochastic gradient descent with momentum, with gradients
-clipped to a norm of 1. Of the 450 images that come with the package, 350 train and 100 test.
+A GRU reads an image row by row, and a linear layer classifies its last state. `layer.vjp` runs the
+GRU and returns a function that computes gradients. The rest is stochastic gradient descent with
+momentum; the norm of the gradients is clipped to 1. Of the 450 images in the package, 350 are for
+training and 100 for the test.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 def loss_and_gradients(
     gru: fastrnn.GRU, head: Arrays, x: np.ndarray, labels: np.ndarray
 ) -> tuple[float, Arrays]:
-    """Mean cross entropy of a batch, and its gradients by the names of the weights."""
+    """Return the mean cross entropy of a batch, and its gradients by the names of the weights."""
     _, h, backward = gru.vjp(x)
     features = h[0]
     chances = softmax(features @ head["w"].T + head["b"])
@@ -45,7 +46,7 @@ def loss_and_gradients(
 
 
 def clip(gradients: Arrays) -> None:
-    """Scale all gradients down to a norm of MOST_NORM where it is larger."""
+    """Scale all gradients so that their norm is at most MOST_NORM."""
     norm = np.sqrt(sum(float((g**2).sum()) for g in gradients.values()))
     for gradient in gradients.values():
         gradient *= min(1.0, MOST_NORM / norm)
@@ -57,7 +58,7 @@ def accuracy(gru: fastrnn.GRU, head: Arrays, x: np.ndarray, labels: np.ndarray) 
 
 
 def train(epochs: int) -> float:
-    """Train and return the share of test images that are recognised."""
+    """Train and return the share of test images that are classified correctly."""
     rng = np.random.default_rng(0)
     with np.load(DATA / "digits_heldout.npz") as file:
         images, labels = file["inputs"].astype(np.float32) / 16, file["labels"].astype(int)

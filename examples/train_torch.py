@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Trains a PyTorch model twice from the same start: as it is, and with one more line.
+"""Trains a PyTorch model twice from the same weights: unchanged, and with one more line.
 
     python examples/train_torch.py [--steps 60] [--hidden 256] [--plot losses.png]   # needs torch
 
-The model learns to continue text, character by character: an embedding, two GRU layers, a linear
-layer and Adam, in code that knows nothing of fastrnn. The line is the one with `accelerate`.
+The model learns to continue a text, character by character: an embedding, two GRU layers, a linear
+layer and Adam, in plain PyTorch code. The additional line is the one with `accelerate`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import nn
 
 import fastrnn.torch
 
-STEPS, BATCH = 64, 32  # characters that follow each other, and texts side by side
+STEPS, BATCH = 64, 32  # consecutive characters, and texts in a batch
 WARM_UP = 2  # training steps that are not timed
 
 
@@ -38,7 +38,7 @@ class Writer(nn.Module):
 
 
 def read_text() -> tuple[torch.Tensor, int]:
-    """This package's own sources as numbers, and how many characters there are."""
+    """Return the sources of the package fastrnn as indices, and the number of characters."""
     folder = Path(fastrnn.__file__).parent
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
     characters = sorted(set(text))
@@ -46,7 +46,7 @@ def read_text() -> tuple[torch.Tensor, int]:
 
 
 def train(model: nn.Module, text: torch.Tensor, steps: int) -> tuple[list[float], float]:
-    """Train; return the loss of each step and the seconds that a step takes."""
+    """Train and return the loss of each step and the seconds per step."""
     torch.manual_seed(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses, start = [], 0.0

@@ -24,6 +24,9 @@ from . import _core
 from .files.loading import load
 from .files.saving import save
 from .layers import (
+    GRU,
+    LSTM,
+    RNN,
     AddInput,
     Conv1d,
     Dropout,
@@ -45,13 +48,12 @@ from .layers import (
     Sigmoid,
     Softmax,
     Squeeze,
+    Stream,
     Tanh,
     Transpose,
     Unsqueeze,
     ZeroPad1d,
 )
-from .layers.recurrent import GRU, LSTM, RNN
-from .layers.stream import Stream
 from .readers import FormatError, read_state_dict
 from .runtime.config import config, show_config
 from .runtime.plans import explain, plan

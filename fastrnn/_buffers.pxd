@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Questions about buffers that _core.pyx asks before it hands their memory to C."""
+"""Checks of buffers that _core.pyx makes before it passes their memory to C."""
 
 from ._core cimport frnn_call, frnn_gradients
 
 
 cdef inline void point(frnn_call *call, const Py_buffer *views) noexcept:
-    """Points a call at x y h0 c0 hn cn lengths."""
+    """Point a call at the views of x, y, h0, c0, hn, cn and lengths."""
     point_inputs(call, &views[0], &views[6])
     call.y = <float *> views[1].buf
     call.y_step, call.y_row = views[1].strides[0] // 4, views[1].strides[1] // 4
@@ -16,7 +16,7 @@ cdef inline void point(frnn_call *call, const Py_buffer *views) noexcept:
 
 cdef inline void point_inputs(frnn_call *call, const Py_buffer *x,
                               const Py_buffer *lengths) noexcept:
-    """The part of it that a backward pass needs."""
+    """The same for x and lengths, which a backward pass reads too."""
     call.steps, call.batch = <size_t> x.shape[0], <size_t> x.shape[1]
     call.x = <const float *> x.buf
     call.x_step, call.x_row = x.strides[0] // 4, x.strides[1] // 4
@@ -24,7 +24,7 @@ cdef inline void point_inputs(frnn_call *call, const Py_buffer *x,
 
 
 cdef inline void point_gradients(frnn_gradients *gradients, const Py_buffer *views) noexcept:
-    """Points gradients at dy dhn dcn dx dh0 dc0."""
+    """Point gradients at the views of dy, dhn, dcn, dx, dh0 and dc0."""
     gradients.dy, gradients.dx = <const float *> views[0].buf, <float *> views[3].buf
     if gradients.dy is not NULL:
         gradients.dy_step, gradients.dy_row = views[0].strides[0] // 4, views[0].strides[1] // 4
@@ -36,14 +36,17 @@ cdef inline void point_gradients(frnn_gradients *gradients, const Py_buffer *vie
 
 cdef inline bint has_shape(const Py_buffer *view, Py_ssize_t a, Py_ssize_t b,
                            Py_ssize_t c) noexcept:
-    """Whether a view is [a][b][c], or not there."""
+    """Whether a view is [a][b][c] or absent."""
     return view.buf is NULL or (view.ndim == 3 and view.shape[0] == a and view.shape[1] == b
                                 and view.shape[2] == c)
 
 
 cdef inline bint fits(const Py_buffer *views, Py_ssize_t inputs, Py_ssize_t hidden,
                       Py_ssize_t outputs, Py_ssize_t directions, Py_ssize_t states) noexcept:
-    """The last guard of memory: x y h0 c0 hn cn lengths as large as the packed stack takes them."""
+    """Whether x, y, h0, c0, hn, cn and lengths have the sizes of the stack.
+
+    This is the last check before C writes to their memory.
+    """
     cdef Py_ssize_t steps = views[0].shape[0], batch = views[0].shape[1]
     return (has_shape(&views[0], steps, batch, inputs)
             and has_shape(&views[1], steps, batch, outputs * directions)
@@ -56,7 +59,7 @@ cdef inline bint fits(const Py_buffer *views, Py_ssize_t inputs, Py_ssize_t hidd
 
 cdef inline bint inputs_fit(const Py_buffer *x, const Py_buffer *lengths,
                             Py_ssize_t inputs) noexcept:
-    """The same for x and lengths alone."""
+    """The same for x and lengths."""
     return (has_shape(x, x.shape[0], x.shape[1], inputs)
             and (lengths.buf is NULL or lengths.shape[0] == x.shape[1]))
 
@@ -64,7 +67,7 @@ cdef inline bint inputs_fit(const Py_buffer *x, const Py_buffer *lengths,
 cdef inline bint gradients_fit(const Py_buffer *views, const frnn_call *call, Py_ssize_t inputs,
                                Py_ssize_t hidden, Py_ssize_t outputs, Py_ssize_t directions,
                                Py_ssize_t states) noexcept:
-    """The same for dy dhn dcn dx dh0 dc0 of a recorded call."""
+    """The same for dy, dhn, dcn, dx, dh0 and dc0 of a recorded call."""
     cdef Py_ssize_t steps = <Py_ssize_t> call.steps, batch = <Py_ssize_t> call.batch
     return (has_shape(&views[0], steps, batch, outputs * directions)
             and has_shape(&views[1], states, batch, outputs)
@@ -75,7 +78,7 @@ cdef inline bint gradients_fit(const Py_buffer *views, const frnn_call *call, Py
 
 
 cdef inline bint in_floats(const Py_buffer *x) noexcept:
-    """Whether all strides of x are whole floats, and its first one is aligned."""
+    """Whether x is aligned and all its strides are multiples of a float."""
     for i in range(x.ndim):
         if x.strides[i] % 4:
             return False
@@ -83,7 +86,7 @@ cdef inline bint in_floats(const Py_buffer *x) noexcept:
 
 
 cdef inline bint rows_in_place(const Py_buffer *x) noexcept:
-    """Whether the rows of x, its last axis, are aligned floats side by side."""
+    """Whether x is aligned and its last axis contiguous."""
     cdef int last = x.ndim - 1
     for i in range(last):
         if x.strides[i] % 4:
@@ -92,7 +95,7 @@ cdef inline bint rows_in_place(const Py_buffer *x) noexcept:
 
 
 cdef inline bint overlap(const Py_buffer *x, const Py_buffer *y) noexcept:
-    """Whether a step would read rows of x after it wrote them as y."""
+    """Whether y shares memory with x in a way that a step cannot handle."""
     cdef Py_ssize_t rows = x.shape[0] - 1
     cdef Py_ssize_t x_first = <Py_ssize_t> x.buf, y_first = <Py_ssize_t> y.buf
     cdef Py_ssize_t x_last = x_first + rows * x.strides[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The C declarations that _core.pyx uses: src_c/include/fastrnn.h and memory."""
+"""The C declarations that _core.pyx uses, from fastrnn.h and src_c/platform."""
 
 ctypedef void frnn_activation(const frnn_isa *isa, float *y, const float *x,
                               size_t count) noexcept nogil
@@ -18,6 +18,10 @@ cdef extern from "fastrnn.h" nogil:
         FRNN_GRU
         FRNN_GRU_RESET_BEFORE
         FRNN_LSTM
+        FRNN_LSTM_COUPLED
+    ctypedef enum frnn_dtype:
+        FRNN_FLOAT32
+        FRNN_BFLOAT16_WEIGHTS
     ctypedef struct frnn_config:
         frnn_cell cell
         int input_size
@@ -26,6 +30,7 @@ cdef extern from "fastrnn.h" nogil:
         int bidirectional
         int proj_size
         int training
+        frnn_dtype dtype
     ctypedef struct frnn_isa:
         pass
     ctypedef struct frnn_stack:

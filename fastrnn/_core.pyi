@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Types of the compiled core, whose source is _core.pyx."""
+"""Types of the compiled module; its source is _core.pyx."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -12,6 +12,7 @@ from typing_extensions import disjoint_base
 from .layers.arrays import Array
 
 CELLS: Final[dict[str, int]]
+DTYPES: Final[dict[str, int]]
 VERSION: Final[str]
 COMPILER: Final[str]
 MOST_THREADS: Final[int]
@@ -50,6 +51,7 @@ class Stack:
         proj_size: int,
         isa: str,
         training: bool = False,
+        dtype: str = "float32",
     ) -> Stack: ...
     def set_weights(
         self,
@@ -106,7 +108,7 @@ class Stepper:
 
 @disjoint_base
 class Dense:
-    """y = W x + b. x and y: 2-D float32, the last axis contiguous, any stride between rows."""
+    """y = W x + b; x (N, inputs), y (N, outputs): float32, contiguous rows, any stride."""
 
     nbytes: int
     isa: str
@@ -118,7 +120,7 @@ class Dense:
 
 @disjoint_base
 class Conv1d:
-    """x (B, in_channels, T) and y (B, out_channels, Conv1d.steps(T)): float32 of any strides."""
+    """x (B, in_channels, T), y (B, out_channels, Conv1d.steps(T)): float32, any strides."""
 
     nbytes: int
     isa: str

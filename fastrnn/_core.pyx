@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The C library as Python objects: memory, buffers, the GIL, and nothing else."""
+"""Python bindings of the C library: memory, buffers and the GIL. No arithmetic."""
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: freethreading_compatible=False
 
@@ -19,12 +19,14 @@ from contextvars import ContextVar
 
 import numpy
 
+DTYPES = {"float32": FRNN_FLOAT32, "bfloat16_weights": FRNN_BFLOAT16_WEIGHTS}
 CELLS = {
     "rnn_tanh": FRNN_RNN_TANH,
     "rnn_relu": FRNN_RNN_RELU,
     "gru": FRNN_GRU,
     "gru_reset_before": FRNN_GRU_RESET_BEFORE,
     "lstm": FRNN_LSTM,
+    "lstm_coupled": FRNN_LSTM_COUPLED,
 }
 VERSION = FRNN_VERSION.decode()
 COMPILER = FRNN_COMPILER.decode()
@@ -40,7 +42,7 @@ cdef int check(frnn_status status) except -1:
     raise ValueError(frnn_status_text(status).decode())
 
 
-cdef dict addresses = {}  # by name: to ask the CPU takes 20 us in a virtual machine
+cdef dict addresses = {}  # of tables by name: asking the CPU takes 20 us in a virtual machine
 
 
 cdef const frnn_isa *find_isa(str name) except NULL:
@@ -56,7 +58,7 @@ cdef const frnn_isa *find_isa(str name) except NULL:
 
 
 def isas() -> list:
-    """Names of the instruction sets that this machine can run, best first."""
+    """Return the names of the instruction sets that this machine can run, best first."""
     names = []
     while frnn_isa_at(<int> len(names)) is not NULL:
         names.append(frnn_isa_name(frnn_isa_at(<int> len(names))).decode())
@@ -72,22 +74,22 @@ cdef int apply(frnn_activation *function, str isa, const float[::1] x, float[::1
 
 
 def sigmoid(str isa, const float[::1] x, float[::1] y) -> None:
-    """y = sigmoid(x) as the kernels of an instruction set compute it."""
+    """Compute y = sigmoid(x) with the kernels of an instruction set; float32, y may be x."""
     apply(frnn_sigmoid, isa, x, y)
 
 
 def tanh(str isa, const float[::1] x, float[::1] y) -> None:
-    """y = tanh(x) as the kernels of an instruction set compute it."""
+    """Compute y = tanh(x) with the kernels of an instruction set; float32, y may be x."""
     apply(frnn_tanh, isa, x, y)
 
 
 def relu(str isa, const float[::1] x, float[::1] y) -> None:
-    """y = max(x, 0) as the kernels compute it."""
+    """Compute y = max(x, 0), NaN for NaN; float32, y may be x."""
     apply(frnn_relu, isa, x, y)
 
 
 def probe_fma(str isa, size_t rounds) -> float:
-    """Do `rounds` rounds of independent FMAs; returns how many floating-point operations."""
+    """Run `rounds` rounds of independent FMAs; return the number of floating-point operations."""
     cdef const frnn_isa *table = find_isa(isa)
     cdef float result
     with nogil:
@@ -96,7 +98,7 @@ def probe_fma(str isa, size_t rounds) -> float:
 
 
 def probe_read(str isa, const float[::1] values, int repeats) -> None:
-    """Read an array `repeats` times, as steps read their weights."""
+    """Read an array `repeats` times, as the steps of a pass read their weights."""
     cdef const frnn_isa *table = find_isa(isa)
     cdef float result
     with nogil:
@@ -104,24 +106,24 @@ def probe_read(str isa, const float[::1] values, int repeats) -> None:
             frnn_probe_read(table, &values[0], <size_t> values.shape[0], &result)
 
 
-cdef frnn_machine machine  # of this process; width is what set_num_threads last said, or 0
+cdef frnn_machine machine  # width: the last set_num_threads(n), or 0 for the default
 cdef object default_threads = lambda: 1
-local_threads = ContextVar("fastrnn_threads", default=0)  # what num_threads(n) says, or 0
+local_threads = ContextVar("fastrnn_threads", default=0)  # num_threads(n) of this context, or 0
 
 
 def set_machine(int threads, size_t l2_bytes, size_t l3_bytes) -> None:
-    """The threads that a pass may use, and the caches of the CPU: of one core, of all."""
+    """Set the threads that a pass may use, the L2 cache of one core and the L3 cache of all."""
     machine.width, machine.l2_bytes, machine.l3_bytes = threads, l2_bytes, l3_bytes
 
 
 def set_default(function) -> None:
-    """Whom to ask for the threads of a pass before set_machine was called."""
+    """Set the function that returns the number of threads until set_machine is called."""
     global default_threads
     default_threads = function
 
 
 cpdef int threads() except -1:
-    """The threads that a pass started here may use."""
+    """Return the number of threads that a pass started in this context may use."""
     cdef int said = <int> get_value(local_threads) or machine.width
     return said or default_threads()
 
@@ -130,19 +132,21 @@ include "_workspace.pxi"
 
 
 cdef class Stack:
-    """Packed weights of a stack of layers; any number of threads may run it."""
+    """The packed weights of a stack of layers. Any number of threads may run it at once."""
     cdef frnn_stack *stack
     cdef void *memory
     cdef readonly size_t nbytes
     cdef readonly str isa
     cdef readonly bint training
     cdef Py_ssize_t inputs, hidden, outputs, directions, state_rows
-    cdef Workspace spare, step_spare, tape_spare, back_spare  # of the last call, for the next one
+    cdef Workspace spare, step_spare, tape_spare, back_spare  # kept from one call to the next
 
     def __cinit__(self, str cell, int input_size, int hidden_size, int num_layers,
-                  bint bidirectional, int proj_size, str isa, bint training=False):
+                  bint bidirectional, int proj_size, str isa, bint training=False,
+                  str dtype="float32"):
         cdef frnn_config config = frnn_config(
-            CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size, training)
+            CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size, training,
+            DTYPES[dtype])
         cdef const frnn_isa *table = find_isa(isa)
         check(frnn_stack_size(&config, table, &self.nbytes))
         self.memory = frnn_memory_allocate(self.nbytes)
@@ -159,7 +163,7 @@ cdef class Stack:
     def set_weights(self, int layer, int direction, const float[:, ::1] weight_ih,
                     const float[:, ::1] weight_hh, const float[::1] bias_ih,
                     const float[::1] bias_hh, const float[:, ::1] weight_hr) -> None:
-        """Packs one layer and direction; shapes are the caller's to check."""
+        """Pack copies of the weights of one layer and direction. The caller checks the shapes."""
         cdef frnn_weights weights
         weights.weight_ih, weights.weight_hh = &weight_ih[0, 0], &weight_hh[0, 0]
         weights.bias_ih = weights.bias_hh = weights.weight_hr = NULL
@@ -172,10 +176,11 @@ cdef class Stack:
         check(status)
 
     def forward(self, x, y, h0, c0, hn, cn, lengths, Tape tape=None) -> bool:
-        """One pass over float32 arrays, time-major; False when x cannot be read in place.
+        """Run one pass over float32 arrays; return False if x cannot be read in place.
 
-        x and y (T, B, size) with contiguous rows, the rest contiguous; None where there is none.
-        Shapes and dtypes are the caller's to check. tape: a new one, to record the pass on.
+        x (T, B, I), y (T, B, directions * R): contiguous rows. h0, hn (layers * directions, B, R),
+        c0, cn (.., B, H), lengths (B,): contiguous, or None. The caller checks dtypes. tape: a new
+        one, to record the pass.
         """
         cdef Py_buffer views[7]
         cdef frnn_call call
@@ -190,7 +195,7 @@ cdef class Stack:
                 held += 1
             if not fits(views, self.inputs, self.hidden, self.outputs, self.directions,
                         self.state_rows):
-                raise ValueError("the arrays do not have the sizes of the packed stack")
+                raise ValueError("expected arrays of the sizes of the packed stack, got others")
             if not rows_in_place(&views[0]):
                 return False
             point(&call, views)
@@ -206,20 +211,20 @@ cdef class Stack:
             self.spare = workspace
 
     def plan(self, size_t steps, size_t batch) -> dict:
-        """How a pass of this size would be cut here and now; see frnn_plan."""
+        """Return the plan of a pass of this size with the current threads; see frnn_plan."""
         cdef frnn_plan found
         cdef size_t needed = make_plan(self.stack, steps, batch, threads(), False, &found)
         return found | {"workspace": needed}
 
 
 cdef class Stepper:
-    """Streams of one layer: their state, and a step without allocation. See streams.Stream."""
+    """The states of a batch of streams, and a step that allocates nothing. See stream.Stream."""
     cdef Stack stack
-    cdef Workspace workspace  # kept when another stream put its own back first
+    cdef Workspace workspace  # kept here while the stack has the workspace of another stream
     cdef frnn_call call
     cdef Py_ssize_t outputs
     cdef bint busy
-    cdef float[:, :, ::1] h_view, c_view  # keep the arrays where they are
+    cdef float[:, :, ::1] h_view, c_view  # these keep the buffers of the arrays in place
     cdef readonly Py_ssize_t inputs
     cdef readonly object _h, _c
 
@@ -233,7 +238,7 @@ cdef class Stepper:
             self.call.c0 = self.call.cn = &self.c_view[0, 0, 0]
 
     cdef bint take(self, object rows, Py_buffer *view, Py_ssize_t width, int flags):
-        """Whether rows is a float32 buffer [batch][width] with contiguous rows; then view holds it."""
+        """Open a float32 buffer [batch][width] with contiguous rows; False if it is not one."""
         try:
             PyObject_GetBuffer(rows, view, PyBUF_FORMAT | PyBUF_STRIDES | flags)
         except (TypeError, ValueError, BufferError):
@@ -246,7 +251,7 @@ cdef class Stepper:
         return False
 
     cdef int run(self) except -1:
-        """One pass, in the stack's spare workspace, or another while a stream has that."""
+        """Run one pass in the stack's workspace, or in another while a stream uses that one."""
         cdef Workspace workspace = None
         try:
             workspace = self.stack.step_spare or self.workspace or Workspace()
@@ -260,21 +265,24 @@ cdef class Stepper:
                 self.workspace = workspace
 
     def step(self, x, out=None):
-        """Advance every stream by one step: x (B, I) -> y (B, R), into `out` where it is given."""
+        """Advance every stream by one step: x (B, I) -> y (B, R), written to `out` if given.
+
+        ValueError: a wrong shape or type, or an `out` that overlaps x without being x.
+        """
         cdef Py_buffer x_view, y_view
         y = empty((self.call.batch, self.outputs), float32) if out is None else out
         if not self.take(x, &x_view, self.inputs, 0):
             x = self._copied(x)
             if not self.take(x, &x_view, self.inputs, 0):
-                raise ValueError("x: expected rows of float32 that can be read in place")
+                raise ValueError("x: expected float32 with contiguous rows, got something else")
         if not self.take(y, &y_view, self.outputs, PyBUF_WRITABLE):
             PyBuffer_Release(&x_view)
             raise ValueError(self._expected_out(out))
         try:
             if self.busy:
-                raise RuntimeError("step: a stream belongs to one thread at a time, got another")
+                raise RuntimeError("step: expected one thread at a time, got a second one")
             if overlap(&x_view, &y_view):
-                raise ValueError("out: expected memory of its own, or x itself, got a part of x")
+                raise ValueError("out: expected separate memory or x itself, got a part of x")
             self.call.x, self.call.x_row = <const float *> x_view.buf, x_view.strides[0] // 4
             self.call.y, self.call.y_row = <float *> y_view.buf, y_view.strides[0] // 4
             self.busy = True
@@ -283,6 +291,7 @@ cdef class Stepper:
             PyBuffer_Release(&x_view)
             PyBuffer_Release(&y_view)
         return y
+
 
 include "_tape.pxi"
 include "_layers.pxi"

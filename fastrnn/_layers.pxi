@@ -3,12 +3,12 @@
 
 
 cdef class Pair:
-    """The buffers of one call: x to read and y to write, float32, until it is closed."""
+    """The open buffers of one call, x to read and y to write, both float32. Must be closed."""
     cdef Py_buffer x, y
     cdef int held
 
     cdef int open(self, object x, object y, int ndim, bint whole_rows) except -1:
-        """Takes both; whole_rows: their last axis must be contiguous."""
+        """Open both; whole_rows: their last axis must be contiguous."""
         self.take(x, &self.x, "x", PyBUF_STRIDES | PyBUF_FORMAT, ndim, whole_rows)
         self.take(y, &self.y, "y", PyBUF_STRIDES | PyBUF_FORMAT | PyBUF_WRITABLE, ndim, whole_rows)
         return 0
@@ -18,14 +18,15 @@ cdef class Pair:
         PyObject_GetBuffer(array, view, flags)
         self.held += 1
         if view.format[0] != c"f" or view.format[1] != 0 or view.ndim != ndim:
-            raise ValueError(f"{name}: expected float32 with {ndim} axes")
+            raise ValueError(f"{name}: expected float32 with {ndim} axes, got {view.ndim} axes of "
+                             f"format {view.format.decode()!r}")
         if not in_floats(view) or (whole_rows and not rows_in_place(view)):
             raise ValueError(f"{name}: expected aligned float32"
                              + (" with a contiguous last axis" if whole_rows else ""))
         return 0
 
     cdef int has(self, Py_ssize_t x_size, Py_ssize_t y_size) except -1:
-        """x [rows][x_size], y [rows][y_size]?"""
+        """Check that x is [rows][x_size] and y is [rows][y_size]."""
         if self.x.shape[1] != x_size or self.y.shape[1] != y_size or (
                 self.x.shape[0] != self.y.shape[0]):
             raise ValueError(
@@ -47,8 +48,14 @@ cdef class Pair:
         self.held = 0
 
 
+cdef int check_bias(const float[::1] bias, int outputs) except -1:
+    if bias.shape[0] != outputs:
+        raise ValueError(f"bias: expected ({outputs},), got ({bias.shape[0]},)")
+    return 0
+
+
 cdef class Dense:
-    """Packed weights of y = W x + b; any number of threads may run it."""
+    """The packed weights of y = W x + b. Any number of threads may run it at once."""
     cdef frnn_dense *dense
     cdef void *memory
     cdef readonly size_t nbytes
@@ -68,19 +75,20 @@ cdef class Dense:
         frnn_memory_free(self.memory)
 
     def set_weights(self, const float[:, ::1] weight not None, const float[::1] bias) -> None:
-        """Packs weight (outputs, inputs) and bias (outputs,), or None for zeros."""
-        if weight.shape[0] != self.outputs or weight.shape[1] != self.inputs or (
-                bias is not None and bias.shape[0] != self.outputs):
-            raise ValueError(f"weight: expected ({self.outputs}, {self.inputs}) and as many biases")
+        """Pack copies of weight (outputs, inputs) and bias (outputs,); bias None: zeros."""
+        if weight.shape[0] != self.outputs or weight.shape[1] != self.inputs:
+            raise ValueError(f"weight: expected ({self.outputs}, {self.inputs}), got "
+                             f"({weight.shape[0]}, {weight.shape[1]})")
         cdef const float *added = NULL
         if bias is not None:
+            check_bias(bias, self.outputs)
             added = &bias[0]
         with nogil:
             status = frnn_dense_set_weights(self.dense, &weight[0, 0], added)
         check(status)
 
     def run(self, x, y) -> None:
-        """y (N, outputs) = W x + b of x (N, inputs): float32 with contiguous rows."""
+        """Compute y (N, outputs) from x (N, inputs): float32 with contiguous rows."""
         cdef Pair pair = Pair()
         cdef frnn_rows rows
         cdef int width = threads()
@@ -98,13 +106,13 @@ cdef class Dense:
 
 
 cdef class Conv1d:
-    """Packed weights of a convolution over time; any number of threads may run it."""
+    """The packed weights of a convolution over time. Any number of threads may run it at once."""
     cdef frnn_conv1d *conv
     cdef frnn_conv1d_config config
     cdef void *memory
     cdef readonly size_t nbytes
     cdef readonly str isa
-    cdef Workspace spare  # of the last call, for the next one
+    cdef Workspace spare  # kept from one call to the next
 
     def __cinit__(self, int in_channels, int out_channels, int kernel_size, int stride,
                   int padding_left, int padding_right, int dilation, int groups, str isa):
@@ -122,27 +130,28 @@ cdef class Conv1d:
         frnn_memory_free(self.memory)
 
     def set_weights(self, const float[:, :, ::1] weight not None, const float[::1] bias) -> None:
-        """Packs weight (out_channels, in_channels / groups, kernel_size) and bias, or None."""
+        """Pack copies of weight (out_channels, in_channels / groups, kernel_size) and bias."""
         cdef int channels = self.config.in_channels // self.config.groups
-        if weight.shape[0] != self.config.out_channels or weight.shape[1] != channels or (
-                weight.shape[2] != self.config.kernel_size
-                or (bias is not None and bias.shape[0] != self.config.out_channels)):
+        if (weight.shape[0] != self.config.out_channels or weight.shape[1] != channels
+                or weight.shape[2] != self.config.kernel_size):
             raise ValueError(
                 f"weight: expected ({self.config.out_channels}, {channels}, "
-                f"{self.config.kernel_size}) and a bias for each of the first")
+                f"{self.config.kernel_size}), got ({weight.shape[0]}, {weight.shape[1]}, "
+                f"{weight.shape[2]})")
         cdef const float *added = NULL
         if bias is not None:
+            check_bias(bias, self.config.out_channels)
             added = &bias[0]
         with nogil:
             status = frnn_conv1d_set_weights(self.conv, &weight[0, 0, 0], added)
         check(status)
 
     def steps(self, size_t steps) -> int:
-        """Steps of y for so many of x; 0 where x is shorter than the kernel."""
+        """Return the steps of y for `steps` of x; 0 if padded x is shorter than the kernel."""
         return frnn_conv1d_steps(self.conv, steps)
 
     def run(self, x, y) -> None:
-        """y (B, out_channels, steps(T)) of x (B, in_channels, T): float32 of any strides."""
+        """Compute y (B, out_channels, steps(T)) of x (B, in_channels, T); any strides."""
         cdef Pair pair = Pair()
         cdef Workspace workspace = self.spare or Workspace()
         cdef frnn_conv1d_call call
@@ -193,17 +202,17 @@ cdef int each_row(frnn_row_function *function, str isa, object x, object y) exce
 
 
 def softmax(str isa, x, y) -> None:
-    """Softmax of the rows of x (N, size), which y may be."""
+    """Compute the softmax of each row of x (N, size); y may be x."""
     each_row(frnn_softmax, isa, x, y)
 
 
 def log_softmax(str isa, x, y) -> None:
-    """Logarithm of the softmax of the rows of x (N, size), which y may be."""
+    """Compute the logarithm of the softmax of each row of x (N, size); y may be x."""
     each_row(frnn_log_softmax, isa, x, y)
 
 
 def layer_norm(str isa, x, y, const float[::1] weight, const float[::1] bias, float eps) -> None:
-    """The rows of x (N, size) with mean 0 and variance 1, times weight, plus bias; y may be x."""
+    """Normalize each row of x (N, size), times weight, plus bias, or None; y may be x."""
     cdef const frnn_isa *table = find_isa(isa)
     cdef Pair pair = Pair()
     cdef frnn_rows rows
@@ -229,7 +238,7 @@ def layer_norm(str isa, x, y, const float[::1] weight, const float[::1] bias, fl
 
 def pool_mean(str isa, const float[:, :, :] x not None, const size_t[::1] lengths,
               float[:, ::1] y not None) -> None:
-    """y (B, size): the mean over the first lengths[b] steps, or all, of x (T, B, size)."""
+    """Compute y (B, size), the mean of x (T, B, size) over lengths[b] steps, or over all."""
     cdef const frnn_isa *table = find_isa(isa)
     cdef frnn_sequences s
     if y.shape[0] != x.shape[1] or y.shape[1] != x.shape[2] or (

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""Part of _core.pyx: forward passes that are recorded, and their backward passes."""
+"""Part of _core.pyx: recorded forward passes and their backward passes."""
 
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 
 
 cdef class Tape:
-    """What one forward pass of a stack for training leaves for any number of backward passes.
+    """The record of one forward pass of a training stack, for any number of backward passes.
 
-    The arrays x and lengths of the pass must stay as they are until the last of them. memory: bytes
-    to keep it in, as many as tape_bytes() says; None: the tape has its own.
+    The arrays x and lengths of the pass must not change until the last backward pass. memory: a
+    writable uint8 array of tape_bytes() bytes to record in; None: the tape allocates its own.
     """
     cdef readonly Stack stack
     cdef unsigned char[::1] memory
-    cdef Workspace block  # where there is no memory
+    cdef Workspace block  # if memory is None
     cdef frnn_call call
-    cdef object kept  # keeps x and lengths where they are
+    cdef object kept  # x and lengths, so that they live as long as the tape
 
     def __cinit__(self, Stack stack, float dropout, uint64_t seed, memory=None):
         self.stack, self.call.dropout, self.call.seed = stack, dropout, seed
@@ -29,7 +29,7 @@ cdef class Tape:
             self.stack.tape_spare = self.block
 
     cdef int begin(self, frnn_call *call) except -1:
-        """Makes a call a recorded one."""
+        """Set the fields of a call that make it a recorded one."""
         cdef size_t needed = tape_bytes(self.stack, call.steps, call.batch)
         if self.block is None:
             if <size_t> self.memory.shape[0] < needed:
@@ -42,14 +42,14 @@ cdef class Tape:
         return 0
 
     cdef int keep(self, const frnn_call *call, object kept) except -1:
-        """Remembers the call once it has run."""
+        """Store the call after it has run."""
         self.call, self.kept = call[0], kept
         return 0
 
     def resume(self, x, lengths) -> bool:
-        """Makes ready for backward passes what another Tape recorded in this memory.
+        """Prepare for backward passes of what another Tape has recorded in this memory.
 
-        x, lengths: as Stack.forward got them. False when x cannot be read in place.
+        x, lengths: the arguments of Stack.forward. Returns False if x cannot be read in place.
         """
         cdef Py_buffer views[2]
         cdef frnn_call call
@@ -60,7 +60,7 @@ cdef class Tape:
             if lengths is not None:
                 PyObject_GetBuffer(lengths, &views[1], PyBUF_STRIDES)
             if not inputs_fit(&views[0], &views[1], self.stack.inputs):
-                raise ValueError("the arrays do not have the sizes of the packed stack")
+                raise ValueError("expected arrays of the sizes of the packed stack, got others")
             if not rows_in_place(&views[0]):
                 return False
             point_inputs(&call, &views[0], &views[1])
@@ -73,15 +73,16 @@ cdef class Tape:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that the tape holds."""
+        """The size of the tape's memory in bytes."""
         return self.memory.shape[0] if self.block is None else self.block.bytes
 
     def backward(self, dy, dhn, dcn, dx, dh0, dc0, list weights, bint accumulate) -> bool:
-        """One backward pass over float32 arrays, time-major; False when dy cannot be read in place.
+        """Run one backward pass over float32 arrays; return False if dy cannot be read in place.
 
-        weights: for each layer and direction its arrays for the gradients of weight_ih, weight_hh,
-        bias_ih, bias_hh, weight_hr; C-contiguous and writable. None where there is none. Shapes are
-        the caller's to check.
+        dy (T, B, directions * R) and dx (T, B, I) with contiguous rows, dhn, dcn, dh0 and dc0 with
+        the shapes of the states; None: zeros, or not wanted. weights: for each layer and direction
+        a list of the gradients of weight_ih, weight_hh, bias_ih, bias_hh and weight_hr, each
+        C-contiguous and writable, or None. The caller checks their shapes. accumulate: add to them.
         """
         cdef Py_buffer views[6]
         cdef frnn_gradients gradients
@@ -95,7 +96,7 @@ cdef class Tape:
                 held += 1
             if not gradients_fit(views, &self.call, self.stack.inputs, self.stack.hidden,
                                  self.stack.outputs, self.stack.directions, self.stack.state_rows):
-                raise ValueError("the arrays do not have the sizes of the recorded pass")
+                raise ValueError("expected arrays of the sizes of the recorded pass, got others")
             if dy is not None and not rows_in_place(&views[0]):
                 return False
             point_gradients(&gradients, views)
@@ -134,7 +135,7 @@ cdef class Tape:
 
 
 cpdef size_t tape_bytes(Stack stack, size_t steps, size_t batch) except 0:
-    """Bytes that the tape of a pass of this size takes."""
+    """Return the bytes that the tape of a pass of this size needs."""
     cdef size_t needed = 0
     check(frnn_tape_size(stack.stack, steps, batch, &needed))
     return needed

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Part of _core.pyx: the plan and the memory of a pass."""
+"""Part of _core.pyx: the plan and the workspace of a pass."""
 
 
 cdef size_t make_plan(const frnn_stack *stack, size_t steps, size_t batch, int width, bint back,
                       frnn_plan *plan) except 0:
-    """The plan of a pass on so many threads, and the bytes of its workspace."""
+    """Make the plan of a pass on `width` threads; return the bytes of its workspace."""
     cdef size_t needed = 0
     cdef frnn_machine allowed = machine
     allowed.width = width
@@ -19,7 +19,7 @@ cdef size_t make_plan(const frnn_stack *stack, size_t steps, size_t batch, int w
 
 
 cdef class Workspace:
-    """The plan and the memory for one pass at a time; grows when a pass needs more."""
+    """The plan and the memory of one pass at a time. The memory grows when a pass needs more."""
     cdef void *memory
     cdef size_t bytes, steps, batch
     cdef int width
@@ -29,7 +29,7 @@ cdef class Workspace:
         frnn_memory_free(self.memory)
 
     cdef int reserve(self, size_t needed) except -1:
-        """Have at least so many bytes; what they held is lost where they grow."""
+        """Provide at least `needed` bytes. Growing discards the contents."""
         if needed > self.bytes:
             frnn_memory_free(self.memory)
             self.bytes = 0
@@ -53,7 +53,7 @@ cdef class Workspace:
         return check(status)
 
     cdef int prepare(self, const frnn_stack *stack, frnn_call *call, bint back) except -1:
-        """A plan for the call's size and the threads of now; a workspace has one kind of pass."""
+        """Make a plan unless the last one fits. A workspace serves one kind of pass only."""
         cdef int width = threads()
         if call.steps != self.steps or call.batch != self.batch or width != self.width:
             self.width = 0

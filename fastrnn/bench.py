@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`fastrnn bench`: named layer shapes, checked against the reference, timed beside the FMA peak.
+"""`fastrnn bench`: named layer shapes, checked against the reference and timed.
 
 The folder benchmarks/ of the source repository builds on these parts and adds other engines.
 """
@@ -22,22 +22,19 @@ from numpy.typing import NDArray
 
 from . import _core, reference
 from .layers.checks import default_isa
-from .layers.recurrent import GRU, LSTM, RNN
+from .layers.recurrent import LAYER_CLASSES, Recurrent
 from .runtime.threads import get_num_threads
-from .stack_spec import GATES, parameter_shapes
+from .stack_spec import Spec
 
 Arrays = dict[str, NDArray[Any]]
-Layer = LSTM | GRU | RNN
-Cell = Literal["LSTM", "GRU", "RNN"]
-LAYERS: dict[str, type[Layer]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
 
 # Two float32 engines differ by rounding: measured 4e-6 at most over all cases. A wrong gate order
-# or a state that leaks gives 1e-2 and more.
+# or a state that leaks is off by 1e-2 and more.
 TOLERANCE = 1e-4
 SAMPLE_SECONDS = 0.001  # a sample is the mean of so many calls: the clock then costs < 0.1 %
 CASE_SECONDS = 0.4
 PEAK_SECONDS = 0.2
-# Some milliseconds: to find the probe by its name asks the CPU, 20 us in a virtual machine.
+# Some milliseconds: finding the probe by its name takes 20 us in a virtual machine.
 FMA_ROUNDS = 4_000_000
 
 
@@ -46,7 +43,7 @@ class Case:
     """One recurrent stack and the batch that runs through it; sizes in elements."""
 
     name: str
-    cell: Cell
+    cell: str  # a layer class: "LSTM", "GRU" or "RNN"
     steps: int
     batch: int
     inputs: int
@@ -60,13 +57,26 @@ class Case:
     source: str = ""
 
     @property
+    def spec(self) -> Spec:
+        """The stack: its cell and sizes."""
+        sizes = {
+            "input_size": self.inputs,
+            "hidden_size": self.hidden,
+            "num_layers": self.layers,
+            "bidirectional": self.bidirectional,
+            "proj_size": self.proj,
+            "nonlinearity": self.nonlinearity,
+        }
+        return Spec.of(self.cell, sizes)
+
+    @property
     def directions(self) -> int:
-        return 2 if self.bidirectional else 1
+        return self.spec.directions
 
     @property
     def outputs(self) -> int:
         """Width of one direction's output."""
-        return self.proj or self.hidden
+        return self.spec.output_size
 
     @property
     def ragged(self) -> bool:
@@ -90,19 +100,12 @@ class Case:
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """All weights by PyTorch's names."""
-        return parameter_shapes(
-            self.cell,
-            self.inputs,
-            self.hidden,
-            self.layers,
-            True,
-            self.bidirectional,
-            self.proj,
-        )
+        return self.spec.shapes()
 
     def recurrent_bytes(self) -> int:
         """Bytes of one direction's weight_hh in float32, with the projection if there is one."""
-        return 4 * (GATES[self.cell] * self.hidden * self.outputs + self.proj * self.hidden)
+        rows = len(self.spec.declaration.gates) * self.hidden
+        return 4 * (rows * self.outputs + self.proj * self.hidden)
 
     def weight_bytes(self) -> int:
         """Bytes of all matrices in float32."""
@@ -140,20 +143,20 @@ CASES = (
 )  # fmt: skip
 
 
-def select(words: Sequence[str], cases: Sequence[Case] = CASES) -> list[Case]:
-    """Cases that belong to a group or hold a part of a name out of `words` ("all": every case)."""
+def select(chosen: Sequence[str], cases: Sequence[Case] = CASES) -> list[Case]:
+    """Cases by groups and by parts of their names; "all" is every case."""
     groups = {case.group for case in cases}
 
-    def matches(case: Case, word: str) -> bool:
-        return word in ("all", case.group) or (word not in groups and word in case.name)
+    def matches(case: Case, part: str) -> bool:
+        return part in ("all", case.group) or (part not in groups and part in case.name)
 
-    unknown = [word for word in words if not any(matches(case, word) for case in cases)]
+    unknown = [part for part in chosen if not any(matches(case, part) for case in cases)]
     if unknown:
         raise ValueError(
             f"cases: expected 'all' or a part of a name, got {', '.join(map(repr, unknown))}; "
             f"the names are {', '.join(case.name for case in cases)}"
         )
-    return [case for case in cases if any(matches(case, word) for word in words)]
+    return [case for case in cases if any(matches(case, part) for part in chosen)]
 
 
 # --- Arrays and layers of a case ---
@@ -195,15 +198,13 @@ def make_workload(case: Case) -> Workload:
     return Workload(case, weights, x, lengths)
 
 
-def make_layer(workload: Workload) -> Layer:
+def make_layer(workload: Workload) -> Recurrent:
     """The layer of a workload with its weights loaded."""
     case = workload.case
-    options: dict[str, Any] = {"bidirectional": case.bidirectional}
-    if case.cell == "RNN":
-        options["nonlinearity"] = case.nonlinearity
+    options = {"bidirectional": case.bidirectional, **case.spec.declaration.options}
     if case.proj:
         options["proj_size"] = case.proj
-    layer = LAYERS[case.cell](case.inputs, case.hidden, case.layers, **options)
+    layer = LAYER_CLASSES[case.cell](case.inputs, case.hidden, case.layers, **options)
     layer.load_state_dict(workload.weights)
     return layer
 
@@ -214,11 +215,11 @@ def named_outputs(y: NDArray[Any], state: Any) -> Arrays:
     return dict(zip(("y", "h_n", "c_n"), (y, *states), strict=False))
 
 
-# --- Right before fast ---
+# --- Correctness ---
 
 
 class WrongResultError(ValueError):
-    """A layer computes something else than the reference."""
+    """A layer computes something other than the reference."""
 
 
 def difference(got: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]) -> float:
@@ -240,13 +241,12 @@ def reference_outputs(workload: Workload) -> Arrays:
     """y, h_n and c_n as the specification has them."""
     case = workload.case
     y, *states = reference.forward(
-        case.cell,
+        case.spec.cell,
         workload.x,
         workload.weights,
         num_layers=case.layers,
         bidirectional=case.bidirectional,
         lengths=workload.lengths,
-        nonlinearity=case.nonlinearity,
     )
     return named_outputs(y, tuple(states))
 
@@ -288,7 +288,7 @@ class Times:
 def time_calls(call: Callable[[], Any], seconds: float, expected: float = 0.0) -> list[float]:
     """Samples of the seconds a call takes, for `seconds`, after a call that is not counted.
 
-    expected: what is known of that time; a call longer than `seconds` is run once, and counted.
+    expected: an estimate of that time; a call longer than `seconds` is run once, and counted.
     """
     if expected < seconds:
         expected = _mean_seconds(call, 1)  # caches and sleeping threads: others ran before
@@ -341,7 +341,7 @@ class Result:
     """A case that was checked and timed."""
 
     case: Case
-    error: float  # beside the reference
+    error: float  # the difference from the reference
     times: Times
 
     @property
@@ -358,7 +358,7 @@ class Report:
     results: list[Result]
 
     def share(self, result: Result) -> float:
-        """Part of the FMA peak that a case reached."""
+        """Return the share of the FMA peak that a case reached."""
         return 1e9 * result.gflops / self.peak
 
     def to_json(self) -> dict[str, Any]:
@@ -388,7 +388,7 @@ def run(
     seconds: float = CASE_SECONDS,
     say: Callable[[str], object] = lambda text: None,
 ) -> Report:
-    """Check and time cases with the current number of threads; `say` is told what is going on."""
+    """Check and time cases with the current number of threads; `say` is called with each step."""
     isa, threads = default_isa(), get_num_threads()
     say("FMA peak")
     peak = fma_peak(isa, threads)
@@ -407,7 +407,7 @@ def _results(
         layer, x, lengths = make_layer(workload), workload.x, workload.lengths
         say(f"{case.name}: {case.shape}")
 
-        def call(layer: Layer = layer, x: Any = x, lengths: Any = lengths) -> object:
+        def call(layer: Recurrent = layer, x: Any = x, lengths: Any = lengths) -> object:
             return layer(x, lengths=lengths)
 
         yield Result(case, error, Times.of(time_calls(call, seconds)))

@@ -20,20 +20,24 @@ import numpy as np
 
 import fastrnn
 from fastrnn.files.atomic import write_atomically
+from fastrnn.layers import Sequential
+from fastrnn.layers.recurrent import Recurrent
+from fastrnn.stack_spec import LAYERS, cell_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastrnn.readers import ModelFile
 
-    Layer = fastrnn.LSTM | fastrnn.GRU | fastrnn.RNN | fastrnn.Sequential
+Model = Recurrent | Sequential
 
 TOP_LEVEL = "(top level)"
 WITH_ARTICLE = {"LSTM": "an LSTM", "GRU": "a GRU", "RNN": "an RNN"}
 RECORDED = ("batch_first", "dropout", "nonlinearity")  # what tensors do not tell
+CELL_OPTIONS = {"nonlinearity": "--nonlinearity", "reset_after": "--reset-before"}
 
-# Arguments as the library's messages name them, and as this command line does.
-CLI_WORDS = {
+# Arguments in messages of the library, and the options of this command line for them.
+CLI_TERMS = {
     "choose by prefix=": "choose by --prefix",
     "choose one with key=": "choose one with --key",
     "batch_first=True contradicts": "--batch-first contradicts",
@@ -43,13 +47,14 @@ CLI_WORDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit status; wrong usage is argparse's SystemExit(2)."""
+    """Run one command and return the exit status. Wrong usage raises argparse's SystemExit(2)."""
     args = build_parser().parse_args(argv)
     try:
         args.command(args)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader left (`fastrnn inspect | head`): the interpreter must not flush to it at exit.
+        # The reader of the pipe has ended (`fastrnn inspect | head`). The interpreter must not
+        # flush to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -101,20 +106,18 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="steps of each sequence, or a .npy file of them",
     )
     add("--state-in", metavar="H0.npy", help="initial state, or an .npz of h (and c)")
-    add("--cell-state", metavar="C0.npy", help="initial cell state of an LSTM, beside --state-in")
+    add("--cell-state", metavar="C0.npy", help="initial cell state of an LSTM, with --state-in")
     add("--state-out", metavar="FILE.npz", help="write the final state as h (and c)")
-    add("--threads", metavar="N", type=_positive, help="how many threads to use")
+    add("--threads", metavar="N", type=_positive, help="the number of threads to use")
     add("--isa", metavar="NAME", type=_isa, help="instruction set, see `fastrnn config`")
     _add_plain(parser, run)
 
 
 def _add_choice_of_layer(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--prefix", metavar="NAME", help="which recurrent layer, where MODEL holds several")
-    add("--key", metavar="KEY", help="which state dict, where a checkpoint holds several")
-    add(
-        "--nonlinearity", choices=("tanh", "relu"), help="of an RNN, where MODEL does not record it"
-    )
+    add("--prefix", metavar="NAME", help="which recurrent layer, if MODEL holds several")
+    add("--key", metavar="KEY", help="which state dict, if a checkpoint holds several")
+    add("--nonlinearity", choices=("tanh", "relu"), help="of an RNN, if MODEL does not record it")
     add("--reset-before", action="store_true", help="GRU with the reset gate before the product")
 
 
@@ -149,7 +152,7 @@ def _isa(text: str) -> str:
 
 
 def _lengths(text: str) -> str | NDArray[np.int64]:
-    """The lengths of `3,5,2`; the path of a .npy file stays a path."""
+    """Parse `3,5,2`; the path of a .npy file is returned as it is."""
     if text.endswith(".npy"):
         return text
     try:
@@ -163,7 +166,7 @@ def _lengths(text: str) -> str | NDArray[np.int64]:
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument(
-        "--key", metavar="KEY", help="which state dict, where a checkpoint holds several"
+        "--key", metavar="KEY", help="which state dict, if a checkpoint holds several"
     )
     _add_plain(parser, inspect)
 
@@ -171,11 +174,11 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Checks layers of real models' shapes against the float64 reference, times them, and "
-        "measures which part of the machine's FMA peak they reach. Takes some seconds."
+        "prints their share of the machine's FMA peak. Takes some seconds."
     )
     add = parser.add_argument
     add("cases", nargs="*", metavar="CASE", help="part of a case's name; default: all cases")
-    add("--threads", metavar="N", type=_positive, help="how many threads to use")
+    add("--threads", metavar="N", type=_positive, help="the number of threads to use")
     _add_plain(parser, bench)
 
 
@@ -189,10 +192,11 @@ def _add_plain(
 def run(args: argparse.Namespace) -> None:
     check_outputs(args)
     layer = load_layer(args)
-    if isinstance(layer, fastrnn.Sequential) and (args.state_in or args.state_out):
+    if isinstance(layer, Sequential) and (args.state_in or args.state_out):
         raise ValueError("--state-in, --state-out: expected a recurrent layer, got a whole model")
     x = read_array(args.input)
-    state = read_state(args.state_in, args.cell_state, isinstance(layer, fastrnn.LSTM))
+    states = LAYERS[layer._name][0].states if isinstance(layer, Recurrent) else ("h",)
+    state = read_state(args.state_in, args.cell_state, states)
     lengths = read_lengths(args.lengths) if isinstance(args.lengths, str) else args.lengths
 
     with nullcontext() if args.threads is None else fastrnn.num_threads(args.threads):
@@ -208,7 +212,7 @@ def run(args: argparse.Namespace) -> None:
     cell = type(layer).__name__
     if args.json:
         facts = {"output": args.output, "shape": list(y.shape), "dtype": str(y.dtype), "cell": cell}
-        if not isinstance(layer, fastrnn.Sequential):
+        if isinstance(layer, Recurrent):
             facts |= {"batch_first": layer.batch_first, "isa": layer.isa}
         _print_json(facts | {"threads": threads, "seconds": seconds})
     else:
@@ -220,18 +224,18 @@ def run(args: argparse.Namespace) -> None:
         )
 
 
-def _way(layer: Layer, dimensions: int) -> str:
-    """Which axes the layer took for what, and on which instruction set."""
-    if isinstance(layer, fastrnn.Sequential):
+def _way(layer: Model, dimensions: int) -> str:
+    """Describe how the layer read the axes of x, and its instruction set."""
+    if not isinstance(layer, Recurrent):
         return f"{len(layer)} layers"
     axes = "batch first" if layer.batch_first else "steps first"
     return f"{'one sequence' if dimensions == 2 else axes}, isa {layer.isa}"
 
 
 def check_outputs(args: argparse.Namespace) -> None:
-    """Wrong usage if a result would replace the other or an input.
+    """Exit with a usage error if a result would replace the other result or an input.
 
-    Only the state may be replaced by its successor.
+    Exception: the final state may replace the initial one.
     """
     inputs = {
         "MODEL": args.model,
@@ -251,7 +255,7 @@ def check_outputs(args: argparse.Namespace) -> None:
 
 
 def _same_file(path: str | None, other: str | None) -> bool:
-    """Whether writing one would replace the other: devices and pipes are not replaced."""
+    """Whether writing one file would replace the other; devices and pipes are not replaced."""
     if path is None or other is None:
         return False
     target = os.path.realpath(path)
@@ -259,28 +263,29 @@ def _same_file(path: str | None, other: str | None) -> bool:
     return replaced and target == os.path.realpath(other)
 
 
-def load_layer(args: argparse.Namespace) -> Layer:
-    def load(**options: Any) -> Layer:
-        layer: Layer = fastrnn.load(args.model, args.prefix, key=args.key, isa=args.isa, **options)
+def load_layer(args: argparse.Namespace) -> Model:
+    def load(**options: Any) -> Model:
+        layer: Model = fastrnn.load(args.model, args.prefix, key=args.key, isa=args.isa, **options)
         return layer
 
+    options = _layer_options(args)
     try:
-        return load(**_layer_options(args))
-    except TypeError:  # perhaps an option of another cell: the file tells which cell it is
-        cell = type(load()).__name__
-        if args.nonlinearity is not None and cell != "RNN":
-            raise ValueError(
-                f"--nonlinearity: only an RNN has it, this is {WITH_ARTICLE[cell]}"
-            ) from None
-        if args.reset_before and cell != "GRU":
-            raise ValueError(
-                f"--reset-before: only a GRU has it, this is {WITH_ARTICLE[cell]}"
-            ) from None
+        return load(**options)
+    except (
+        TypeError
+    ):  # perhaps an option of another cell: load without options to see which cell it is
+        layer = type(load()).__name__
+        for name, flag in CELL_OPTIONS.items():
+            if name in options and layer in LAYERS and name not in cell_options(layer):
+                owner = next(other for other in LAYERS if name in cell_options(other))
+                raise ValueError(
+                    f"{flag}: only {WITH_ARTICLE[owner]} has it, this is {WITH_ARTICLE[layer]}"
+                ) from None
         raise
 
 
 def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Only what was asked for, so that what the file itself records stays in force."""
+    """Return only the given options, so that those that the file records stay in force."""
     options: dict[str, Any] = {}
     if args.batch_first:
         options["batch_first"] = True
@@ -292,7 +297,7 @@ def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_array(path: str) -> NDArray[Any]:
-    """The array of a .npy file; mapped first, which refuses a file shorter than its header says."""
+    """Read a .npy file. It is mapped first, because that detects a truncated file."""
     try:
         with np.errstate(over="ignore"):  # numpy multiplies absurd shapes before it refuses them
             mapped = np.lib.format.open_memmap(path, mode="r")
@@ -304,7 +309,7 @@ def read_array(path: str) -> NDArray[Any]:
 
 
 def read_lengths(path: str) -> NDArray[np.int64]:
-    """Sequence lengths from a .npy file of integers."""
+    """Read sequence lengths from a .npy file of integers."""
     lengths = read_array(path)
     if lengths.dtype.kind not in "iu" or lengths.ndim != 1:
         raise ValueError(
@@ -314,23 +319,23 @@ def read_lengths(path: str) -> NDArray[np.int64]:
     return lengths.astype(np.int64)
 
 
-def read_state(path: str | None, cell_path: str | None, is_lstm: bool) -> Any:
-    """The initial state as the layer takes it: None, h, or (h, c) for an LSTM."""
+def read_state(path: str | None, cell_path: str | None, states: Sequence[str]) -> Any:
+    """Read the initial state in the form the layer takes: None, h, or (h, c), named by `states`."""
     if path is None:
         if cell_path is not None:
-            raise ValueError("--cell-state: expected --state-in beside it, got none")
+            raise ValueError("--cell-state: expected --state-in with it, got none")
         return None
     arrays = fastrnn.read_state_dict(path) if path.endswith(".npz") else {"h": read_array(path)}
     if cell_path is not None:
         if "c" in arrays:
             raise ValueError(f"--cell-state: {path} holds a cell state c already")
         arrays["c"] = read_array(cell_path)
-    expected = {"h", "c"} if is_lstm else {"h"}
+    expected = set(states)
     if set(arrays) != expected:
         raise ValueError(
             f"initial state: expected {_names(expected)} for this layer, got {_names(arrays)}"
         )
-    return (arrays["h"], arrays["c"]) if is_lstm else arrays["h"]
+    return tuple(arrays[name] for name in states) if len(states) > 1 else arrays["h"]
 
 
 def write_state(path: str, state: Any) -> None:
@@ -394,16 +399,17 @@ def inspect(args: argparse.Namespace) -> None:
 
 
 def _recurrent_stacks(model: ModelFile) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The file's recurrent layers with their sizes, and what is wrong with its broken ones."""
-    from fastrnn.files.stacks import Stack, scan_stacks
+    """Return the recurrent layers with their sizes, and the errors of the broken ones."""
+    from fastrnn.files.stacks import FoundStack, scan_stacks
 
     stacks: list[dict[str, Any]] = []
     broken: dict[str, str] = {}
     for dotted, found in scan_stacks(model.arrays).items():
         prefix = dotted.removesuffix(".")
-        if isinstance(found, Stack):
+        if isinstance(found, FoundStack):
             recorded = model.recurrent.get(prefix, {})
-            facts = asdict(found) | {"prefix": prefix}
+            facts = {"prefix": prefix, **found.spec._asdict(), "is_cell": found.is_cell}
+            facts["cell"] = found.layers[0]
             stacks.append(facts | {name: recorded[name] for name in RECORDED if name in recorded})
         else:
             broken[prefix] = str(found)
@@ -487,7 +493,7 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def _progress(text: str) -> None:
-    """Replaces the last line of a terminal; says nothing to a file."""
+    """Replace the last line of a terminal; write nothing to a file."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{text}")
         sys.stderr.flush()
@@ -513,7 +519,7 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _printable(text: str) -> str:
-    """A file's own names must not steer the terminal."""
+    """Text without control characters: names from a file must not control the terminal."""
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
@@ -522,6 +528,6 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, OSError):
         reason = error.strerror or text
         text = reason if error.filename is None else f"{error.filename}: {reason}"
-    for words, option in CLI_WORDS.items():
-        text = text.replace(words, option)
+    for term, option in CLI_TERMS.items():
+        text = text.replace(term, option)
     return _printable(" ".join(text.split()))

@@ -16,12 +16,12 @@ from fastrnn.files.loading import load
 from fastrnn.readers import read_state_dict
 
 DATA = Path(__file__).parent / "demo_data"
-PIXEL_MAX = 16  # the images hold 0..16; the classifier was trained on 0..1
+PIXEL_MAX = 16  # pixels are 0..16; the classifier was trained on 0..1
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What one run of the demo found; times are medians, in microseconds."""
+    """The result of one run of the demo; times are medians in microseconds."""
 
     sequences: int
     steps: int
@@ -33,7 +33,7 @@ class DemoResult:
 
 
 def median_us(run: Callable[[], object], repeats: int = 25) -> float:
-    """Median time of one call in microseconds, after a warm-up call."""
+    """Return the median time of a call in microseconds, after a warm-up call."""
     run()
     times = []
     for _ in range(repeats):
@@ -44,7 +44,7 @@ def median_us(run: Callable[[], object], repeats: int = 25) -> float:
 
 
 def run_demo() -> DemoResult:
-    """Loads the exported classifier without PyTorch, checks it against PyTorch and times it."""
+    """Load the exported classifier without PyTorch, compare it with PyTorch and time it."""
     lstm = load(DATA / "digits_lstm.pt", "lstm", batch_first=True)
     weights = read_state_dict(DATA / "digits_lstm.pt")
     held_out = read_state_dict(DATA / "digits_heldout.npz")

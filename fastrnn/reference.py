@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What a recurrent layer computes: the specification, in float64 and plain numpy.
 
-Everything else in this repository is a faster way to get these numbers. Letters are those of the
-papers: x input, h hidden state, c cell state; W input weights, U recurrent weights, b and d their
-biases, P projection; i f g o the gates of the LSTM, r z n those of the GRU, and a_i, a_f ... what
-goes into their nonlinearities. Each gate has `hidden` rows in W, U, b and d; a cell's gates are
-stacked there in PyTorch's order, which is the order here. A d in front of a name, as in da_i,
-makes it the gradient of a loss with respect to that quantity (Werbos 1990).
+Everything else in this repository computes the same values faster. Letters are those of the papers:
+x input, h hidden state, c cell state; W input weights, U recurrent weights, b and d their biases, P
+projection; i f g o the gates of the LSTM, r z n those of the GRU, and a_i, a_f ... what goes into
+their nonlinearities. Each gate has `hidden` rows in W, U, b and d; a cell's gates are stacked there
+in PyTorch's order, which is the order here. A d in front of a name, as in da_i, makes it the
+gradient of a loss with respect to that quantity (Werbos 1990).
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class Weights(NamedTuple):
 NAMES = {"W": "weight_ih", "U": "weight_hh", "b": "bias_ih", "d": "bias_hh", "P": "weight_hr"}
 
 CellBackward = Callable[..., tuple[Array, State, Weights]]
-Cell = Callable[..., tuple[State, CellBackward]]
+CellStep = Callable[..., tuple[State, CellBackward]]
 
 
 # --- One step of each cell: x [batch][inputs] and the state before it -> the state after it, h' and
-# --- c' in the formulas, and the way back: from dh' and dc' to the gradients of what was given
+# --- c' in the formulas, and the backward pass: from dh' and dc' to the gradients of its arguments
 
 
 def sigmoid(a: Array) -> Array:
-    """1 / (1 + e^-a); e^-a may become inf, which gives the right limit, 0."""
+    """1 / (1 + e^-a); e^-a may become inf, whose reciprocal is the right limit, 0."""
     with np.errstate(over="ignore"):
         return 1.0 / (1.0 + np.exp(-a))
 
@@ -139,6 +139,23 @@ def gru_cell_reset_before(x: Array, h: Array, w: Weights) -> tuple[State, CellBa
     return ((1.0 - z) * n + z * h,), backward
 
 
+OutputBackward = Callable[[Array, Array], tuple[Array, Array, Array | None]]
+
+
+def lstm_output(c: Array, o: Array, w: Weights) -> tuple[Array, OutputBackward]:
+    """m = o * tanh(c'); h' = m, or P m with the projection of Sak et al. 2014 (1402.1128)."""
+    t = np.tanh(c)
+    m = o * t
+
+    def backward(dh: Array, dc: Array) -> tuple[Array, Array, Array | None]:
+        """Return the whole gradient of c', that of o before its sigmoid, and that of P."""
+        dp = None if w.P is None else dh.T @ m
+        dm = dh if w.P is None else dh @ w.P
+        return dc + dm * o * (1.0 - t * t), dm * t * o * (1.0 - o), dp
+
+    return (m if w.P is None else m @ w.P.T), backward
+
+
 def lstm_cell(x: Array, h: Array, c: Array, w: Weights) -> tuple[State, CellBackward]:
     """Hochreiter and Schmidhuber 1997 with the forget gate of Gers, Schmidhuber and Cummins 2000.
 
@@ -147,45 +164,76 @@ def lstm_cell(x: Array, h: Array, c: Array, w: Weights) -> tuple[State, CellBack
     g = tanh(W_g x + b_g + U_g h + d_g)
     o = sigmoid(W_o x + b_o + U_o h + d_o)
     c' = f * c + i * g
-    m = o * tanh(c')
-    h' = m, or P m with the projection of Sak, Senior and Beaufays 2014 (1402.1128).
+    h' as in `lstm_output`
     """
     a_i, a_f, a_g, a_o = np.split(x @ w.W.T + w.b + h @ w.U.T + w.d, 4, axis=-1)
     i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
     c_after = f * c + i * g
-    t = np.tanh(c_after)
-    m = o * t
+    h_after, output_backward = lstm_output(c_after, o, w)
 
     def backward(dh: Array, dc: Array) -> tuple[Array, State, Weights]:
-        dp = None if w.P is None else dh.T @ m
-        dm = dh if w.P is None else dh @ w.P
-        dc = dc + dm * o * (1.0 - t * t)
+        dc, da_o, dp = output_backward(dh, dc)
         da_i = dc * g * i * (1.0 - i)
         da_f = dc * c * f * (1.0 - f)
         da_g = dc * i * (1.0 - g * g)
-        da_o = dm * t * o * (1.0 - o)
         da = np.hstack([da_i, da_f, da_g, da_o])
         dx, dw, db = linear_backward(da, x, w.W)
         dh, du, dd = linear_backward(da, h, w.U)
         return dx, (dh, dc * f), Weights(dw, du, db, dd, dp)
 
-    return ((m if w.P is None else m @ w.P.T), c_after), backward
+    return (h_after, c_after), backward
+
+
+def lstm_cell_coupled(x: Array, h: Array, c: Array, w: Weights) -> tuple[State, CellBackward]:
+    """Coupled input and forget gates, CIFG in Greff et al. 2015 (1503.04069).
+
+    i, g and o as in `lstm_cell`
+    c' = (1 - i) * c + i * g
+    h' as in `lstm_output`
+    ONNX with input_forget=1 means this one.
+    """
+    a_i, a_g, a_o = np.split(x @ w.W.T + w.b + h @ w.U.T + w.d, 3, axis=-1)
+    i, g, o = sigmoid(a_i), np.tanh(a_g), sigmoid(a_o)
+    c_after = (1.0 - i) * c + i * g
+    h_after, output_backward = lstm_output(c_after, o, w)
+
+    def backward(dh: Array, dc: Array) -> tuple[Array, State, Weights]:
+        dc, da_o, dp = output_backward(dh, dc)
+        da_i = dc * (g - c) * i * (1.0 - i)
+        da_g = dc * i * (1.0 - g * g)
+        da = np.hstack([da_i, da_g, da_o])
+        dx, dw, db = linear_backward(da, x, w.W)
+        dh, du, dd = linear_backward(da, h, w.U)
+        return dx, (dh, dc * (1.0 - i)), Weights(dw, du, db, dd, dp)
+
+    return (h_after, c_after), backward
+
+
+# Each cell by its name in stack_spec.CELLS: one step, and how many states it has.
+CELLS: dict[str, tuple[CellStep, int]] = {
+    "rnn_tanh": (partial(rnn_cell, nonlinearity="tanh"), 1),
+    "rnn_relu": (partial(rnn_cell, nonlinearity="relu"), 1),
+    "gru": (gru_cell, 1),
+    "gru_reset_before": (gru_cell_reset_before, 1),
+    "lstm": (lstm_cell, 2),
+    "lstm_coupled": (lstm_cell_coupled, 2),
+}
 
 
 # --- The loops: over steps, directions and layers. Each backward takes the gradients of what its
-# --- forward returned and returns those of what it was given.
+# --- forward returned and returns those of its arguments.
 
 DirectionBackward = Callable[[Array, State], tuple[Array, State, dict[str, Array]]]
 LayerBackward = Callable[[Array, Sequence[State]], tuple[Array, Any, Any]]
 
 
 def run_direction(
-    cell: Cell, x: Array, state: State, w: Weights, lengths: NDArray[np.intp], reverse: bool
+    cell: CellStep, x: Array, state: State, w: Weights, lengths: NDArray[np.intp], reverse: bool
 ) -> tuple[Array, State, DirectionBackward]:
     """Run one direction of one layer: x [steps][batch][inputs] -> y [steps][batch][hidden], state.
 
     A row takes part in its first `length` steps only: y is 0 beyond them and the row's state stays
-    what it was after its last one. Reversed, each row begins at its own last step.
+    the one after its last step. Reversed, each row begins at its own last step.
     """
     y = np.zeros((*x.shape[:2], state[0].shape[-1]))
     state = tuple(part.copy() for part in state)
@@ -217,9 +265,13 @@ def run_direction(
 
 
 def run_layer(
-    cell: Cell, x: Array, starts: Sequence[State], ws: Sequence[Weights], lengths: NDArray[np.intp]
+    cell: CellStep,
+    x: Array,
+    starts: Sequence[State],
+    ws: Sequence[Weights],
+    lengths: NDArray[np.intp],
 ) -> tuple[Array, Sequence[State], LayerBackward]:
-    """Run one layer, each direction on the same x: y holds their outputs side by side."""
+    """Run one layer, each direction on the same x: y holds their outputs one after the other."""
     reverse = (False, True)[: len(ws)]
     ys, finals, backwards = zip(
         *(
@@ -250,22 +302,26 @@ def direction_weights(weights: Mapping[str, ArrayLike], suffix: str) -> Weights:
     return Weights(**found)
 
 
-def split_state(cell: str, state: Any, ws: Sequence[Weights], batch: int) -> list[State]:
-    """Take the state of a stack apart, one for each direction; zeros in place of None."""
-    parts = [state] if cell != "LSTM" else [None, None] if state is None else state
+def split_state(count: int, state: Any, ws: Sequence[Weights], batch: int) -> list[State]:
+    """Split the state of a stack, one for each layer and direction; zeros in place of None.
+
+    The state is h, or (h, c) for a count of 2; c has the width of the hidden units.
+    """
+    parts = [None] * count if state is None else [state] if count == 1 else state
+    widths = [(w.U.shape[1], w.U.shape[1] if w.P is None else w.P.shape[1]) for w in ws]
     return [
         tuple(
             np.zeros((batch, size)) if part is None else np.asarray(part[index], np.float64)
-            for part, size in zip(parts, (w.U.shape[1], w.U.shape[0] // 4), strict=False)
+            for part, size in zip(parts, sizes, strict=False)
         )
-        for index, w in enumerate(ws)
+        for index, sizes in enumerate(widths)
     ]
 
 
-def join_states(cell: str, states: Sequence[State]) -> Any:
-    """Put it together again: h, or (h, c) for the LSTM."""
+def join_states(states: Sequence[State]) -> Any:
+    """Join the states of layers and directions: h, or (h, c) for a cell with two states."""
     parts = tuple(np.stack(part) for part in zip(*states, strict=True))
-    return parts if cell == "LSTM" else parts[0]
+    return parts if len(parts) > 1 else parts[0]
 
 
 class Gradients(NamedTuple):
@@ -285,43 +341,40 @@ def vjp(
     num_layers: int = 1,
     bidirectional: bool = False,
     lengths: ArrayLike | None = None,
-    nonlinearity: str = "tanh",
-    reset_after: bool = True,
     masks: Sequence[ArrayLike] | None = None,
 ) -> tuple[Array, Any, Callable[..., Gradients]]:
-    """Run a stack of "RNN", "GRU" or "LSTM" layers and return y, the final state and backward.
+    """Run a stack of layers of a cell in `CELLS` and return y, the final state and backward.
 
     x [steps][batch][inputs]; y [steps][batch][directions * (hidden or projection)]. A state is h,
     or (h, c) for the LSTM, each [layers * directions][batch][hidden or projection]. masks, each in
     y's shape, multiply what each layer but the first is given: dropout's 0 or 1 / (1 - p).
     backward(dy, dstate) takes the gradients of y and of the final state, None for zeros.
+    ValueError for an unknown cell.
     """
-    cells: dict[str, Cell] = {
-        "RNN": partial(rnn_cell, nonlinearity=nonlinearity),
-        "GRU": gru_cell if reset_after else gru_cell_reset_before,
-        "LSTM": lstm_cell,
-    }
+    if cell not in CELLS:
+        raise ValueError(f"cell: expected one of {list(CELLS)}, got {cell!r}")
+    step, states = CELLS[cell]
     y = np.asarray(x, np.float64)
     steps, batch, _ = y.shape
     ends = np.broadcast_to(np.asarray(steps if lengths is None else lengths, np.intp), batch)
     ways = ("", "_reverse") if bidirectional else ("",)
     suffixes = [f"l{layer}{way}" for layer in range(num_layers) for way in ways]
     ws = [direction_weights(weights, suffix) for suffix in suffixes]
-    starts = split_state(cell, state, ws, batch)
+    starts = split_state(states, state, ws, batch)
     layers = [slice(first, first + len(ways)) for first in range(0, len(ws), len(ways))]
     scales = [1.0, *([1.0] * (num_layers - 1) if masks is None else np.asarray(masks, np.float64))]
 
     finals: list[State] = []
     backwards: list[LayerBackward] = []
     for layer, scale in zip(layers, scales, strict=True):
-        y, final, layer_backward = run_layer(cells[cell], y * scale, starts[layer], ws[layer], ends)
+        y, final, layer_backward = run_layer(step, y * scale, starts[layer], ws[layer], ends)
         finals += final
         backwards.append(layer_backward)
 
     def backward(dy: ArrayLike | None = None, dstate: Any = None) -> Gradients:
         """Go back through the layers; any number of times."""
         dx = np.zeros_like(y) if dy is None else np.asarray(dy, np.float64)
-        dfinals = split_state(cell, dstate, ws, batch)
+        dfinals = split_state(states, dstate, ws, batch)
         dstarts: list[State] = []
         dws: list[dict[str, Array]] = []
         for layer, scale, layer_backward in [*zip(layers, scales, backwards, strict=True)][::-1]:
@@ -332,9 +385,9 @@ def vjp(
             for suffix, dw in zip(suffixes, dws, strict=True)
             for letter, value in dw.items()
         }
-        return Gradients(dx, join_states(cell, dstarts), dweights)
+        return Gradients(dx, join_states(dstarts), dweights)
 
-    return y, join_states(cell, finals), backward
+    return y, join_states(finals), backward
 
 
 def forward(
@@ -342,4 +395,4 @@ def forward(
 ) -> tuple[Array, ...]:
     """Return y, h_n, and for the LSTM c_n, of a stack with the options of `vjp`."""
     y, final, _ = vjp(cell, x, weights, state, **options)
-    return (y, *final) if cell == "LSTM" else (y, final)
+    return (y, *final) if isinstance(final, tuple) else (y, final)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 import fastrnn
-from fastrnn.bench import Arrays, Layer, Workload, make_layer, named_outputs
+from fastrnn.bench import Arrays, Workload, make_layer, named_outputs
+from fastrnn.layers.recurrent import Recurrent
 from fastrnn.runtime.plans import plan
 
 from ..measuring.workload import output_gradient
@@ -133,7 +134,7 @@ def _make_short(workload: Workload, changed: bool) -> Runner:
     return Runner(call, lambda: named_outputs(*call()), partial(_path, layer, 1, 1))
 
 
-def _path(layer: Layer, steps: int, batch: int) -> str:
+def _path(layer: Recurrent, steps: int, batch: int) -> str:
     """The instruction set, and how the plan cuts the pass over threads."""
     cut = plan(layer, steps, batch)
     kinds = [name for name in cut if name.endswith(("_groups", "_teams", "_workers"))]

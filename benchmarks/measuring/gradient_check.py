@@ -25,13 +25,12 @@ def reference_step(workload: Workload) -> Arrays:
     """y, the final state, and the gradients of x and the weights for output_gradient's dy."""
     case = workload.case
     y, state, backward = reference.vjp(
-        case.cell,
+        case.spec.cell,
         workload.x,
         workload.weights,
         num_layers=case.layers,
         bidirectional=case.bidirectional,
         lengths=workload.lengths,
-        nonlinearity=case.nonlinearity,
     )
     return named_outputs(y, state) | named_gradients(backward(output_gradient(workload)))
 

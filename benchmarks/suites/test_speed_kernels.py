@@ -14,13 +14,14 @@ import pytest
 
 import fastrnn
 from fastrnn import _core
-from fastrnn.bench import FMA_ROUNDS, LAYERS, Case, Cell, check, make_workload
+from fastrnn.bench import FMA_ROUNDS, Case, check, make_workload
+from fastrnn.layers.recurrent import LAYER_CLASSES
 
 from ..engines.engine_fastrnn import make_runner
 
 VALUES = 1 << 18  # so many that finding the function by name costs little beside them
 
-cells = pytest.mark.parametrize("cell", LAYERS)
+cells = pytest.mark.parametrize("cell", LAYER_CLASSES)
 
 
 @pytest.mark.parametrize("isa", fastrnn.isas())
@@ -51,19 +52,19 @@ def measure(benchmark: Any, case: Case) -> None:
 
 @cells
 @pytest.mark.parametrize("rows", [1, 4, 64])
-def test_input_product(benchmark: Any, cell: Cell, rows: int) -> None:
+def test_input_product(benchmark: Any, cell: str, rows: int) -> None:
     """16 of 17 products are those of x; `rows` steps in one call, taken at once."""
     measure(benchmark, Case(f"input_{cell.lower()}_{rows}", cell, rows, 1, 1024, 64))
 
 
 @cells
 @pytest.mark.parametrize("batch", [1, 2, 4, 32])
-def test_recurrent_product(benchmark: Any, cell: Cell, batch: int) -> None:
+def test_recurrent_product(benchmark: Any, cell: str, batch: int) -> None:
     """Weights in L2, one input."""
     measure(benchmark, Case(f"recurrent_{cell.lower()}_{batch}", cell, 32, batch, 1, 256))
 
 
 @cells
-def test_cell_formula(benchmark: Any, cell: Cell) -> None:
+def test_cell_formula(benchmark: Any, cell: str) -> None:
     """Nine products for each gate: the activations take more."""
     measure(benchmark, Case(f"formula_{cell.lower()}", cell, 32, 256, 1, 8))

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from fastrnn.bench import TOLERANCE, Case, Cell, difference, make_workload, reference_outputs
+from fastrnn.bench import TOLERANCE, Case, difference, make_workload, reference_outputs
 
 from ..engines.engines import INFERENCE, UnsupportedError, load_engine
 
-CELLS: tuple[Cell, ...] = ("LSTM", "GRU", "RNN")
+CELLS: tuple[str, ...] = ("LSTM", "GRU", "RNN")
 LENGTHS: tuple[Literal["full", "uniform"], ...] = ("full", "uniform")
 PLAIN = [
     Case(f"{cell}_x{layers}{'_bi' * bi}_{lengths}", cell, 7, 3, 5, 6, layers, bi, lengths=lengths)

@@ -11,6 +11,7 @@ import pytest
 from fastrnn.bench import Case, Times
 
 from .. import readme
+from ..measuring.cases import MAIN
 from ..measuring.machine_limits import Limits
 from ..measuring.measure import CaseResult, Measurement, Plan
 from ..reports import report
@@ -167,20 +168,36 @@ def test_names_in_the_roofline_do_not_cover_each_other() -> None:
         assert not any(_overlap(box, other) for other in boxes[:number])
 
 
-def test_readme_is_written_between_its_markers(document: Document, tmp_path: Path) -> None:
+def test_documents_are_written_between_their_markers(document: Document, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     document.write(tmp_path / "out.json")
-    page = tmp_path / "README.md"
-    page.write_text(f"before\n\n{readme.BEGIN}\nold\n{readme.END}\n\nafter\n")
+    (tmp_path / "docs").mkdir()
+    pages = [tmp_path / "README.md", tmp_path / "docs" / readme.PAGE]
+    for page in pages:
+        page.write_text(f"before\n\n{readme.BEGIN}\nold\n{readme.END}\n\nafter\n")
     for _ in range(2):
-        assert readme.main([str(tmp_path / "out.json"), "--readme", str(page)]) == 0
-        text = page.read_text()
-        assert text.startswith(f"before\n\n{readme.BEGIN}\nAbacus")
-        assert text.endswith(f"{readme.END}\n\nafter\n")
-        assert "old" not in text
-        assert "| `small_gru` " in text
-        assert "(docs/benchmark.svg)" in text
+        assert readme.main([str(tmp_path / "out.json"), "--readme", str(pages[0])]) == 0
+        for page in pages:
+            text = page.read_text()
+            assert text.startswith(f"before\n\n{readme.BEGIN}\nAbacus")
+            assert text.endswith(f"{readme.END}\n\nafter\n")
+            assert "old" not in text
+            assert "| `small_gru` " in text
+        assert ("share of limit" in pages[0].read_text(), "share of limit" in text) == (False, True)
+        assert "(benchmark.svg)" in text
         assert (tmp_path / "docs/roofline.svg").stat().st_size > 0
-    page.write_text("no markers")
+    before = pages[0].read_text()
+    pages[1].write_text("no markers")
     with pytest.raises(ValueError, match="found not both"):
-        readme.main([str(tmp_path / "out.json"), "--readme", str(page)])
+        readme.main([str(tmp_path / "out.json"), "--readme", str(pages[0])])
+    assert pages[0].read_text() == before
+
+
+def test_readme_shows_some_cases_and_the_means_of_all(document: Document) -> None:
+    assert set(readme.SHOWN) < {case.name for case in MAIN}
+    shown = replace(document.results[0], case=replace(CASE, name=readme.SHOWN[0]))
+    some = replace(document, results=[shown, document.results[1]])
+    assert f"| `{readme.SHOWN[0]}` " in readme.short_block(some)
+    assert "other_lstm" not in readme.short_block(some)
+    assert "other_lstm" in readme.full_block(some)
+    assert "all 2 cases" in readme.short_block(some)

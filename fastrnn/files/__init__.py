@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Models in files: load, save, and what finds a recurrent layer among the arrays of a file."""
+"""Models in files: load, save, and finding recurrent layers among the arrays of a file."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Writing files so that no half of one is ever seen."""
+"""Atomic writing of files: readers see the old file or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 
 def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
-    """Writes beside the target and renames: no half file is ever seen, a failure keeps the old."""
+    """Write a new file next to the target and rename it; after a failure the old one is intact."""
     target = Path(os.path.realpath(path))
     try:
         # A device or a pipe is not replaced, and cannot seek.
@@ -29,11 +29,11 @@ def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
 
 
 def _replace(target: Path, write: Callable[[BinaryIO], None]) -> None:
-    """A new file in the place of the old one, whose permissions it takes over."""
+    """Replace a file by a new one with the same permissions."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "xb") as file:
-            if target.exists():  # before anything is in it that others were not to read
+            if target.exists():  # while it is empty: others may not be allowed to read it
                 temporary.chmod(stat.S_IMODE(target.stat().st_mode))
             write(file)
         os.replace(temporary, target)

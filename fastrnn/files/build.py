@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The bridge to files: from the description of a model to a `Sequential`, and back."""
+"""From the description of a model to a `Sequential`, and back."""
 
 from __future__ import annotations
 
@@ -9,23 +9,21 @@ from typing import Any
 import numpy as np
 
 from ..layers.activations import Dropout, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
-from ..layers.base import Layer
 from ..layers.dense import Conv1d, Linear
 from ..layers.embedding import Embedding
-from ..layers.empty_rows import Recurrent
 from ..layers.norm import LayerNorm
-from ..layers.recurrent import GRU, LSTM, RNN
+from ..layers.recurrent import LAYER_CLASSES
 from ..layers.sequential import Sequential
 from ..layers.shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
-from ..layers.signal import Magnitude, ReflectionPad1d
-from ..layers.time import AddInput, Flip, Last, Mask, Pool, ZeroPad1d
-from ..readers.description import Description, Obstacle, unsupported
-from ..readers.description import Layer as Described
+from ..layers.signal import Magnitude, ReflectionPad1d, ZeroPad1d
+from ..layers.time import AddInput, Flip, Last, Mask, Pool
+from ..readers.description import DescribedLayer, Description, Obstacle, unsupported
+from ..stack_spec import LAYERS
 
-_STACKS: tuple[type[Any], ...] = (LSTM, GRU, RNN)
 # The kinds whose arithmetic is the core's: they take isa.
 WITH_KERNELS: tuple[type[Any], ...] = (
-    *_STACKS, Linear, Conv1d, LayerNorm, Tanh, Sigmoid, Softmax, LogSoftmax, Pool,
+    *LAYER_CLASSES.values(),
+    Linear, Conv1d, LayerNorm, Tanh, Sigmoid, Softmax, LogSoftmax, Pool,
 )  # fmt: skip
 _OTHERS: tuple[type[Any], ...] = (
     Embedding, Dropout, ReLU, Last, Flip, Mask, ZeroPad1d, ReflectionPad1d, Magnitude, AddInput,
@@ -65,7 +63,7 @@ def from_description(description: Description, isa: str | None = None) -> Sequen
     return model
 
 
-def _made(described: Described, isa: str | None) -> Any:
+def _made(described: DescribedLayer, isa: str | None) -> Any:
     kind = KINDS.get(described.kind)
     if kind is None:
         raise ValueError(f"expected one of the kinds {sorted(KINDS)}")
@@ -79,17 +77,15 @@ def _made(described: Described, isa: str | None) -> Any:
     return layer
 
 
-def _constructor_options(described: Described) -> dict[str, Any]:
+def _constructor_options(described: DescribedLayer) -> dict[str, Any]:
     options: dict[str, Any] = dict(described.options)
     if described.kind == "Last" and "bidirectional" in options:
         of_state = options.pop("bidirectional") or options.get("of") == "state"
         options["of"] = "state" if of_state else "step"
-    if described.kind == "GRU" and not options.get("proj_size", 1):
-        del options["proj_size"]
-    if described.kind in ("LSTM", "GRU", "RNN") and options.get("num_layers", 1) == 1:
+    if described.kind in LAYERS and options.get("num_layers", 1) == 1:
         options.pop("dropout", None)  # it acts between layers
-    if described.kind == "RNN" and not options.get("proj_size", 1):
-        del options["proj_size"]
+    if described.kind in LAYERS and not options.get("proj_size"):
+        options.pop("proj_size", None)
     return options
 
 
@@ -98,7 +94,7 @@ def describe(model: Sequential, format: str = "fastrnn") -> Description:
     return Description(format, tuple(_described("", model)))
 
 
-def _described(prefix: str, model: Sequential) -> Iterator[Described]:
+def _described(prefix: str, model: Sequential) -> Iterator[DescribedLayer]:
     initial = model.initial_state
     for name, child in model.items():
         whole = prefix + name
@@ -114,8 +110,4 @@ def _described(prefix: str, model: Sequential) -> Iterator[Described]:
         if name in initial:
             parts = initial[name] if isinstance(initial[name], tuple) else (initial[name],)
             arrays |= {n: np.array(p) for n, p in zip(_FIRST_STATES, parts, strict=False)}
-        yield Described(whole, type(child).__name__, _options(child), arrays)
-
-
-def _options(layer: Layer | Recurrent) -> dict[str, object]:
-    return layer._options()
+        yield DescribedLayer(whole, type(child).__name__, child._options(), arrays)

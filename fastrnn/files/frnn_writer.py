@@ -14,8 +14,8 @@ import numpy as np
 
 from ..readers import FormatError
 from ..readers.containers.elements import Array
-from ..readers.containers.source import Bytes, open_source
-from ..readers.description import Description, Layer
+from ..readers.containers.source import Bytes, open_named
+from ..readers.description import DescribedLayer, Description
 from ..readers.errors import quote
 from ..readers.frnn.frnn_fields import pack, unpack
 from ..readers.frnn.frnn_kinds import KINDS, check_arrays, in_order, plain_options, role_of
@@ -44,10 +44,10 @@ _BYTES_PER_LINE = 16
 
 
 def write_model(target: str | os.PathLike[str] | BinaryIO, description: Description) -> None:
-    """Write a model as a .frnn file: to a path, where it replaces a file at once, or a binary file.
+    """Write a model as a .frnn file: to a path, atomically, or to a binary file.
 
-    Weights become float32. FormatError, a ValueError, names the layer that has no place in the
-    format; nothing is written then.
+    Weights become float32. FormatError, a ValueError, names the layer that the format does not
+    have; nothing is written then.
     """
     pieces = lay_out(description)
 
@@ -59,19 +59,14 @@ def write_model(target: str | os.PathLike[str] | BinaryIO, description: Descript
 
 
 def read_model(path: str | os.PathLike[str], check_crc: bool = True) -> Description:
-    """Read a .frnn file; the arrays are read-only views of the mapped file, which nothing loads.
+    """Read a .frnn file; the arrays are read-only views of the mapped file.
 
-    The file must not be changed in place or cut while they are in use; write_model() replaces it,
-    which leaves them as they are. check_crc=False leaves the checksum out: a damaged file may then
-    give other numbers.
+    The file must not be changed in place or truncated while they are in use; write_model() replaces
+    it, which leaves them as they are. check_crc=False skips the checksum: a damaged file may then
+    have wrong values.
     """
-    name = os.fspath(path)
-    try:
-        with open_source(name) as source:
-            return read_frnn(source, check_crc, mapped=True)
-    except FormatError as error:
-        error.args = (f"{name}: {error}",)
-        raise
+    with open_named(os.fspath(path)) as source:
+        return read_frnn(source, check_crc, mapped=True)
 
 
 def write_c_array(
@@ -109,15 +104,15 @@ def _write(target: str | os.PathLike[str] | BinaryIO, write: Callable[[BinaryIO]
 
 def _c_lines(pieces: list[Bytes]) -> Iterator[bytes]:
     """The lines of an initializer; pieces are whole multiples of a line."""
-    words = [b"%d," % value for value in range(256)]
+    texts = [b"%d," % value for value in range(256)]
     for piece in pieces:
         for at in range(0, piece.size, _BYTES_PER_LINE):
-            yield b"".join(words[value] for value in piece[at : at + _BYTES_PER_LINE]) + b"\n"
+            yield b"".join(texts[value] for value in piece[at : at + _BYTES_PER_LINE]) + b"\n"
 
 
 @dataclass
 class _Layout:
-    """Records, names and arrays of a file as they come to be."""
+    """Records, names and arrays of a file that is being laid out."""
 
     records: list[bytearray] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # record and bytes of each array
@@ -126,7 +121,7 @@ class _Layout:
 
 
 def lay_out(description: Description) -> list[Bytes]:
-    """The bytes of the file, piece by piece, each a multiple of 64."""
+    """The bytes of the file in pieces, each a multiple of 64."""
     if not description.layers:
         raise FormatError("expected a model with at least one layer")
     layout = _Layout()
@@ -157,7 +152,7 @@ def lay_out(description: Description) -> list[Bytes]:
     return pieces
 
 
-def _add(layer: Layer, layout: _Layout) -> None:
+def _add(layer: DescribedLayer, layout: _Layout) -> None:
     if layer.kind not in KINDS:
         raise FormatError(f"expected one of the kinds {', '.join(KINDS)}")
     kind = KINDS[layer.kind]
@@ -167,7 +162,7 @@ def _add(layer: Layer, layout: _Layout) -> None:
     arrays = in_order(layer.kind, options, layer.arrays)
     check_arrays(layer.kind, options, {name: array.shape for name, array in arrays.items()})
     if len(arrays) > MOST_ARRAYS:
-        raise FormatError(f"{len(arrays)} arrays, at most {MOST_ARRAYS} have a place in the file")
+        raise FormatError(f"{len(arrays)} arrays, at most {MOST_ARRAYS} fit in the file")
     name = layer.name.encode("utf-8", "strict") if layer.name.isprintable() else b""
     if not 1 <= len(name) <= LONGEST_NAME:
         raise FormatError(f"name: expected 1 to {LONGEST_NAME} bytes of printable text")
@@ -175,7 +170,7 @@ def _add(layer: Layer, layout: _Layout) -> None:
         bytearray(
             LAYER_RECORD.pack(
                 LAYER, kind.number, len(layout.names), len(name), len(arrays), record.flags,
-                *record.integers, *record.numbers,
+                *record.integers, *record.floats,
             )
         )
     )  # fmt: skip
@@ -197,7 +192,7 @@ def _add(layer: Layer, layout: _Layout) -> None:
 
 
 def _raw(name: str, array: Array) -> Bytes:
-    """The elements as little-endian float32 bytes; no copy where they are that already."""
+    """The elements as little-endian float32 bytes; a view if they are that already."""
     if array.dtype.kind != "f":
         raise FormatError(f"{name}: expected floating-point elements, got {array.dtype}")
     with np.errstate(over="ignore"):  # beyond float32 is infinity, as everywhere in fastrnn

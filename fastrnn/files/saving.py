@@ -7,22 +7,19 @@ import os
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..layers import Layer, Sequential
-from ..layers.recurrent import GRU, LSTM, RNN
 
 if TYPE_CHECKING:
     from ..readers.description import Description
 
-Model = Sequential | Layer | LSTM | GRU | RNN
 
-
-def save(model: Model, path: str | os.PathLike[str] | BinaryIO) -> None:
+def save(model: Layer, path: str | os.PathLike[str] | BinaryIO) -> None:
     """Write a `Sequential` or a single layer as a .frnn file, which `fastrnn.load` and C read.
 
     model: a `Sequential`, with its initial states, or any layer of fastrnn; weights are float32.
-    path: a str or os.PathLike, where a file of that name is replaced at once, or a binary file.
+    path: a str or os.PathLike (a file of that name is replaced atomically), or a binary file.
 
-    Raises FormatError, a ValueError, if a layer has no place in the format; TypeError for a model
-    that is none of fastrnn's; OSError if the file cannot be written.
+    Raises FormatError, a ValueError, if the format has no such layer; TypeError if `model` is not a
+    layer of fastrnn; OSError if the file cannot be written.
 
     >>> import tempfile, numpy as np, fastrnn
     >>> model = fastrnn.Sequential(fastrnn.GRU(3, 4, seed=0), fastrnn.Linear(4, 2, seed=1))
@@ -38,13 +35,11 @@ def save(model: Model, path: str | os.PathLike[str] | BinaryIO) -> None:
 
 
 def describe_model(model: Any, name: str = "rnn") -> Description:
-    """What of a model goes into a file; `name` is that of a layer without a `Sequential`."""
-    if isinstance(model, Layer | LSTM | GRU | RNN):
-        model = Sequential({name: model})
-    if not isinstance(model, Sequential):
+    """The description of a model for a file; `name` is for a layer without a `Sequential`."""
+    if not isinstance(model, Layer):
         raise TypeError(
             f"model: expected a fastrnn.Sequential or a layer, got {type(model).__name__}"
         )
     from .build import describe
 
-    return describe(model)
+    return describe(model if isinstance(model, Sequential) else Sequential({name: model}))

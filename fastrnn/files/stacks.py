@@ -11,16 +11,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..layers.arrays import FLOATS
 from ..readers import FormatError
-from ..stack_spec import (
-    FLOATS,
-    GATES,
-    SHOWN,
-    Shape,
-    listing,
-    parameter_names,
-    parameter_shapes,
-)
+from ..readers.errors import listing
+from ..stack_spec import CELLS, LAYERS, Cell, Shape, Spec, parameter_names
 
 # A layer number has at most six digits: no name in a hostile file becomes a huge integer.
 _LAYER = r"(?:weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(0|[1-9][0-9]{0,5})(?:_reverse)?"
@@ -34,54 +28,48 @@ RECURRENT_NAMES = (LAYER_NAME, CELL_NAME, NORM_NAME, RAW_NAME)
 Arrays = Mapping[str, NDArray[Any]]
 
 
+_MOST_WRONG = 20  # misshapen tensors that an error lists
+
+
 @dataclass(frozen=True)
-class Stack:
+class FoundStack:
     """A recurrent stack in a state dict; its tensors are named `prefix` + `weight_ih_l0` etc."""
 
     prefix: str  # ends with a dot, or is empty
-    cell: str
-    input_size: int
-    hidden_size: int
-    num_layers: int
-    bias: bool
-    bidirectional: bool
-    proj_size: int
+    spec: Spec  # with the first cell that has weights of these shapes
     is_cell: bool  # the names end without _l0, as torch.nn.LSTMCell writes them
 
+    @property
+    def layers(self) -> list[str]:
+        """The layer classes that have weights of these shapes, the usual one first."""
+        rows = len(self.spec.declaration.gates)
+        found = _cells_of(rows, self.spec.proj_size > 0)
+        return list(dict.fromkeys(cell.layer for cell in found))
+
     def options(self) -> dict[str, int | bool]:
-        """The constructor arguments of the layer that these weights belong to."""
-        options: dict[str, int | bool] = {
-            "input_size": self.input_size,
-            "hidden_size": self.hidden_size,
-            "num_layers": self.num_layers,
-            "bias": self.bias,
-            "bidirectional": self.bidirectional,
-        }
-        return options | ({"proj_size": self.proj_size} if self.cell == "LSTM" else {})
+        """The constructor arguments that the weights tell."""
+        options = self.spec._asdict()
+        del options["cell"]
+        if not self.spec.declaration.projects:
+            del options["proj_size"]
+        return options
 
     def shapes(self) -> dict[str, Shape]:
         """The standard names of the stack's tensors and their shapes, in PyTorch's flat order."""
-        return parameter_shapes(
-            self.cell,
-            self.input_size,
-            self.hidden_size,
-            self.num_layers,
-            self.bias,
-            self.bidirectional,
-            self.proj_size,
-        )
+        return self.spec.shapes()
 
     def name_in_file(self, name: str) -> str:
         """The full name in the state dict of the tensor with this standard name."""
         return name_in_file(self.prefix, self.is_cell, name)
 
     def __str__(self) -> str:
+        spec = self.spec
         parts = [
-            f"{self.cell}, input {self.input_size}, hidden {self.hidden_size}",
-            f"{self.num_layers} layer{'s' * (self.num_layers > 1)}",
-            f"projection {self.proj_size}" if self.proj_size else "",
-            "bidirectional" if self.bidirectional else "",
-            "" if self.bias else "no bias",
+            f"{self.layers[0]}, input {spec.input_size}, hidden {spec.hidden_size}",
+            f"{spec.num_layers} layer{'s' * (spec.num_layers > 1)}",
+            f"projection {spec.proj_size}" if spec.proj_size else "",
+            "bidirectional" if spec.bidirectional else "",
+            "" if spec.bias else "no bias",
         ]
         return ", ".join(part for part in parts if part)
 
@@ -89,14 +77,14 @@ class Stack:
 # --- Finding the stacks of a state dict ---
 
 
-def find_stacks(arrays: Arrays) -> list[Stack]:
+def find_stacks(arrays: Arrays) -> list[FoundStack]:
     """Find every sound recurrent stack of a state dict, in the order of the file."""
-    return [found for found in scan_stacks(arrays).values() if isinstance(found, Stack)]
+    return [found for found in scan_stacks(arrays).values() if isinstance(found, FoundStack)]
 
 
 def scan_stacks(
     arrays: Arrays, unreadable: Mapping[str, str] | None = None
-) -> dict[str, Stack | FormatError]:
+) -> dict[str, FoundStack | FormatError]:
     """Map each prefix that has recurrent weights to its stack, or to what is wrong with it.
 
     `unreadable` names the tensors that are in the file but not in `arrays`, and says why.
@@ -106,7 +94,7 @@ def scan_stacks(
     for name in [*arrays, *unreadable]:
         prefix, local = split_name(name)
         modules.setdefault(prefix, []).append(local)
-    found: dict[str, Stack | FormatError] = {}
+    found: dict[str, FoundStack | FormatError] = {}
     for prefix, own in modules.items():
         if any(pattern.fullmatch(local) for pattern in RECURRENT_NAMES for local in own):
             outer = modules.get(prefix.removesuffix("module."), [])
@@ -119,7 +107,7 @@ def scan_stacks(
     return found
 
 
-def take_stack(arrays: Arrays, stack: Stack) -> dict[str, NDArray[Any]]:
+def take_stack(arrays: Arrays, stack: FoundStack) -> dict[str, NDArray[Any]]:
     """Take a stack's tensors under their standard names, `weight_ih_l0` and so on."""
     return {name: arrays[stack.name_in_file(name)] for name in stack.shapes()}
 
@@ -139,14 +127,14 @@ def name_in_file(prefix: str, is_cell: bool, name: str) -> str:
 
 
 def refuse_unreadable(prefix: str, own: Sequence[str], unreadable: Mapping[str, str]) -> None:
-    """Refuse a module of which some tensors are in the file but could not be read."""
+    """Refuse a module with tensors that are in the file but could not be read."""
     for local in own:
         if prefix + local in unreadable:
             raise FormatError(unreadable[prefix + local])
 
 
 def refuse_wrapped(prefix: str, own: Sequence[str], outer: Sequence[str]) -> None:
-    """Refuse weights that a wrapper computes anew from other tensors before each call."""
+    """Refuse weights that a wrapper computes from other tensors before each call."""
     for local in own:
         if NORM_NAME.fullmatch(local):
             raise FormatError(
@@ -157,13 +145,13 @@ def refuse_wrapped(prefix: str, own: Sequence[str], outer: Sequence[str]) -> Non
     for local in (*own, *outer):  # the wrapper keeps it in itself or in the wrapped module
         if RAW_NAME.fullmatch(local):
             raise FormatError(
-                f"{local!r} beside {prefix!r} is the raw weight of a weight-drop wrapper "
+                f"{local!r} next to {prefix!r} is the raw weight of a weight-drop wrapper "
                 "(AWD-LSTM), expected a plain recurrent layer: copy it into "
                 f"{local.removesuffix('_raw')!r} before saving"
             )
 
 
-def infer_stack(arrays: Arrays, prefix: str, own: Sequence[str]) -> Stack:
+def infer_stack(arrays: Arrays, prefix: str, own: Sequence[str]) -> FoundStack:
     """Infer a stack from the names and shapes of the tensors in its module."""
     names, is_cell = stack_names(prefix, own)
     in_file = partial(name_in_file, prefix, is_cell)
@@ -181,16 +169,15 @@ def infer_stack(arrays: Arrays, prefix: str, own: Sequence[str]) -> Stack:
 
     cell, hidden_size, proj_size = infer_sizes(prefix, shapes)
     input_size = shapes["weight_ih_l0"][1]
-    stack = Stack(
-        prefix, cell, input_size, hidden_size, num_layers, bias, bidirectional, proj_size, is_cell
-    )
+    spec = Spec(cell.name, input_size, hidden_size, num_layers, bias, bidirectional, proj_size)
+    stack = FoundStack(prefix, spec, is_cell)
     wrong = [
         f"{in_file(name)!r} has shape {shapes[name]}, expected {shape}"
         for name, shape in stack.shapes().items()
         if shapes[name] != shape
     ]
     if wrong:
-        raise FormatError(f"misshapen tensors for {stack}: {'; '.join(wrong[:SHOWN])}")
+        raise FormatError(f"misshapen tensors for {stack}: {'; '.join(wrong[:_MOST_WRONG])}")
     return stack
 
 
@@ -200,19 +187,19 @@ def stack_names(prefix: str, own: Sequence[str]) -> tuple[list[str], bool]:
     plain = [local for local in own if CELL_NAME.fullmatch(local)]
     if layered and plain:
         raise FormatError(
-            f"ambiguous tensors under {prefix!r}: {listing(plain)} as of a cell beside "
+            f"ambiguous tensors under {prefix!r}: {listing(plain)} as of a cell, and "
             f"{listing(layered)} as of a layer"
         )
     known = {*layered, *plain}
     alike = [local for local in own if local.startswith(("weight_", "bias_"))]
     extra = [prefix + local for local in alike if local not in known]
     if extra:
-        raise FormatError(f"unexpected tensors beside a recurrent stack: {listing(extra)}")
+        raise FormatError(f"unexpected tensors in a recurrent stack: {listing(extra)}")
     return layered or [local + "_l0" for local in plain], not layered
 
 
 def check_tensor(name: str, array: NDArray[Any]) -> None:
-    """Refuse a weight that is no matrix, a bias that is no vector, and what is not real floats."""
+    """Refuse a weight that is not a matrix, a bias that is not a vector, and other dtypes."""
     dimensions = 1 if name.rpartition(".")[2].startswith("bias") else 2
     if array.ndim != dimensions or 0 in array.shape:
         raise FormatError(
@@ -236,27 +223,37 @@ def count_layers(prefix: str, names: Iterable[str]) -> int:
     return len(layers)
 
 
-def infer_sizes(prefix: str, shapes: Mapping[str, Shape]) -> tuple[str, int, int]:
+def infer_sizes(prefix: str, shapes: Mapping[str, Shape]) -> tuple[Cell, int, int]:
     """Tell the cell, hidden size and projection size (0: none) from the first layer's shapes."""
     rows, width = shapes["weight_hh_l0"]
-    if "weight_hr_l0" in shapes:
-        proj_size, hidden_size = shapes["weight_hr_l0"]
-        if rows != GATES["LSTM"] * hidden_size:
-            raise FormatError(
-                f"{prefix + 'weight_hh_l0'!r} has shape {(rows, width)}, expected "
-                f"{(GATES['LSTM'] * hidden_size, proj_size)}: only an LSTM has a projection, "
-                f"and {prefix + 'weight_hr_l0'!r} has shape {(proj_size, hidden_size)}"
-            )
-        if proj_size >= hidden_size:
-            raise FormatError(
-                f"{prefix + 'weight_hr_l0'!r} has shape {(proj_size, hidden_size)}, expected "
-                "fewer rows (projection) than columns (hidden)"
-            )
-        return "LSTM", hidden_size, proj_size
-    for cell, gates in GATES.items():
-        if rows == gates * width:
+    found = f"{prefix + 'weight_hh_l0'!r} has shape {(rows, width)}, expected"
+    if "weight_hr_l0" not in shapes:
+        for cell in _cells_of(rows / width, projected=False):
             return cell, width, 0
-    raise FormatError(
-        f"{prefix + 'weight_hh_l0'!r} has shape {(rows, width)}, expected rows that are 1 (RNN), "
-        f"3 (GRU) or 4 (LSTM) times the {width} columns"
-    )
+        raise FormatError(f"{found} rows that are {_usual_rows()} times the {width} columns")
+    proj_size, hidden_size = shapes["weight_hr_l0"]
+    projection = f"{prefix + 'weight_hr_l0'!r} has shape {(proj_size, hidden_size)}"
+    if proj_size >= hidden_size:
+        raise FormatError(f"{projection}, expected fewer rows (projection) than columns (hidden)")
+    for cell in _cells_of(rows / hidden_size, projected=True):
+        return cell, hidden_size, proj_size
+    projecting = [cell for cell in CELLS.values() if cell.projects]
+    layers = " or ".join(dict.fromkeys(f"an {cell.layer}" for cell in projecting))
+    expected = " or ".join(str((len(c.gates) * hidden_size, proj_size)) for c in projecting)
+    raise FormatError(f"{found} {expected}: only {layers} has a projection, and {projection}")
+
+
+def _cells_of(gates: float, projected: bool) -> list[Cell]:
+    """The cells that may have weights of so many gates, with a projection or without."""
+    return [
+        cell
+        for cell in CELLS.values()
+        if len(cell.gates) == gates and (cell.projects or not projected)
+    ]
+
+
+def _usual_rows() -> str:
+    """The gates of each layer class, as "1 (RNN), 3 (GRU) or 4 (LSTM)"."""
+    gates = sorted((len(cells[0].gates), layer) for layer, cells in LAYERS.items())
+    *most, last = [f"{count} ({layer})" for count, layer in gates]
+    return f"{', '.join(most)} or {last}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Layers around the recurrence, and `Sequential`, with the words and weights of torch.nn."""
+"""The layers and `Sequential`, with the arguments and weights of torch.nn."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from .base import Layer
 from .dense import Conv1d, Linear
 from .embedding import Embedding
 from .norm import LayerNorm
+from .recurrent import GRU, LSTM, RNN
 from .sequential import Sequential
 from .shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
-from .signal import Magnitude, ReflectionPad1d
-from .streams import SequentialStream
-from .time import AddInput, Flip, Last, Mask, Pool, ZeroPad1d
+from .signal import Magnitude, ReflectionPad1d, ZeroPad1d
+from .streams import SequentialStream, Stream
+from .time import AddInput, Flip, Last, Mask, Pool
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AddInput",
     "Conv1d",
     "Dropout",
@@ -37,6 +41,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Squeeze",
+    "Stream",
     "Tanh",
     "Transpose",
     "Unsqueeze",

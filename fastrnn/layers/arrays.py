@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What the layers take as an array of floats."""
+"""Arrays as layers take them: floating point becomes float32."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,11 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float32]
 
 FLOAT32 = np.dtype(np.float32)
+FLOATS = ("float16", "float32", "float64")  # names of the dtypes that weights may have
 _FLOATS = (FLOAT32, np.dtype(np.float64), np.dtype(np.float16))
 
 
 def float_array(value: ArrayLike, name: str) -> Array:
-    """A float32 array: `value` itself where it is one, cast from float16 or float64."""
+    """A float32 array: `value` itself if it is one, cast from float16 or float64."""
     if type(value) is np.ndarray and value.dtype is FLOAT32:
         return value
     try:
@@ -26,3 +29,9 @@ def float_array(value: ArrayLike, name: str) -> Array:
     if array.dtype not in _FLOATS:
         raise TypeError(f"{name}: expected float32, float16 or float64, got {array.dtype}")
     return array.astype(FLOAT32, copy=False)
+
+
+def float_or_int_array(value: ArrayLike, name: str) -> NDArray[Any]:
+    """An array of integers as it is, any other as `float_array` returns it."""
+    array = np.asarray(value)
+    return array if array.dtype.kind in "iu" else float_array(array, name)

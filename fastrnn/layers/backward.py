@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""Gradients: what `layer.vjp` returns to take those of y and the state back to the weights."""
+"""Backward passes: what `layer.vjp` returns, from gradients of y and the state to all others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _core
+from ..stack_spec import TENSORS, Spec
 from .arrays import FLOAT32, Array, float_array
-
-_TENSORS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """Gradients with the shapes of what they are of: x, the state (h or (h, c)), the weights.
+    """Gradients of x, of the state (h or (h, c)) and of the weights, in their shapes.
 
-    Those of x are None where x holds integers.
+    Those of x are None if x holds integers.
     """
 
     x: Any
@@ -28,17 +27,44 @@ class Gradients:
     weights: dict[str, Array]
 
 
-@dataclass(frozen=True, eq=False)
-class Recorded:
-    """The shapes of one pass of a layer, as its caller sees them."""
+# From the gradients of y and of the last state to all others.
+BackwardFunction = Callable[[Any, Any], Gradients]
 
+
+class Backward:
+    """`grads = backward(dy, dstate=None)`: from gradients of y and the last state to all others.
+
+    dy: an array of y's shape, or None for zeros; dstate: in the form of the last state, any part of
+    it None for zeros. May be called more than once.
+
+    ValueError for shapes that do not fit, TypeError for a dtype that is not floating point.
+    """
+
+    def __init__(self, back: BackwardFunction) -> None:
+        self._back = back
+
+    def __call__(self, dy: ArrayLike | None, dstate: Any = None) -> Gradients:
+        return self._back(dy, dstate)
+
+
+def checked_dy(dy: ArrayLike | None, shape: tuple[int, ...]) -> Array:
+    """dy as an array of y's shape."""
+    if dy is None:
+        return np.zeros(shape, FLOAT32)
+    array = float_array(dy, "dy")
+    if array.shape != shape:
+        raise ValueError(f"dy: expected shape {shape}, got {array.shape}")
+    return array
+
+
+class Recorded(NamedTuple):
+    """The stack and the shapes of one pass of a recurrent layer, as its caller sees them."""
+
+    spec: Spec
     x_shape: tuple[int, ...]
     y_shape: tuple[int, ...]
     batch_first: bool
     batch: int
-    state_rows: int
-    sizes: tuple[int, ...]  # of h, or of h and c
-    weight_shapes: Mapping[str, tuple[int, ...]]
 
     @property
     def batched(self) -> bool:
@@ -52,17 +78,17 @@ class Recorded:
 
     def state_shape(self, size: int) -> tuple[int, ...]:
         batch = (self.batch,) if self.batched else ()
-        return (self.state_rows, *batch, size)
+        return (self.spec.state_rows, *batch, size)
 
 
-class Backward:
-    """`grads = backward(dy, dstate=None)`: from gradients of y and the last state to all others.
+class RecurrentBackward(Backward):
+    """`grads = backward(dy, dstate=None)` of a recurrent layer's pass.
 
     dy: an array of y's shape, or None for zeros; dstate: h, for an LSTM (h, c), of the state's
     shapes, any of them None for zeros. Beyond a row's length dy does not matter and grads.x is 0.
-    May be called more than once; x, and lengths, must then still hold what the pass read.
+    May be called more than once; x and lengths must still hold what the pass read.
     add_to: gradients of an earlier pass of the layer, to whose weights these are added in place, as
-    when a sequence is taken in pieces (truncated backpropagation through time, Werbos 1990) or a
+    for a sequence in several pieces (truncated backpropagation through time, Werbos 1990) or a
     batch in parts; grads.weights are then its arrays.
 
     ValueError for shapes that do not fit, TypeError for a dtype that is not floating point or for
@@ -76,42 +102,34 @@ class Backward:
     def __call__(
         self, dy: ArrayLike | None, dstate: Any = None, *, add_to: Gradients | None = None
     ) -> Gradients:
-        recorded = self._recorded
-        dy_rows = None if dy is None else self._checked_dy(dy)
+        recorded, spec = self._recorded, self._recorded.spec
+        dy_rows = None if dy is None else recorded.time_major(checked_dy(dy, recorded.y_shape))
         given = self._checked_state(dstate)
         dx = np.empty(recorded.x_shape, FLOAT32)
         state = [
-            np.empty((recorded.state_rows, recorded.batch, size), FLOAT32)
-            for size in recorded.sizes
+            np.empty((spec.state_rows, recorded.batch, size), FLOAT32) for size in spec.state_sizes
         ]
         if add_to is None:
             make = np.zeros if self._tape is None else np.empty
-            shapes = recorded.weight_shapes
-            weights = {name: make(shape, FLOAT32) for name, shape in shapes.items()}
+            weights = {name: make(shape, FLOAT32) for name, shape in spec.shapes().items()}
         else:
             weights = self._checked_weights(add_to)
         if self._tape is not None:
             h, c = (*given, None)[:2]
             dh0, dc0 = (*state, None)[:2]
-            lists, adding = self._by_part(weights), add_to is not None
-            rows = recorded.time_major(dx)
+            lists = [[weights.get(tensor + end) for tensor in TENSORS] for end in spec.places()]
+            rows, adding = recorded.time_major(dx), add_to is not None
             if not self._tape.backward(dy_rows, h, c, rows, dh0, dc0, lists, adding):
                 assert dy_rows is not None
                 self._tape.backward(dy_rows.copy(), h, c, rows, dh0, dc0, lists, adding)
         shaped = [a.reshape(recorded.state_shape(a.shape[2])) for a in state]
         return Gradients(dx, shaped[0] if len(shaped) == 1 else tuple(shaped), weights)
 
-    def _by_part(self, weights: Mapping[str, Array]) -> list[list[Array | None]]:
-        places = [
-            name.removeprefix("weight_ih") for name in weights if name.startswith("weight_ih")
-        ]
-        return [[weights.get(name + place) for name in _TENSORS] for place in places]
-
     def _checked_weights(self, gradients: Gradients) -> dict[str, Array]:
         if not isinstance(gradients, Gradients):
             kind = type(gradients).__name__
             raise TypeError(f"add_to: expected what backward() returned, got {kind}")
-        weights, shapes = gradients.weights, self._recorded.weight_shapes
+        weights, shapes = gradients.weights, self._recorded.spec.shapes()
         for name, shape in shapes.items():
             array = weights.get(name)
             if not isinstance(array, np.ndarray) or array.dtype != FLOAT32 or array.shape != shape:
@@ -121,14 +139,8 @@ class Backward:
                 raise ValueError(f"add_to.weights[{name!r}]: expected writable, contiguous memory")
         return weights
 
-    def _checked_dy(self, dy: ArrayLike) -> Array:
-        array = float_array(dy, "dy")
-        if array.shape != self._recorded.y_shape:
-            raise ValueError(f"dy: expected shape {self._recorded.y_shape}, got {array.shape}")
-        return self._recorded.time_major(array)
-
     def _checked_state(self, dstate: Any) -> list[Array | None]:
-        sizes = self._recorded.sizes
+        sizes = self._recorded.spec.state_sizes
         if dstate is None:
             return [None] * len(sizes)
         if len(sizes) == 1:
@@ -146,5 +158,5 @@ class Backward:
         expected = self._recorded.state_shape(size)
         if array.shape != expected:
             raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
-        shape = (self._recorded.state_rows, self._recorded.batch, size)
+        shape = (self._recorded.spec.state_rows, self._recorded.batch, size)
         return np.ascontiguousarray(array).reshape(shape)

@@ -1,125 +1,75 @@
 # SPDX-License-Identifier: MIT
-"""What the layers around the recurrence share: the call, its gradients, and rows of any length."""
+"""`Layer`: what every layer and `Sequential` have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import FLOAT32, Array, float_array
-from .backward import Gradients
-from .checks import check_lengths, drawn_seed
-from .weighted import Weighted
-
-Lengths = NDArray[np.intp]
-
-# The axes of x that count rows (None: x is one row) and steps.
-Axes = tuple[int | None, int]
-
-# Where rows and steps may be, in the order in which layers are asked about it: (steps, batch, ...)
-# as torch.nn's recurrent layers have them, batch first, Conv1d's, and one sequence without a batch.
-ARRANGEMENTS: tuple[Axes, ...] = ((1, 0), (0, 1), (0, 2), (None, 0), (None, 1))
-
-# From the gradients of y to those of x and of the weights.
-Back = Callable[[Array], tuple[Array | None, dict[str, Array]]]
+from .arrays import Array, float_array
+from .backward import Backward, BackwardFunction, Gradients, checked_dy
+from .checks import drawn_seed
+from .flow import Axes, Flow, Lengths, entry_flow
+from .state_dicts import check_state_dict
+from .streams import LayerStream
 
 
-@dataclass(frozen=True)
-class Flow:
-    """What is known of the array between two layers beside its numbers.
+class Layer:
+    """A layer: `y, state = layer(x, state)`; the state of a layer without one is None.
 
-    Where there are lengths, there are axes, and what lies beyond the lengths is zero.
+    `lengths` are the valid steps of each row, if x has sequences: beyond them y is 0, whatever x
+    holds there. The axes of x are then (steps, batch, ...), or (steps, ...) for a single sequence,
+    unless the layer says otherwise; in a `Sequential` the layers agree on them.
+
+    A `Sequential` runs its layers by the methods below that begin with an underscore. Layers of one
+    input and one output without a state derive from `Stateless`, which has two methods to fill in.
     """
 
-    lengths: Lengths | None = None
-    axes: Axes | None = None
-    first: NDArray[Any] | None = None  # the input of the model
-    moved: bool = False  # steps are no longer where they were in x
-
-    def zeroed(self, x: NDArray[Any]) -> NDArray[Any]:
-        """A copy of x with zeros beyond the lengths, x itself where there are none."""
-        return x if self.lengths is None else np.where(self.valid(x), x, np.zeros((), x.dtype))
-
-    def valid(self, x: NDArray[Any]) -> NDArray[np.bool_]:
-        """Whether a step is within its row's length, in a shape to be used beside x."""
-        assert self.lengths is not None
-        assert self.axes is not None
-        rows, steps = self.axes
-        within = np.arange(x.shape[steps]) < self.lengths[:, None]
-        shape = [1] * x.ndim
-        shape[steps] = x.shape[steps]
-        if rows is not None:
-            shape[rows] = x.shape[rows]
-            within = within if rows < steps else within.T
-        return within.reshape(shape)
-
-
-class Backward:
-    """`grads = backward(dy, dstate=None)` of a pass; see `Layer.vjp`."""
-
-    def __init__(self, back: Callable[[Any, Any], Gradients]) -> None:
-        self._back = back
-
-    def __call__(self, dy: ArrayLike | None, dstate: Any = None) -> Gradients:
-        return self._back(dy, dstate)
-
-
-class Layer(Weighted):
-    """A layer without a state: `y, state = layer(x)`, where the state is always None.
-
-    `lengths` are the valid steps of each row, where x has sequences: beyond them y is 0, whatever
-    x holds there. The axes of x are then (steps, batch, ...), or (steps, ...) for a single
-    sequence, unless the layer says otherwise; in a `Sequential` the layers agree on them.
-    """
-
-    _finds_lengths: ClassVar[bool] = False  # whether y has lengths where x has none
-
-    def __init__(self, isa: str | None = None) -> None:
-        super().__init__(isa)
+    _has_state: bool = False
+    _finds_lengths: bool = False  # whether y has lengths where x has none
 
     def __call__(
-        self, x: ArrayLike, state: None = None, *, lengths: ArrayLike | Sequence[int] | None = None
-    ) -> tuple[Array, None]:
-        """Run the layer: `y, state = layer(x)`; what x and y are stands in the class."""
-        _refuse_state(state, "state")
+        self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | Sequence[int] | None = None
+    ) -> tuple[Array, Any]:
+        """Run the layer: `y, state = layer(x, state)`; the class describes x, y and the state."""
         array = self._input(x)
-        flow = entry_flow([self], array, lengths)
-        y, _ = self._run(flow.zeroed(array), flow)
-        return y, None
+        flow = entry_flow(self, array, lengths)
+        y, last, after = self._run(flow.zeroed(array), state, flow)
+        self._check_end(after)
+        return y, last
 
     def vjp(
         self,
         x: ArrayLike,
-        state: None = None,
+        state: Any = None,
         *,
         lengths: ArrayLike | Sequence[int] | None = None,
         seed: int | None = None,
-    ) -> tuple[Array, None, Backward]:
-        """Run the layer and keep the way back: `y, state, backward = layer.vjp(x)`.
+    ) -> tuple[Array, Any, Backward]:
+        """Run the layer as in training: `y, state, backward = layer.vjp(x, state)`.
 
-        `grads = backward(dy)` then has grads.x (None where x is of integers) and grads.weights by
-        the names of the state dict; dy may be None for zeros, grads.state is None. seed: of what a
-        layer draws in training, from 0 to 2**64 - 1; None: another each time.
+        `grads = backward(dy, dstate=None)` then has the gradients grads.x (None if x holds
+        integers), grads.state and grads.weights by the names of the state dict. dy and any part of
+        dstate may be None for zeros. seed: for what the layer draws in training, from 0 to 2**64 -
+        1; None: a new one each time.
         """
-        _refuse_state(state, "state")
         array = self._input(x)
-        flow = entry_flow([self], array, lengths)
-        y, flow_after, back = self._run_vjp(flow.zeroed(array), flow, drawn_seed(seed))
+        flow = entry_flow(self, array, lengths)
+        y, last, after, back = self._run_vjp(flow.zeroed(array), state, flow, drawn_seed(seed))
+        self._check_end(after)
 
         def whole(dy: ArrayLike | None, dstate: Any) -> Gradients:
-            _refuse_state(dstate, "dstate")
-            dy = flow_after.zeroed(checked_dy(dy, y.shape))
-            dx, weights = back(dy)
-            extra = self._to_first(dy, array)
+            dy = checked_dy(dy, y.shape)
+            grads = back(dy, dstate)
+            dx, extra = grads.x, self._to_first(dy, array)
             if dx is not None:
                 dx = flow.zeroed(dx if extra is None else dx + extra)
-            return Gradients(dx, None, weights)
+            return Gradients(dx, grads.state, grads.weights)
 
-        return y, None, Backward(whole)
+        return y, last, Backward(whole)
 
     def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths | None:
         """The valid steps of each row of y, given those of x; None: all, or y has no steps."""
@@ -127,15 +77,35 @@ class Layer(Weighted):
 
     def stream(self, batch_size: int = 1) -> Any:
         """Return `batch_size` streams that run step by step; see `fastrnn.Sequential.stream`."""
-        from .streams import stream_of
+        return LayerStream(self, batch_size)
 
-        return stream_of(self, batch_size)
+    # --- Weights ---
 
-    def __repr__(self) -> str:
-        words = ", ".join(f"{name}={value!r}" for name, value in self._options().items())
-        return f"{type(self).__name__}({words})"
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of the weights by PyTorch's names (`weight_ih_l0`, ...), float32."""
+        raise NotImplementedError
 
-    # --- What a kind of layer says of itself ---
+    def load_state_dict(self, arrays: Mapping[str, ArrayLike], prefix: str = "") -> None:
+        """Take the weights that are named as in `state_dict`, behind `prefix`.
+
+        float16 and float64 are converted. ValueError names what is missing, unexpected under the
+        prefix, or misshapen, TypeError what is not floating point; nothing has then changed.
+        """
+        self._set_weights(check_state_dict(arrays, prefix, self._shapes()))
+
+    def editing(self) -> AbstractContextManager[dict[str, Array]]:
+        """Write into the weights in place: `with layer.editing() as weights: ...`."""
+        raise NotImplementedError
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the weights by PyTorch's names."""
+        raise NotImplementedError
+
+    def _set_weights(self, taken: Mapping[str, ArrayLike]) -> None:
+        """Take copies of weights that are known to fit."""
+        raise NotImplementedError
+
+    # --- What a kind of layer declares ---
 
     def _options(self) -> dict[str, object]:
         """The arguments of the constructor, without isa and seed."""
@@ -144,119 +114,56 @@ class Layer(Weighted):
     def _input(self, x: ArrayLike) -> NDArray[Any]:
         return float_array(x, "x")
 
-    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
-        """y, of an x that is zero beyond the lengths."""
-        raise NotImplementedError
-
-    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
-        """y as `_forward` has it, or as training has it, and the way back."""
-        raise NotImplementedError
-
     def _takes(self, axes: Axes, ndim: int) -> bool:
         """Whether the rows and steps of an x may lie on these axes."""
         return max(axes[0] or 0, axes[1]) < ndim
 
     def _axes_after(self, axes: Axes, ndim: int) -> Axes | None:
-        """The axes of rows and steps in y, given those in x; None where y has no steps."""
+        """The axes of rows and steps in y, given those in x; None if y has no steps."""
         return axes
 
     def _ndim_after(self, ndim: int) -> int:
         return ndim
 
-    def _moves(self, x: NDArray[Any], flow: Flow) -> bool:
-        """Whether steps of this x come to lie elsewhere, as where some are left out."""
-        return False
-
     def _why_not_causal(self) -> str:
-        """Why the layer cannot run step by step; "" where it can."""
+        """Why the layer cannot run step by step; "" if it can."""
         return ""
 
+    def _not_causal(self) -> Iterator[tuple[str, Layer, str]]:
+        """The layers in this one that cannot run step by step, by path, and why."""
+        why = self._why_not_causal()
+        if why:
+            yield "", self, why
+
     def _to_first(self, dy: Array, first: Array) -> Array | None:
-        """What dy means for the model's own input, where the layer reads that, too."""
+        """The gradient of the model's own input, for a layer that reads that, too."""
         return None
 
-    # --- One layer of several ---
+    def _check_end(self, flow: Flow) -> None:
+        """Refuse a y that the caller could not relate to x."""
 
-    def _flow_after(self, flow: Flow, x: NDArray[Any], y: Array) -> Flow:
-        axes = None if flow.axes is None else self._axes_after(flow.axes, x.ndim)
-        lengths = self.lengths_after(flow.lengths, x) if axes is not None else None
-        moved = axes is not None and (flow.moved or self._moves(x, flow))
-        return Flow(lengths, axes, flow.first, moved)
+    # --- A state ---
 
-    def _run(self, x: NDArray[Any], flow: Flow) -> tuple[Array, Flow]:
-        y = self._forward(x, flow)
-        after = self._flow_after(flow, x, y)
-        return after.zeroed(y), after
+    @property
+    def _state_shapes(self) -> tuple[tuple[int, int], ...]:
+        """(rows, width) of each part of the layer's own state."""
+        return ()
 
-    def _run_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Flow, Back]:
-        y, back = self._forward_vjp(x, flow, seed)
-        after = self._flow_after(flow, x, y)
-        return after.zeroed(y), after, lambda dy: back(after.zeroed(dy))
+    def _first_states(self, state: Any, x: NDArray[Any]) -> Any:
+        """A state for each row of x, from one of the shapes in `_state_shapes`."""
+        raise NotImplementedError
 
+    # --- A pass as one layer of several ---
 
-def entry_flow(layers: Sequence[Any], x: NDArray[Any], lengths: Any) -> Flow:
-    """The flow into layers that run one after another."""
-    if lengths is None and not any(layer._finds_lengths for layer in layers):
-        return Flow(None, None, x)  # nothing will ask where the rows and steps are
-    axes = find_axes(layers, x.ndim)
-    if lengths is None:
-        return Flow(None, axes, x)
-    if axes is None:
-        raise ValueError(
-            f"lengths: no arrangement of rows and steps in x of shape {x.shape} suits all layers, "
-            "expected layers that agree on batch_first and an x with an axis of steps"
-        )
-    rows, steps = axes
-    batch = 1 if rows is None else x.shape[rows]
-    return Flow(check_lengths(lengths, batch, x.shape[steps]).astype(np.intp), axes, x)
+    def _run(self, x: NDArray[Any], state: Any, flow: Flow) -> tuple[Array, Any, Flow]:
+        """y, the last state and the flow after the layer, of an x that is zero beyond the lengths.
 
+        Rows may have length 0.
+        """
+        raise NotImplementedError
 
-def find_axes(layers: Sequence[Any], ndim: int) -> Axes | None:
-    """Where x has its rows and steps, by what the layers say; None where they do not agree."""
-    return next((axes for axes in ARRANGEMENTS if _all_take(layers, axes, ndim)), None)
-
-
-def _all_take(layers: Sequence[Any], axes: Axes, ndim: int) -> bool:
-    now: Axes | None = axes
-    for layer in layers:
-        if now is None:
-            return True
-        if not layer._takes(now, ndim):
-            return False
-        now, ndim = layer._axes_after(now, ndim), layer._ndim_after(ndim)
-    return True
-
-
-def checked_dy(dy: ArrayLike | None, shape: tuple[int, ...]) -> Array:
-    """dy as an array of y's shape."""
-    if dy is None:
-        return np.zeros(shape, FLOAT32)
-    array = float_array(dy, "dy")
-    if array.shape != shape:
-        raise ValueError(f"dy: expected shape {shape}, got {array.shape}")
-    return array
-
-
-def checked_dim(dim: int, ndim: int, extra: int = 0) -> int:
-    """An axis counted from the front; `extra` axes may be added by the layer."""
-    if not -ndim - extra <= dim < ndim + extra:
-        raise ValueError(f"dim: expected an axis of x with {ndim} axes, got {dim}")
-    return dim % (ndim + extra)
-
-
-def as_rows(x: Array) -> Array:
-    """x as (N, features), a view where that is possible, the last axis contiguous."""
-    return np.ascontiguousarray(x).reshape(-1, x.shape[-1]) if x.size else x.reshape(0, x.shape[-1])
-
-
-def check_int(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
-    return int(value)
-
-
-def _refuse_state(state: Any, name: str) -> None:
-    if state is not None:
-        raise ValueError(
-            f"{name}: expected None for a layer without state, got {type(state).__name__}"
-        )
+    def _run_vjp(
+        self, x: NDArray[Any], state: Any, flow: Flow, seed: int
+    ) -> tuple[Array, Any, Flow, BackwardFunction]:
+        """As `_run`, in training, and the backward pass."""
+        raise NotImplementedError

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Checks of the arguments that layers take."""
+"""Checks of arguments, and the errors of a layer inside another one."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+
+MOST_SIZE = 2**24 - 1  # of a layer's sizes
+_MOST_SEED = 2**64 - 1
 
 
 def default_isa() -> str:
@@ -27,14 +31,50 @@ def check_isa(name: str, argument: str) -> str:
     return name
 
 
-def check_size(name: str, value: int) -> None:
+def check_int(
+    name: str,
+    value: Any,
+    lowest: int | None = None,
+    highest: int | None = None,
+    expected: str | None = None,
+) -> int:
+    """Return an integer, numpy's own too, as an int; bounds are included.
+
+    TypeError if it is none, ValueError if it is out of bounds; `expected` describes the bounds.
+    """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
-    if not 1 <= value < 2**24:
-        raise ValueError(f"{name}: expected 1 to {2**24 - 1}, got {value}")
+    too_low = lowest is not None and value < lowest
+    if too_low or (highest is not None and value > highest):
+        raise ValueError(f"{name}: expected {expected or f'{lowest} to {highest}'}, got {value}")
+    return int(value)
 
 
-def checked_flag(name: str, value: bool) -> bool:
+def check_size(name: str, value: Any) -> int:
+    """Return a size of a layer, an int of at least 1."""
+    return check_int(name, value, 1, MOST_SIZE)
+
+
+def check_number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    return float(value)
+
+
+def check_probability(name: str, value: Any) -> float:
+    number = check_number(name, value)
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name}: expected a probability from 0 to 1, got {value}")
+    return number
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    if value not in choices:
+        raise ValueError(f"{name}: expected {' or '.join(map(repr, choices))}, got {value!r}")
+    return str(value)
+
+
+def checked_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: expected True or False, got {value!r}")
     return bool(value)
@@ -58,8 +98,14 @@ def drawn_seed(seed: int | None) -> int:
     """The seed of a training pass: the caller's, or for None another each time."""
     if seed is None:
         return int.from_bytes(os.urandom(8), "little")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"seed: expected an int, got {type(seed).__name__}")
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed: expected 0 to 2**64 - 1, got {seed}")
-    return int(seed)
+    return check_int("seed", seed, 0, _MOST_SEED, "0 to 2**64 - 1")
+
+
+def raise_from_layer(name: str, error: Exception) -> NoReturn:
+    """Raise a ValueError or TypeError again, with the name of the layer that it comes from.
+
+    Errors of derived classes are raised as they are.
+    """
+    if type(error) in (ValueError, TypeError):
+        raise type(error)(f"layer {name!r}: {error}") from error
+    raise error

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .arrays import FLOAT32, Array
-from .base import Axes, Back, Flow, Layer, Lengths, as_rows, check_int
-from .checks import check_size, checked_flag
+from .checks import MOST_SIZE, check_int, check_size, checked_flag
+from .flow import Axes, Flow, Lengths, channel_axes
+from .stateless import Back, Stateless, as_rows
 
 
 def _uniform(
@@ -22,7 +23,7 @@ def _uniform(
     return {name: (rng.random(shape, np.float32) * 2 - 1) * bound for name, shape in shapes.items()}
 
 
-class Linear(Layer):
+class Linear(Stateless):
     """y = x W^T + b over the last axis, as torch.nn.Linear.
 
     x: (..., in_features) of floats; y: (..., out_features), float32. Weights: `weight`
@@ -44,10 +45,9 @@ class Linear(Layer):
         isa: str | None = None,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        check_size("in_features", in_features)
-        check_size("out_features", out_features)
         super().__init__(isa)
-        self.in_features, self.out_features = int(in_features), int(out_features)
+        self.in_features = check_size("in_features", in_features)
+        self.out_features = check_size("out_features", out_features)
         self.bias = checked_flag("bias", bias)
         self._weights = _uniform(self._shapes(), self.in_features, seed)
 
@@ -95,14 +95,14 @@ class Linear(Layer):
         return self._forward(x, flow), back
 
 
-class Conv1d(Layer):
+class Conv1d(Stateless):
     """A convolution over time, as torch.nn.Conv1d with zeros as padding.
 
     x: (B, in_channels, T) or (in_channels, T) of floats; y: (B, out_channels, T') with
     T' = (T + 2 padding - dilation (kernel_size - 1) - 1) // stride + 1, float32. padding: steps of
     zeros at both ends, "valid" for 0, or "same" for T' = T (stride 1). Weights: `weight`
     (out_channels, in_channels / groups, kernel_size), `bias` (out_channels,). Of a row of a given
-    length T' steps are valid by the same formula, 0 where it is shorter than the kernel.
+    length T' steps are valid by the same formula, 0 if it is shorter than the kernel.
     isa: instruction set, one of `fastrnn.isas()`; seed: of the initial weights.
 
     >>> import numpy as np
@@ -175,7 +175,7 @@ class Conv1d(Layer):
         packed.set_weights(self._weights["weight"], self._weights.get("bias"))
 
     def _takes(self, axes: Axes, ndim: int) -> bool:
-        return axes == ((0, 2) if ndim == 3 else (None, 1))
+        return axes == channel_axes(ndim)
 
     def _steps(self, steps: Any) -> Any:
         """Steps of y; less than 1 where x is shorter than the kernel."""
@@ -246,7 +246,7 @@ class Conv1d(Layer):
 
 
 def _single(name: str, value: Any) -> Any:
-    """The one number of a tuple such as torch keeps."""
+    """The value of a tuple of one, as torch keeps them."""
     if isinstance(value, tuple | list):
         if len(value) != 1:
             raise ValueError(f"{name}: expected one number, got {value!r}")
@@ -261,7 +261,4 @@ def _checked_padding(padding: Any, stride: int) -> int | str:
         if padding == "same" and stride != 1:
             raise ValueError(f"padding: expected no 'same' with stride {stride}, only with 1")
         return padding
-    number = check_int("padding", _single("padding", padding))
-    if not 0 <= number < 2**24:
-        raise ValueError(f"padding: expected 0 to {2**24 - 1}, got {number}")
-    return number
+    return check_int("padding", _single("padding", padding), 0, MOST_SIZE)

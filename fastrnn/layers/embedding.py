@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import Array
-from .base import Back, Flow, Layer, check_int
-from .checks import check_size
+from .checks import check_int, check_size
+from .flow import Flow
+from .stateless import Back, Stateless
 
 
-class Embedding(Layer):
+class Embedding(Stateless):
     """Rows of a table, as torch.nn.Embedding.
 
     x: integers of any shape, each from 0 to num_embeddings - 1; y: x's shape and (embedding_dim,).
@@ -36,10 +37,9 @@ class Embedding(Layer):
         *,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        check_size("num_embeddings", num_embeddings)
-        check_size("embedding_dim", embedding_dim)
         super().__init__()
-        self.num_embeddings, self.embedding_dim = int(num_embeddings), int(embedding_dim)
+        self.num_embeddings = check_size("num_embeddings", num_embeddings)
+        self.embedding_dim = check_size("embedding_dim", embedding_dim)
         self.padding_idx = None if padding_idx is None else self._checked_padding(padding_idx)
         rng = np.random.default_rng(seed)
         table = rng.standard_normal((self.num_embeddings, self.embedding_dim), np.float32)
@@ -48,10 +48,8 @@ class Embedding(Layer):
         self._weights = {"weight": table}
 
     def _checked_padding(self, index: int) -> int:
-        number, count = check_int("padding_idx", index), self.num_embeddings
-        if not -count <= number < count:
-            raise ValueError(f"padding_idx: expected {-count} to {count - 1}, got {number}")
-        return number % count
+        count = self.num_embeddings
+        return check_int("padding_idx", index, -count, count - 1) % count
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {"weight": (self.num_embeddings, self.embedding_dim)}

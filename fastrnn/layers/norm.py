@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .arrays import FLOAT32, Array
-from .base import Axes, Back, Flow, Layer
-from .checks import check_size, checked_flag
+from .checks import check_number, check_size, checked_flag
+from .flow import Axes, Flow
+from .stateless import Back, Stateless
 
 
-class LayerNorm(Layer):
+class LayerNorm(Stateless):
     """(x - mean) / sqrt(variance + eps) * weight + bias over the last axes, as torch.nn.LayerNorm.
 
     x: (..., *normalized_shape) of floats; y: the same, float32. normalized_shape: int or tuple.
-    Weights: `weight` and, with bias, `bias`, both of normalized_shape; none of them without
+    Weights: `weight` and, with bias, `bias`, both of normalized_shape; neither of them without
     elementwise_affine. isa: instruction set, one of `fastrnn.isas()`.
 
     >>> import numpy as np
@@ -41,14 +42,11 @@ class LayerNorm(Layer):
         shape = tuple(given) if isinstance(given, tuple | list) else (given,)
         if not shape:
             raise ValueError("normalized_shape: expected at least one axis, got none")
-        for size in shape:
-            check_size("normalized_shape", size)
-        if isinstance(eps, bool) or not isinstance(eps, int | float | np.number):
-            raise TypeError(f"eps: expected a number, got {type(eps).__name__}")
-        if not 0 <= eps < math.inf:
+        sizes = tuple(check_size("normalized_shape", size) for size in shape)
+        if not 0 <= check_number("eps", eps) < math.inf:
             raise ValueError(f"eps: expected a finite number of at least 0, got {eps}")
         super().__init__(isa)
-        self.normalized_shape = tuple(int(size) for size in shape)
+        self.normalized_shape = sizes
         self.eps = float(eps)
         self.elementwise_affine = checked_flag("elementwise_affine", elementwise_affine)
         self.bias = checked_flag("bias", bias)

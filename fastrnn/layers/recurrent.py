@@ -1,28 +1,39 @@
 # SPDX-License-Identifier: MIT
-"""The layers: `LSTM`, `GRU` and `RNN` with the words, shapes and weights of torch.nn."""
+"""The recurrent layers, `LSTM`, `GRU` and `RNN`: arguments, shapes and weights of torch.nn."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ..stack_spec import parameter_shapes
+from ..stack_spec import Spec, cell_options, constructor_options
 from .arrays import FLOAT32, Array, float_array
-from .backward import Backward, Recorded
-from .checks import check_lengths, check_size, checked_flag, drawn_seed
-from .stream import Stream
+from .backward import BackwardFunction, Gradients, Recorded, RecurrentBackward
+from .checks import (
+    check_choice,
+    check_int,
+    check_lengths,
+    check_probability,
+    check_size,
+    checked_flag,
+    drawn_seed,
+)
+from .flow import Axes, Flow, sequence_axes
+from .packing import fill_stack, new_stack
+from .streams import Stream, with_rows
 from .weighted import Weighted
 
 
-class _Layer(Weighted):
-    """What the three layers share: arguments, weights and the call."""
+class Recurrent(Weighted):
+    """What the recurrent layers share: arguments, weights and the call."""
 
-    _name: ClassVar[str]
+    _name: ClassVar[str]  # a key of stack_spec.LAYERS
+    _has_state = True
 
     def __init__(
         self,
@@ -34,46 +45,32 @@ class _Layer(Weighted):
         batch_first: bool,
         dropout: float,
         bidirectional: bool,
-        proj_size: int,
         isa: str | None,
         seed: int | np.random.Generator | None,
+        proj_size: int = 0,
     ) -> None:
-        check_size("input_size", input_size)
-        check_size("hidden_size", hidden_size)
-        check_size("num_layers", num_layers)
-        _check_projection(proj_size, hidden_size)
-        _check_dropout(dropout, num_layers)
-        self.input_size = int(input_size)
-        self.hidden_size = int(hidden_size)
-        self.num_layers = int(num_layers)
+        self.input_size = check_size("input_size", input_size)
+        self.hidden_size = check_size("hidden_size", hidden_size)
+        self.num_layers = check_size("num_layers", num_layers)
+        smaller = f"0 (none) or less than hidden_size {hidden_size}"
+        self.proj_size = check_int("proj_size", proj_size, 0, hidden_size - 1, smaller)
+        self.dropout = _checked_dropout(dropout, num_layers)
         self.bias = checked_flag("bias", bias)
         self.batch_first = checked_flag("batch_first", batch_first)
-        self.dropout = float(dropout)
         self.bidirectional = checked_flag("bidirectional", bidirectional)
-        self.proj_size = int(proj_size)
         super().__init__(isa)
-        self._output_size = self.proj_size or self.hidden_size
-        self._width = self._output_size * (2 if self.bidirectional else 1)
-        self._state_rows = self.num_layers * (2 if self.bidirectional else 1)
+        # Not vars(self): Python finds attributes faster while an object has no __dict__.
+        arguments = ("input_size", "hidden_size", *constructor_options(self._name))
+        self._spec = spec = Spec.of(self._name, {name: getattr(self, name) for name in arguments})
+        # What a call needs of it, for short calls.
+        self._output_size, self._width, self._has_c = spec.output_size, spec.width, spec.has_c
+        self._state_rows = spec.state_rows
         self._weights = self._initial_weights(np.random.default_rng(seed))
 
     # --- Weights ---
 
-    @property
-    def _cell(self) -> str:
-        """The name of the C core's cell."""
-        raise NotImplementedError
-
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return parameter_shapes(
-            self._name,
-            self.input_size,
-            self.hidden_size,
-            self.num_layers,
-            self.bias,
-            self.bidirectional,
-            self.proj_size,
-        )
+        return self._spec.shapes()
 
     def _initial_weights(self, rng: np.random.Generator) -> dict[str, Array]:
         bound = np.float32(self.hidden_size**-0.5)
@@ -83,48 +80,28 @@ class _Layer(Weighted):
         }
 
     def _packed(self, training: bool = False) -> _core.Stack:
-        """The weights as the kernels want them, packed at the first use."""
+        """The weights as the kernels take them, packed at the first use."""
         packed: _core.Stack = self._packing.get(self._new_stack, self._fill, training)
         return packed
 
     def _new_stack(self, training: bool) -> _core.Stack:
-        return _core.Stack(
-            self._cell,
-            self.input_size,
-            self.hidden_size,
-            self.num_layers,
-            self.bidirectional,
-            self.proj_size,
-            self.isa,
-            training,
-        )
+        return new_stack(self._spec, self.isa, training)
 
     def _fill(self, stack: _core.Stack) -> None:
-        weights = self._weights
-        for layer in range(self.num_layers):
-            for direction in range(2 if self.bidirectional else 1):
-                place = f"_l{layer}{'_reverse' if direction else ''}"
-                stack.set_weights(
-                    layer,
-                    direction,
-                    weights["weight_ih" + place],
-                    weights["weight_hh" + place],
-                    weights.get("bias_ih" + place),
-                    weights.get("bias_hh" + place),
-                    weights.get("weight_hr" + place),
-                )
+        fill_stack(stack, self._spec, [self._weights[name] for name in self._spec.names()])
 
     def _options(self) -> dict[str, object]:
         """The arguments of the constructor that are not its defaults, without isa and seed."""
-        options: dict[str, object] = {n: getattr(self, n) for n in ("input_size", "hidden_size")}
-        changed = {n: getattr(self, n, default) for n, default in _DEFAULTS.items()}
-        return options | {n: value for n, value in changed.items() if value != _DEFAULTS[n]}
+        sizes = {name: getattr(self, name) for name in ("input_size", "hidden_size")}
+        defaults = constructor_options(self._name)
+        options = {name: getattr(self, name) for name in defaults}
+        return sizes | {n: value for n, value in options.items() if value != defaults[n]}
 
     def __repr__(self) -> str:
-        words = [f"{self.input_size}, {self.hidden_size}"]
+        arguments = [f"{self.input_size}, {self.hidden_size}"]
         for name, value in list(self._options().items())[2:]:
-            words.append(f"{name}={value!r}")
-        return f"{self._name}({', '.join(words)})"
+            arguments.append(f"{name}={value!r}")
+        return f"{self._name}({', '.join(arguments)})"
 
     # --- Running ---
 
@@ -139,8 +116,8 @@ class _Layer(Weighted):
         state: h, for LSTM (h, c), of shapes (L*D, B, R) and (L*D, B, H), unbatched without B;
         None is zeros. Returns the last states in the same form.
         lengths: steps of each row, in any order, each from 1 to T. Beyond its length a row of y is
-        0, whatever x holds there; its last state is its own; the reverse direction starts at its
-        own end.
+        0, whatever x holds there. Each row has the last state after its own last step, where the
+        reverse direction starts.
 
         ValueError for shapes and lengths that do not fit, TypeError for a dtype that is not
         floating point.
@@ -151,7 +128,7 @@ class _Layer(Weighted):
         >>> y.shape, h.shape, c.shape
         ((7, 2, 5), (1, 2, 5), (1, 2, 5))
         """
-        y, final, _ = self._run(x, state, lengths)
+        y, final, _ = self._pass(x, state, lengths)
         return y, final
 
     def vjp(
@@ -161,13 +138,13 @@ class _Layer(Weighted):
         *,
         lengths: Sequence[int] | ArrayLike | None = None,
         seed: int | None = None,
-    ) -> tuple[Array, Any, Backward]:
-        """Run the layer and keep the way back: `y, state, backward = layer.vjp(x, state)`.
+    ) -> tuple[Array, Any, Any]:
+        """Run the layer as in training: `y, state, backward = layer.vjp(x, state)`.
 
         As `layer(x, state)`, and `grads = backward(dy, dstate=None)` then has the gradients
-        grads.x, grads.state and grads.weights["weight_ih_l0"] etc. of anything whose gradients of
+        grads.x, grads.state and grads.weights["weight_ih_l0"] etc. of a function whose gradients of
         y and of the last state are dy and dstate; x must stay unchanged until then.
-        Dropout acts between layers. seed: of its choice, from 0 to 2**64 - 1; None: another each
+        Dropout acts between layers. seed: for dropout, from 0 to 2**64 - 1; None: a new one each
         time.
 
         >>> import numpy as np
@@ -179,12 +156,12 @@ class _Layer(Weighted):
         """
         dropout = self.dropout if self.num_layers > 1 else 0.0
         tape = _core.Tape(self._packed(training=True), dropout, drawn_seed(seed))
-        return self._run(x, state, lengths, tape)
+        return self._pass(x, state, lengths, tape)
 
-    def _run(
+    def _pass(
         self, x: Any, state: Any, lengths: Any, tape: _core.Tape | None = None
     ) -> tuple[Array, Any, Any]:
-        """y, the last state and, with a tape, Backward."""
+        """y, the last state and, with a tape, the backward pass."""
         if type(x) is not np.ndarray or x.dtype is not FLOAT32:
             x = float_array(x, "x")
         rows = self._time_major(x)
@@ -199,23 +176,13 @@ class _Layer(Weighted):
             model = tape.stack if tape else self._packing.current or self._packed()
             if not model.forward(rows, y_rows, h0, c0, hn, cn, counts, tape):
                 model.forward(rows.copy(), y_rows, h0, c0, hn, cn, counts, tape)
-        backward = tape and self._backward(tape, x, y, batch)
+        backward = None
+        if tape:
+            recorded = Recorded(self._spec, x.shape, y.shape, self.batch_first, batch)
+            backward = RecurrentBackward(tape if batch > 0 else None, recorded)
         if x.ndim == 2:
             hn, cn = hn[:, 0], None if cn is None else cn[:, 0]
         return y, hn if cn is None else (hn, cn), backward
-
-    def _backward(self, tape: _core.Tape, x: Array, y: Array, batch: int) -> Backward:
-        sizes = [part.shape[2] for part in self._empty_state(0) if part is not None]
-        recorded = Recorded(
-            x.shape,
-            y.shape,
-            self.batch_first,
-            batch,
-            self._state_rows,
-            tuple(sizes),
-            self._shapes(),
-        )
-        return Backward(tape if batch > 0 else None, recorded)
 
     def _time_major(self, x: Array, size: int = 0) -> Array:
         """A view (T, B, size) of x as the caller sees it."""
@@ -230,54 +197,89 @@ class _Layer(Weighted):
             raise ValueError("x: expected at least one step, got a sequence of length 0")
         return rows
 
-    def lengths_after(self, lengths: NDArray[np.intp] | None, x: Array) -> NDArray[np.intp] | None:
-        """The steps of each row of y, given those of x: the same."""
-        return lengths
-
-    def _takes(self, axes: tuple[int | None, int], ndim: int) -> bool:
-        """Whether the axes of batch (None: there is none) and steps are those of this layer's x."""
-        return axes == ((None, 0) if ndim == 2 else (0, 1) if self.batch_first else (1, 0))
-
-    def _axes_after(self, axes: tuple[int | None, int], ndim: int) -> tuple[int | None, int]:
-        """The same axes in y."""
-        return axes
-
-    def _ndim_after(self, ndim: int) -> int:
-        return ndim
-
-    def _why_not_causal(self) -> str:
-        return "it has two directions" if self.bidirectional else ""
-
     def stream(self, batch_size: int = 1) -> Stream:
         """Return `batch_size` streams that run step by step from zero states."""
         if self.bidirectional:
             raise ValueError("stream: expected a layer of one direction, got bidirectional=True")
-        check_size("batch_size", batch_size)
-        h, c = self._empty_state(int(batch_size))
+        h, c = self._empty_state(check_size("batch_size", batch_size))
         stream = Stream(self._packed(), h, c, self.input_size)
         stream.reset()
         return stream
 
+    # --- States ---
+
     def _empty_state(self, batch: int) -> tuple[Array, Array | None]:
-        return np.empty((self._state_rows, batch, self._output_size), FLOAT32), None
+        count = self._state_rows
+        h = np.empty((count, batch, self._output_size), FLOAT32)
+        return h, np.empty((count, batch, self.hidden_size), FLOAT32) if self._has_c else None
 
     def _checked_state(self, state: Any, batch: int, batched: bool) -> tuple[Array, Array | None]:
-        return self._check_state(state, "state", batch, batched, self._output_size), None
+        if not self._has_c:
+            return self._checked_part(state, "state", batch, batched, self._output_size), None
+        if not isinstance(state, tuple | list) or len(state) != 2:
+            raise ValueError(f"state: expected a pair (h, c), got {type(state).__name__}")
+        h = self._checked_part(state[0], "state[0] (h)", batch, batched, self._output_size)
+        c = self._checked_part(state[1], "state[1] (c)", batch, batched, self.hidden_size)
+        return h, c
 
-    def _check_state(self, state: Any, name: str, batch: int, batched: bool, size: int) -> Array:
-        array = float_array(state, name)
+    def _checked_part(self, part: Any, name: str, batch: int, batched: bool, size: int) -> Array:
+        array = float_array(part, name)
         count = self._state_rows
         expected = (count, batch, size) if batched else (count, size)
         if array.shape != expected:
             raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
         return np.ascontiguousarray(array).reshape(count, batch, size)
 
+    @property
+    def _state_shapes(self) -> tuple[tuple[int, int], ...]:
+        return tuple((self._state_rows, size) for size in self._spec.state_sizes)
 
-class LSTM(_Layer):
+    def _first_states(self, state: Any, x: NDArray[Any]) -> Any:
+        return with_rows(state, x.shape[0 if self.batch_first else 1]) if x.ndim == 3 else state
+
+    # --- As one layer of several ---
+
+    def _takes(self, axes: Axes, ndim: int) -> bool:
+        return axes == sequence_axes(ndim, self.batch_first)
+
+    def _why_not_causal(self) -> str:
+        return "it has two directions" if self.bidirectional else ""
+
+    def _run(self, x: NDArray[Any], state: Any, flow: Flow) -> tuple[Array, Any, Flow]:
+        lengths = flow.lengths
+        if lengths is None or lengths.all():
+            y, last, _ = self._pass(x, state, lengths)
+            return y, last, flow
+        y, last, _ = self._pass(x, state, np.maximum(lengths, 1))
+        return flow.zeroed(y), _with_first(last, state, lengths == 0), flow
+
+    def _run_vjp(
+        self, x: NDArray[Any], state: Any, flow: Flow, seed: int
+    ) -> tuple[Array, Any, Flow, BackwardFunction]:
+        lengths = flow.lengths
+        if lengths is None or lengths.all():
+            y, last, backward = self.vjp(x, state, lengths=lengths, seed=seed)
+            return y, last, flow, backward
+        empty = lengths == 0
+        y, last, backward = self.vjp(x, state, lengths=np.maximum(lengths, 1), seed=seed)
+
+        def whole(dy: Array, dstate: Any) -> Gradients:
+            of_last = None if dstate is None else _each(lambda d: _only(d, ~empty), dstate)
+            grads: Gradients = backward(flow.zeroed(dy), of_last)
+            if dstate is None:
+                return grads
+            of_first = _each(lambda d: _only(d, empty), dstate)
+            return Gradients(grads.x, _each(_sum, grads.state, of_first), grads.weights)
+
+        return flow.zeroed(y), _with_first(last, state, empty), flow, whole
+
+
+class LSTM(Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber 1997), as torch.nn.LSTM.
 
     i, f, o = sigmoid(W x + b + U h + b'), g = tanh(...), c' = f c + i g, h' = o tanh(c'); with
     proj_size > 0, h' = W_hr (o tanh(c')) (Sak et al. 2014). dropout acts in training only.
+    coupled: f = 1 - i, without weights of its own; the gates are then i g o (Greff et al. 2015).
     isa: instruction set, one of `fastrnn.isas()`; seed: of the initial weights.
 
     >>> import numpy as np
@@ -299,9 +301,11 @@ class LSTM(_Layer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        coupled: bool = False,
         isa: str | None = None,
         seed: int | np.random.Generator | None = None,
     ) -> None:
+        self.coupled = checked_flag("coupled", coupled)
         super().__init__(
             input_size,
             hidden_size,
@@ -315,24 +319,8 @@ class LSTM(_Layer):
             seed=seed,
         )
 
-    @property
-    def _cell(self) -> str:
-        return "lstm"
 
-    def _empty_state(self, batch: int) -> tuple[Array, Array | None]:
-        count = self._state_rows
-        h = np.empty((count, batch, self._output_size), FLOAT32)
-        return h, np.empty((count, batch, self.hidden_size), FLOAT32)
-
-    def _checked_state(self, state: Any, batch: int, batched: bool) -> tuple[Array, Array | None]:
-        if not isinstance(state, tuple | list) or len(state) != 2:
-            raise ValueError(f"state: expected a pair (h, c), got {type(state).__name__}")
-        h = self._check_state(state[0], "state[0] (h)", batch, batched, self._output_size)
-        c = self._check_state(state[1], "state[1] (c)", batch, batched, self.hidden_size)
-        return h, c
-
-
-class GRU(_Layer):
+class GRU(Recurrent):
     """Gated recurrent unit (Cho et al. 2014), as torch.nn.GRU.
 
     r, z = sigmoid(W x + b + U h + b'), h' = (1 - z) n + z h with n = tanh(W_n x + b_n +
@@ -369,17 +357,12 @@ class GRU(_Layer):
             batch_first=batch_first,
             dropout=dropout,
             bidirectional=bidirectional,
-            proj_size=0,
             isa=isa,
             seed=seed,
         )
 
-    @property
-    def _cell(self) -> str:
-        return "gru" if self.reset_after else "gru_reset_before"
 
-
-class RNN(_Layer):
+class RNN(Recurrent):
     """Simple recurrent layer (Elman 1990), as torch.nn.RNN: h' = tanh(W x + b + U h + b') or relu.
 
     >>> import numpy as np
@@ -404,9 +387,8 @@ class RNN(_Layer):
         isa: str | None = None,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
-        self.nonlinearity = nonlinearity
+        choices = cell_options(self._name)["nonlinearity"]
+        self.nonlinearity = check_choice("nonlinearity", nonlinearity, choices)
         super().__init__(
             input_size,
             hidden_size,
@@ -415,45 +397,52 @@ class RNN(_Layer):
             batch_first=batch_first,
             dropout=dropout,
             bidirectional=bidirectional,
-            proj_size=0,
             isa=isa,
             seed=seed,
         )
 
-    @property
-    def _cell(self) -> str:
-        return f"rnn_{self.nonlinearity}"
+
+LAYER_CLASSES: dict[str, type[Recurrent]] = {layer._name: layer for layer in (LSTM, GRU, RNN)}
 
 
-_DEFAULTS = {
-    "num_layers": 1,
-    "nonlinearity": "tanh",
-    "bias": True,
-    "batch_first": False,
-    "dropout": 0.0,
-    "bidirectional": False,
-    "proj_size": 0,
-    "reset_after": True,
-}
-
-
-def _check_projection(proj_size: int, hidden_size: int) -> None:
-    if isinstance(proj_size, bool) or not isinstance(proj_size, int | np.integer):
-        raise TypeError(f"proj_size: expected an int, got {type(proj_size).__name__}")
-    if not 0 <= proj_size < hidden_size:
-        raise ValueError(
-            f"proj_size: expected 0 (none) or less than hidden_size {hidden_size}, got {proj_size}"
-        )
-
-
-def _check_dropout(dropout: float, num_layers: int) -> None:
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float | np.number):
-        raise TypeError(f"dropout: expected a number, got {type(dropout).__name__}")
-    if not 0.0 <= dropout <= 1.0:
-        raise ValueError(f"dropout: expected a probability from 0 to 1, got {dropout}")
-    if dropout > 0 and num_layers == 1:
+def _checked_dropout(dropout: float, num_layers: int) -> float:
+    probability = check_probability("dropout", dropout)
+    if probability > 0 and num_layers == 1:
         warnings.warn(
             "dropout acts between layers, expected num_layers > 1 with it, got num_layers=1",
             UserWarning,
             stacklevel=4,
         )
+    return probability
+
+
+# --- States of a batch in which some rows have length 0: such a row keeps its first state ---
+
+
+def _with_first(last: Any, first: Any, empty: NDArray[np.bool_]) -> Any:
+    """The last state, with the first one for the empty rows."""
+    if first is None:
+        return _each(lambda part: _only(part, ~empty), last)
+    return _each(
+        lambda part, own: np.where(_wide(empty, part), np.asarray(own, FLOAT32), part), last, first
+    )
+
+
+def _only(part: Any, rows: NDArray[np.bool_]) -> Any:
+    """A part of a state with zeros in all other rows."""
+    return None if part is None else np.where(_wide(rows, part), part, FLOAT32.type(0))
+
+
+def _wide(rows: NDArray[np.bool_], part: Any) -> NDArray[np.bool_]:
+    return rows[:, None] if np.ndim(part) == 3 else rows
+
+
+def _sum(one: Array, other: Any) -> Array:
+    return one if other is None else one + np.asarray(other, FLOAT32)
+
+
+def _each(function: Callable[..., Any], state: Any, *others: Any) -> Any:
+    """Apply a function to each part of a state, h or (h, c), and the same part of others."""
+    if not isinstance(state, tuple | list):
+        return function(state, *others)
+    return tuple(function(*parts) for parts in zip(state, *others, strict=True))

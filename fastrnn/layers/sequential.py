@@ -3,43 +3,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import empty_rows as recurrent
 from .arrays import FLOAT32, Array, float_array
-from .backward import Gradients
-from .base import Axes, Backward, Flow, Layer, Lengths, _all_take, checked_dy, entry_flow
-from .checks import drawn_seed
-from .recurrent import GRU, LSTM, RNN
+from .backward import BackwardFunction, Gradients
+from .base import Layer
+from .checks import raise_from_layer
+from .flow import Axes, Flow, Lengths, all_take, entry_flow
 from .streams import SequentialStream
-from .weighted import check_state_dict, with_dot
 
-Child = Any  # a Layer, an LSTM, GRU or RNN, or a Sequential
-
-# One layer of a pass: from the gradients of its y and last state to all others.
-_Step = tuple[str, Child, NDArray[Any], Callable[[Array, Any], Gradients]]
+# One layer of a pass, with its x and its backward pass.
+_Step = tuple[str, Layer, NDArray[Any], BackwardFunction]
 
 
-class Sequential:
+class Sequential(Layer):
     """Layers that run one after another, each on the y of the one before, as torch.nn.Sequential.
 
     Made of layers, which are then called "0", "1", ..., or of names: a dict or keywords. Layers are
     `fastrnn`'s own, `Sequential` among them; weights have their layer's name in front, as
     "encoder.0.weight". `model["encoder"]`, `model[0]`, `model["encoder.0"]`, slices, iteration and
-    len() work as in PyTorch. Unlike there, a recurrent layer hands on its y alone.
+    len() work as in PyTorch. Unlike there, the layer after a recurrent one gets only its y.
 
     x: what the first layer takes. state: None, or a dict of the states of layers that have one, by
-    name (some may be left out or None: zeros, or what `initial_state` says); the last states come
-    back in such a dict, or as None where no layer has any. lengths: the valid steps of each row;
-    every layer gets them, as they are after the layers before it, and y is 0 beyond them.
+    name; for those left out or None, `initial_state` or zeros. A call returns the last states in
+    such a dict, or None if no layer has a state. lengths: the valid steps of each row; every layer
+    gets them, as they are after the layers before it, and y is 0 beyond them.
 
-    initial_state: first states of recurrent layers, by name, used where a call gives none: h of
-    shape (L*D, R), for an LSTM (h, c), the same for each row of a batch.
+    `model.vjp(x, state)` is the training pass: dropout is active, and each layer draws from a seed
+    of its own, which follows from `seed`. grads.state is a dict, as the states are.
+
+    initial_state: first states of recurrent layers, by name, for calls without a state: h of shape
+    (L*D, R), for an LSTM (h, c), the same for each row of a batch.
 
     ValueError and TypeError as the layers have them, with the name of the layer in front.
 
@@ -53,6 +52,10 @@ class Sequential:
     >>> y, state = model(np.array([[3, 1, 4], [1, 5, 0]]), lengths=[3, 2])
     >>> y.shape, state["rnn"][0].shape, list(model.state_dict())[-2:]
     ((2, 2), (1, 2, 16), ['head.weight', 'head.bias'])
+    >>> y, state, backward = model.vjp(np.array([[3, 1, 4], [1, 5, 0]]), seed=1)
+    >>> grads = backward(np.ones_like(y))
+    >>> grads.state["rnn"][0].shape, grads.weights["head.weight"].shape
+    ((1, 2, 16), (2, 16))
     """
 
     def __init__(self, *layers: Any, **named: Any) -> None:
@@ -64,29 +67,30 @@ class Sequential:
             children = named or {str(i): layer for i, layer in enumerate(layers)}
         for name, layer in children.items():
             _check_child(name, layer)
-        self._children: dict[str, Child] = children
+        self._children: dict[str, Layer] = children
         self._initial: dict[str, Any] = {}
-        self._finds_lengths = any(getattr(c, "_finds_lengths", False) for c in children.values())
-        names = [key for name, child in children.items() for key in _keys(name, child)]
-        twice = sorted({key for key in names if names.count(key) > 1}) if names else []
+        self._has_state = any(child._has_state for child in children.values())
+        self._finds_lengths = any(child._finds_lengths for child in children.values())
+        names = [f"{name}.{key}" for name, child in children.items() for key in child._shapes()]
+        twice = sorted({key for key in names if names.count(key) > 1})
         if twice:
             raise ValueError(f"layers: expected weights of different names, got two of {twice}")
 
     # --- A collection of layers ---
 
     @property
-    def layers(self) -> tuple[Child, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         """The layers in order."""
         return tuple(self._children.values())
 
-    def items(self) -> Iterator[tuple[str, Child]]:
+    def items(self) -> Iterator[tuple[str, Layer]]:
         """The names and layers in order."""
         yield from self._children.items()
 
     def __len__(self) -> int:
         return len(self._children)
 
-    def __iter__(self) -> Iterator[Child]:
+    def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
     @overload
@@ -106,7 +110,7 @@ class Sequential:
         except IndexError:
             raise IndexError(f"layer: expected one of {len(self)}, got {key}") from None
 
-    def _by_name(self, name: str) -> Child:
+    def _by_name(self, name: str) -> Layer:
         if name in self._children:
             return self._children[name]
         for own, child in self._children.items():
@@ -135,14 +139,6 @@ class Sequential:
             for key, array in child.state_dict().items()
         }
 
-    def load_state_dict(self, arrays: Mapping[str, ArrayLike], prefix: str = "") -> None:
-        """Take the weights of all layers, named as `state_dict` names them, behind `prefix`.
-
-        ValueError names what is missing, unexpected under the prefix, or misshapen, TypeError what
-        is not floating point; all layers are then unchanged.
-        """
-        self._set_weights(check_state_dict(arrays, with_dot(prefix), self._shapes()))
-
     def _set_weights(self, taken: Mapping[str, ArrayLike]) -> None:
         for name, child in self._children.items():
             child._set_weights({key: taken[f"{name}.{key}"] for key in child._shapes()})
@@ -161,24 +157,35 @@ class Sequential:
 
     @property
     def initial_state(self) -> dict[str, Any]:
-        """First states, by layer, used where a call gives none; assign to set them."""
+        """First states, by layer, for calls without a state; assign to set them."""
         return dict(self._initial)
 
     @initial_state.setter
     def initial_state(self, states: Mapping[str, Any]) -> None:
-        self._initial = {
-            name: _checked_initial(name, self._recurrent(name), state)
-            for name, state in states.items()
-        }
+        self._initial = {name: self._checked_initial(name, s) for name, s in states.items()}
 
-    def _recurrent(self, name: str) -> recurrent.Recurrent:
+    def _checked_initial(self, name: str, state: Any) -> Any:
+        """Copies of the parts of a first state, without an axis of rows."""
         child = self._children.get(name)
-        if not isinstance(child, recurrent.Recurrent):
+        if child is None or not child._state_shapes:
             raise ValueError(f"initial_state: expected names of recurrent layers, got {name!r}")
-        return child
+        shapes = child._state_shapes
+        parts = list(state) if isinstance(state, tuple | list) else [state]
+        if len(parts) != len(shapes):
+            wanted = "(h, c)" if len(shapes) == 2 else "h"
+            raise ValueError(f"initial_state[{name!r}]: expected {wanted}, got {len(parts)} arrays")
+        arrays = []
+        for part, shape in zip(parts, shapes, strict=True):
+            array = float_array(part, f"initial_state[{name!r}]")
+            if array.shape != shape:
+                raise ValueError(
+                    f"initial_state[{name!r}]: expected shape {shape}, got {array.shape}"
+                )
+            arrays.append(array.copy())
+        return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
     def _checked_states(self, state: Any, what: str) -> dict[str, Any]:
-        """What a call gives as states, by layer."""
+        """The states of a call by layer, without those that are None."""
         if state is None:
             return {}
         if not isinstance(state, Mapping):
@@ -186,182 +193,120 @@ class Sequential:
                 f"{what}: expected a dict of states by layer, got {type(state).__name__}"
             )
         for name, own in state.items():
-            stateful = isinstance(self._children.get(name), recurrent.Recurrent | Sequential)
-            if own is not None and not stateful:
+            child = self._children.get(name)
+            if own is not None and not (child and child._has_state):
                 raise ValueError(
                     f"{what}: expected states of layers that have one, "
-                    f"{[n for n, c in self._children.items() if _has_state(c)]}, got {name!r}"
+                    f"{[n for n, c in self._children.items() if c._has_state]}, got {name!r}"
                 )
         return {name: own for name, own in state.items() if own is not None}
 
+    def _first(self, name: str, x: NDArray[Any]) -> Any:
+        """The first state of a layer in a call without one."""
+        if name not in self._initial:
+            return None
+        return self._children[name]._first_states(self._initial[name], x)
+
     # --- Running ---
 
-    def __call__(
-        self,
-        x: ArrayLike,
-        state: Mapping[str, Any] | None = None,
-        *,
-        lengths: ArrayLike | Sequence[int] | None = None,
-    ) -> tuple[Array, dict[str, Any] | None]:
-        """Run the layers: `y, state = model(x, state)`; x, y and states stand in the class."""
-        array = self._input(x)
-        if lengths is None and not self._finds_lengths:
-            return self._run_full(array, state)
-        flow = entry_flow([self], array, lengths)
-        y, last, after = self._run(flow.zeroed(array), state, flow)
-        _check_places(after)
-        return y, last
-
-    def _run_full(self, x: NDArray[Any], state: Any) -> tuple[Array, Any]:
-        """As `_run`, of rows without lengths, so that nothing asks where rows and steps are.
-
-        With a flow from layer to layer, `silero_chunk` of benchmarks.whole takes 55 us more.
-        """
+    def _run(self, x: NDArray[Any], state: Any, flow: Flow) -> tuple[Array, Any, Flow]:
         states = {} if state is None else self._checked_states(state, "state")
         last: dict[str, Any] = {}
-        y, flow = x, Flow(first=x)
+        y, now = x, _entered(flow, x)
         for name, child in self._children.items():
+            own = states.get(name)
+            if own is None and self._initial:
+                own = self._first(name, y)
             try:
-                if isinstance(child, Layer):
-                    y = child._forward(y, flow)
-                elif isinstance(child, Sequential):
-                    y, last[name] = child._run_full(y, states.get(name))
-                else:
-                    y, last[name] = child(y, self._first(name, child, states.get(name), y))
+                y, after, now = child._run(y, own, now)
             except (ValueError, TypeError) as error:
-                if type(error) in (ValueError, TypeError):
-                    raise type(error)(f"layer {name!r}: {error}") from error
-                raise
-        return y, _or_none(last)
-
-    def _run(self, x: NDArray[Any], state: Any, flow: Flow) -> tuple[Array, Any, Flow]:
-        states, last, outer = self._checked_states(state, "state"), {}, flow.first
-        y, flow = x, Flow(flow.lengths, flow.axes, x, flow.moved)
-        for name, child in self._children.items():
-            with _naming(name):
-                own = states.get(name)
-                if isinstance(child, Sequential):
-                    y, last[name], flow = child._run(y, own, flow)
-                elif isinstance(child, recurrent.Recurrent):
-                    y, last[name], flow = recurrent.run(
-                        child, y, self._first(name, child, own, y), flow
-                    )
-                else:
-                    y, flow = child._run(y, flow)
-        return y, _or_none(last), Flow(flow.lengths, flow.axes, outer, flow.moved)
-
-    def vjp(
-        self,
-        x: ArrayLike,
-        state: Mapping[str, Any] | None = None,
-        *,
-        lengths: ArrayLike | Sequence[int] | None = None,
-        seed: int | None = None,
-    ) -> tuple[Array, dict[str, Any] | None, Backward]:
-        """Run the layers as in training: `y, state, backward = model.vjp(x, state)`.
-
-        `grads = backward(dy, dstate=None)` then has grads.x (None where x is of integers),
-        grads.state (a dict as the states) and grads.weights by the names of the state dict; dy and
-        any part of dstate may be None for zeros. Dropout is active; every layer draws from a seed
-        of its own, which follows from `seed` (0 to 2**64 - 1; None: another each time).
-
-        >>> import numpy as np, fastrnn
-        >>> layers = [fastrnn.GRU(3, 5), fastrnn.Dropout(0.5), fastrnn.Linear(5, 2)]
-        >>> model = fastrnn.Sequential(*layers)
-        >>> y, state, backward = model.vjp(np.ones((7, 2, 3), np.float32), seed=1)
-        >>> grads = backward(np.ones_like(y))
-        >>> grads.x.shape, grads.state["0"].shape, grads.weights["2.weight"].shape
-        ((7, 2, 3), (1, 2, 5), (2, 5))
-        """
-        array = self._input(x)
-        flow = entry_flow([self], array, lengths)
-        seed = drawn_seed(seed)
-        y, last, after, back = self._run_vjp(flow.zeroed(array), state, flow, seed)
-        _check_places(after)
-
-        def whole(dy: Any, dstate: Any) -> Gradients:
-            grads = back(checked_dy(dy, y.shape), dstate)
-            dx = None if grads.x is None else flow.zeroed(grads.x)
-            return Gradients(dx, grads.state, grads.weights)
-
-        return y, last, Backward(whole)
+                raise_from_layer(name, error)
+            if after is not None:
+                last[name] = after
+        return y, last or None, _left(now, flow)
 
     def _run_vjp(
         self, x: NDArray[Any], state: Any, flow: Flow, seed: int
-    ) -> tuple[Array, Any, Flow, Callable[[Array, Any], Gradients]]:
-        states, last, outer = self._checked_states(state, "state"), {}, flow.first
-        y, flow = x, Flow(flow.lengths, flow.axes, x, flow.moved)
+    ) -> tuple[Array, Any, Flow, BackwardFunction]:
+        states = self._checked_states(state, "state")
+        last: dict[str, Any] = {}
+        y, now = x, _entered(flow, x)
         steps: list[_Step] = []
         seeds = np.random.SeedSequence(seed).generate_state(len(self), np.uint64)
         for (name, child), drawn in zip(self._children.items(), seeds, strict=True):
-            with _naming(name):
-                own, before = states.get(name), y
-                if isinstance(child, Sequential):
-                    y, last[name], flow, back = child._run_vjp(y, own, flow, int(drawn))
-                elif isinstance(child, recurrent.Recurrent):
-                    first = self._first(name, child, own, y)
-                    y, last[name], flow, back = recurrent.run_vjp(child, y, first, flow, int(drawn))
-                else:
-                    y, flow, simple = child._run_vjp(y, flow, int(drawn))
-                    back = _stateless(simple)
-                steps.append((name, child, before, back))
-        after = Flow(flow.lengths, flow.axes, outer, flow.moved)
-        return y, _or_none(last), after, lambda dy, dstate: self._back(steps, flow, x, dy, dstate)
+            own, before = states.get(name), y
+            if own is None and self._initial:
+                own = self._first(name, y)
+            try:
+                y, after, now, back = child._run_vjp(y, own, now, int(drawn))
+            except (ValueError, TypeError) as error:
+                raise_from_layer(name, error)
+            if after is not None:
+                last[name] = after
+            steps.append((name, child, before, back))
 
-    def _back(
-        self, steps: list[_Step], flow: Flow, first: NDArray[Any], dy: Array, dstate: Any
-    ) -> Gradients:
+        def whole(dy: Array, dstate: Any) -> Gradients:
+            return self._back(steps, now.zeroed(dy), x, dstate)
+
+        return y, last or None, _left(now, flow), whole
+
+    def _back(self, steps: list[_Step], dy: Array, first: NDArray[Any], dstate: Any) -> Gradients:
+        """The gradients of a pass over `first`, from the last layer to the first."""
         given = self._checked_states(dstate, "dstate")
-        dx: Any = flow.zeroed(dy)
+        dx: Any = dy
         extra: Any = None
         states: dict[str, Any] = {}
         weights: dict[str, Array] = {}
         for name, child, x, back in reversed(steps):
-            if isinstance(child, Layer):
-                own = child._to_first(dx, first)
-                extra = own if extra is None else extra if own is None else extra + own
+            own = child._to_first(dx, first)
+            extra = own if extra is None else extra if own is None else extra + own
             if dx is None:  # integers from here on
                 dx = np.zeros(x.shape, FLOAT32)
-            with _naming(name):
+            try:
                 grads = back(dx, given.get(name))
+            except (ValueError, TypeError) as error:
+                raise_from_layer(name, error)
             dx = grads.x
-            if _has_state(child):
+            if grads.state is not None:
                 states[name] = grads.state
             weights |= {f"{name}.{key}": array for key, array in grads.weights.items()}
-        ordered = {name: states[name] for name in self._children if name in states}
-        order = self._shapes()
         total = dx if extra is None or dx is None else dx + extra
-        return Gradients(total, _or_none(ordered), {key: weights[key] for key in order})
-
-    def _first(self, name: str, child: recurrent.Recurrent, own: Any, x: NDArray[Any]) -> Any:
-        """The first state of a layer in this call."""
-        if own is None and name in self._initial:
-            return recurrent.expanded(self._initial[name], x, child)
-        return own
+        ordered = {name: states[name] for name in self._children if name in states}
+        return Gradients(total, ordered or None, {key: weights[key] for key in self._shapes()})
 
     def _input(self, x: ArrayLike) -> NDArray[Any]:
         for child in self._children.values():
-            if isinstance(child, recurrent.Recurrent):
-                break
-            return child._input(x)  # type: ignore[no-any-return]
+            return child._input(x)
         return float_array(x, "x")
 
     def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths | None:
         """The valid steps of each row of y, given those of x."""
-        flow = entry_flow([self], x, lengths)
+        flow = entry_flow(self, x, lengths)
         return self._run(flow.zeroed(x), None, flow)[2].lengths
 
     def stream(self, batch_size: int = 1) -> SequentialStream:
         """Return `batch_size` streams that run step by step: see `SequentialStream`.
 
-        ValueError, with all names and reasons, where a layer needs more than the steps so far.
+        ValueError names all layers that need more than the steps so far, and why.
         """
         return SequentialStream(self, batch_size)
 
+    def _not_causal(self) -> Iterator[tuple[str, Layer, str]]:
+        for name, child in self._children.items():
+            for inner, layer, why in child._not_causal():
+                yield f"{name}.{inner}" if inner else name, layer, why
+
     # --- One layer of several ---
 
+    def _check_end(self, flow: Flow) -> None:
+        if flow.moved:
+            raise ValueError(
+                "x: expected masked steps at the end of each row alone, got some before or between "
+                "others, which would move the steps of y; put the padding at the end"
+            )
+
     def _takes(self, axes: Axes, ndim: int) -> bool:
-        return _all_take(self.layers, axes, ndim)
+        return all_take(self.layers, axes, ndim)
 
     def _axes_after(self, axes: Axes, ndim: int) -> Axes | None:
         now: Axes | None = axes
@@ -377,75 +322,25 @@ class Sequential:
         return ndim
 
 
-def _check_places(flow: Flow) -> None:
-    """Refuses a y whose steps would silently not be those of x."""
-    if flow.moved:
-        raise ValueError(
-            "x: expected masked steps at the end of each row alone, got some before or between "
-            "others, which would move the steps of y; put the padding at the end"
-        )
-
-
-class _naming:  # noqa: N801 (used as a statement)
-    """Puts the name of a layer in front of its errors."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind in (ValueError, TypeError):
-            raise kind(f"layer {self._name!r}: {error}") from error
-
-
 def _check_child(name: Any, layer: Any) -> None:
     if not isinstance(name, str) or not name:
         raise TypeError(f"layers: expected names that are str and not empty, got {name!r}")
-    if not isinstance(layer, Layer | LSTM | GRU | RNN | Sequential):
+    if not isinstance(layer, Layer):
         raise TypeError(
             f"layers: expected layers of fastrnn, got {type(layer).__name__} as {name!r}"
         )
 
 
-def _keys(name: str, child: Child) -> list[str]:
-    return [f"{name}.{key}" for key in child._shapes()]
+def _entered(flow: Flow, x: NDArray[Any]) -> Flow:
+    """The flow inside of a `Sequential`, whose layers take its x as the model's input."""
+    return flow if flow.first is x else Flow(flow.lengths, flow.axes, x, flow.moved)
 
 
-def _has_state(child: Child) -> bool:
-    if isinstance(child, Sequential):
-        return any(map(_has_state, child.layers))
-    return isinstance(child, recurrent.Recurrent)
-
-
-def _or_none(states: dict[str, Any]) -> dict[str, Any] | None:
-    return {name: state for name, state in states.items() if state is not None} or None
-
-
-def _stateless(back: Any) -> Callable[[Array, Any], Gradients]:
-    def whole(dy: Array, dstate: Any) -> Gradients:
-        dx, weights = back(dy)
-        return Gradients(dx, None, weights)
-
-    return whole
-
-
-def _checked_initial(name: str, layer: recurrent.Recurrent, state: Any) -> Any:
-    """Copies of the parts of a first state, without an axis of rows."""
-    h, c = layer._empty_state(0)
-    sizes = [part.shape[2] for part in (h, c) if part is not None]
-    parts = list(state) if isinstance(state, tuple | list) else [state]
-    if len(parts) != len(sizes):
-        wanted = "(h, c)" if len(sizes) == 2 else "h"
-        raise ValueError(f"initial_state[{name!r}]: expected {wanted}, got {len(parts)} arrays")
-    arrays = []
-    for part, size in zip(parts, sizes, strict=True):
-        array, shape = float_array(part, f"initial_state[{name!r}]"), (len(h), size)
-        if array.shape != shape:
-            raise ValueError(f"initial_state[{name!r}]: expected shape {shape}, got {array.shape}")
-        arrays.append(array.copy())
-    return arrays[0] if len(arrays) == 1 else tuple(arrays)
+def _left(now: Flow, outside: Flow) -> Flow:
+    """The flow after a `Sequential`, with the input of the model that holds it."""
+    if now.first is outside.first:
+        return now
+    return Flow(now.lengths, now.axes, outside.first, now.moved)
 
 
 def _indented(lines: list[str]) -> str:

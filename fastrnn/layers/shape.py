@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import Array, float_array
-from .base import Axes, Back, Flow, Layer, check_int, checked_dim
+from .arrays import Array, float_or_int_array
+from .checks import check_int
+from .flow import Axes, Flow
+from .stateless import Back, Stateless, checked_dim
 
 
-class _Moves(Layer):
-    """A layer whose y holds the numbers of x, floats or integers, in another shape."""
+class _Moves(Stateless):
+    """A layer whose y has the values of x, floats or integers, in another shape."""
 
     def _input(self, x: ArrayLike) -> NDArray[Any]:
-        array = np.asarray(x)
-        return array if array.dtype.kind in "iu" else float_array(array, "x")
+        return float_or_int_array(x, "x")
 
     def _why_not_causal(self) -> str:
         return "it moves the axes of whole sequences"
@@ -190,7 +191,7 @@ class Unsqueeze(_Moves):
 
     def _place(self, ndim: int) -> int:
         if not -ndim - 1 <= self.dim <= ndim:
-            raise ValueError(f"dim: expected an axis beside those of x, {ndim}, got {self.dim}")
+            raise ValueError(f"dim: expected an axis for an x with {ndim} axes, got {self.dim}")
         return self.dim % (ndim + 1)
 
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:

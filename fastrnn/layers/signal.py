@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`ReflectionPad1d` and `Magnitude`: what makes a spectrum of a convolution with sines."""
+"""Layers over channels: `ZeroPad1d`, `ReflectionPad1d` and `Magnitude`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import FLOAT32, Array
-from .base import Axes, Back, Flow, Layer, Lengths
-from .time import both_sides
+from .checks import MOST_SIZE, check_int
+from .flow import Axes, Flow, Lengths, channel_axes
+from .stateless import Back, Stateless
 
 
-class _Channels(Layer):
+class _Channels(Stateless):
     """A layer of (B, C, T) or (C, T)."""
 
     def _takes(self, axes: Axes, ndim: int) -> bool:
-        return axes == ((0, 2) if ndim == 3 else (None, 1))
+        return axes == channel_axes(ndim)
 
     def _check(self, x: NDArray[Any]) -> None:
         if x.ndim not in (2, 3):
@@ -26,8 +27,49 @@ class _Channels(Layer):
             )
 
 
+def _both_sides(padding: int | tuple[int, int]) -> tuple[int, int]:
+    """(left, right) of one size for both or of two; ValueError or TypeError for others."""
+    sides = tuple(padding) if isinstance(padding, tuple | list) else (padding, padding)
+    if len(sides) != 2:
+        raise ValueError(f"padding: expected a number or (left, right), got {padding!r}")
+    left, right = (check_int("padding", side, 0, MOST_SIZE) for side in sides)
+    return left, right
+
+
+class ZeroPad1d(_Channels):
+    """Zeros before and after the last axis, as torch.nn.ZeroPad1d.
+
+    x: (B, C, T) or (C, T); y has T + left + right steps. padding: one number for both sides, or
+    (left, right). A row of a given length grows by both.
+
+    >>> ZeroPad1d((1, 2))([[[5.0]]])[0].tolist()
+    [[[0.0, 5.0, 0.0, 0.0]]]
+    """
+
+    def __init__(self, padding: int | tuple[int, int]) -> None:
+        super().__init__()
+        self.padding = _both_sides(padding)
+
+    def _options(self) -> dict[str, object]:
+        return {"padding": self.padding}
+
+    def _why_not_causal(self) -> str:
+        return "it adds steps to the sequence"
+
+    def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths | None:
+        return None if lengths is None else lengths + sum(self.padding)
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        self._check(x)
+        return np.pad(x, [(0, 0)] * (x.ndim - 1) + [self.padding])
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        left = self.padding[0]
+        return self._forward(x, flow), lambda dy: (dy[..., left : left + x.shape[-1]], {})
+
+
 class ReflectionPad1d(_Channels):
-    """The steps next to both ends once more, in reverse, as torch.nn.ReflectionPad1d.
+    """The steps next to both ends repeated in reverse, as torch.nn.ReflectionPad1d.
 
     x: (B, C, T) or (C, T); y has T + left + right steps. padding: one number for both sides, or
     (left, right), each less than the steps of x. A row of a given length is reflected at its own
@@ -39,7 +81,7 @@ class ReflectionPad1d(_Channels):
 
     def __init__(self, padding: int | tuple[int, int]) -> None:
         super().__init__()
-        self.padding = both_sides(padding)
+        self.padding = _both_sides(padding)
 
     def _options(self) -> dict[str, object]:
         return {"padding": self.padding}
@@ -100,8 +142,8 @@ class ReflectionPad1d(_Channels):
 class Magnitude(_Channels):
     """sqrt(a^2 + b^2), where a is the first half of the channels and b the second.
 
-    x: (B, 2 F, T) or (2 F, T), as a convolution with cosines and then sines gives the real and
-    imaginary parts of a spectrum; y: (B, F, T) or (F, T). The gradient at 0 is 0.
+    x: (B, 2 F, T) or (2 F, T), as the real and imaginary parts of a spectrum from a convolution
+    with cosines and then sines; y: (B, F, T) or (F, T). The gradient at 0 is 0.
 
     >>> Magnitude()([[3.0, 0.0], [4.0, 0.0]])[0].tolist()
     [[5.0, 0.0]]

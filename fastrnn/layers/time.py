@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Layers over the steps of sequences: `Last`, `Pool`, `Flip`, `Mask`, `ZeroPad1d`, `AddInput`."""
+"""Layers over the steps of sequences: `Last`, `Pool`, `Flip`, `Mask` and `AddInput`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from .arrays import FLOAT32, Array, float_array
-from .base import Axes, Back, Flow, Layer, Lengths, check_int
-from .checks import check_size, checked_flag
+from .arrays import FLOAT32, Array, float_or_int_array
+from .checks import check_choice, check_number, check_size, checked_flag
+from .flow import Axes, Flow, Lengths, sequence_axes
+from .stateless import Back, Stateless
 
 
-class _Sequences(Layer):
-    """A layer of (steps, batch, features), batch first where it is told, or (steps, features)."""
+class _Sequences(Stateless):
+    """A layer of (steps, batch, features), (batch, steps, features) or (steps, features)."""
 
     batch_first: bool
 
     def _takes(self, axes: Axes, ndim: int) -> bool:
-        return axes == ((None, 0) if ndim == 2 else (0, 1) if self.batch_first else (1, 0))
+        return axes == sequence_axes(ndim, self.batch_first)
 
     def _time_major(self, x: Array) -> Array:
         """A view (steps, batch, features) of x."""
@@ -61,7 +62,7 @@ class Last(_Ending):
     x: (T, B, F), (B, T, F) with batch_first, or (T, F); y: (B, F) or (F,). of: "step"; or "state",
     for the y of a bidirectional layer: then the second half of the features, the reverse
     direction's, is taken from the first step, so that y is the layer's last state. A row of length
-    0, as `Mask` may leave one, gives zeros.
+    0, as `Mask` may leave one, becomes zeros.
 
     >>> import numpy as np
     >>> x = np.arange(6.0).reshape(3, 2, 1)
@@ -72,9 +73,7 @@ class Last(_Ending):
     def __init__(self, batch_first: bool = False, of: str = "step") -> None:
         super().__init__()
         self.batch_first = checked_flag("batch_first", batch_first)
-        if of not in ("step", "state"):
-            raise ValueError(f"of: expected 'step' or 'state', got {of!r}")
-        self.of = of
+        self.of = check_choice("of", of, ("step", "state"))
 
     def _options(self) -> dict[str, object]:
         return {"batch_first": self.batch_first, "of": self.of}
@@ -113,7 +112,7 @@ class Pool(_Ending):
 
     x: (T, B, F), (B, T, F) with batch_first, or (T, F); y: (B, F) or (F,). mode: "mean" or "max";
     a maximum's gradient goes to the first step that holds it. A row of length 0, as `Mask` may
-    leave one, gives zeros. isa: instruction set of the mean, one of `fastrnn.isas()`.
+    leave one, becomes zeros. isa: instruction set of the mean, one of `fastrnn.isas()`.
 
     >>> import numpy as np
     >>> x = np.array([[1.0, 2.0], [3.0, 0.0], [8.0, 9.0]])
@@ -123,9 +122,7 @@ class Pool(_Ending):
 
     def __init__(self, mode: str, batch_first: bool = False, *, isa: str | None = None) -> None:
         super().__init__(isa)
-        if mode not in ("mean", "max"):
-            raise ValueError(f"mode: expected 'mean' or 'max', got {mode!r}")
-        self.mode = mode
+        self.mode = check_choice("mode", mode, ("mean", "max"))
         self.batch_first = checked_flag("batch_first", batch_first)
 
     def _options(self) -> dict[str, object]:
@@ -194,12 +191,12 @@ class Flip(_Sequences):
         return self._forward(x, flow), lambda dy: (self._forward(dy, flow), {})
 
 
-class Mask(Layer):
-    """Leaves out the steps that hold nothing but one value; the rest of a row moves together.
+class Mask(Stateless):
+    """Leaves out the steps that hold only one value; the rest of a row moves together.
 
     x: (B, T, F) of floats or (B, T) of floats or integers, batch first; y has its shape, zeros
     after the steps that are left. In a `Sequential` these are the lengths of the rows for the
-    layers after it; where its y still has steps, only those at the end of a row may be left out:
+    layers after it. If the model's y has steps, only those at the end of a row may be left out:
     ValueError otherwise, as the steps of y would not be those of x.
 
     >>> import numpy as np
@@ -210,8 +207,7 @@ class Mask(Layer):
     _finds_lengths = True
 
     def __init__(self, value: float = 0.0) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise TypeError(f"value: expected a number, got {type(value).__name__}")
+        check_number("value", value)
         super().__init__()
         self.value = value
 
@@ -219,8 +215,7 @@ class Mask(Layer):
         return {"value": self.value}
 
     def _input(self, x: ArrayLike) -> NDArray[Any]:
-        array = np.asarray(x)
-        return array if array.dtype.kind in "iu" else float_array(array, "x")
+        return float_or_int_array(x, "x")
 
     def _takes(self, axes: Axes, ndim: int) -> bool:
         return axes == (0, 1)
@@ -272,56 +267,7 @@ class Mask(Layer):
         return self._forward(x, flow), back
 
 
-def both_sides(padding: int | tuple[int, int]) -> tuple[int, int]:
-    """(left, right) of one number for both or of two; ValueError or TypeError for others."""
-    sides = tuple(padding) if isinstance(padding, tuple | list) else (padding, padding)
-    if len(sides) != 2:
-        raise ValueError(f"padding: expected a number or (left, right), got {padding!r}")
-    left, right = (check_int("padding", side) for side in sides)
-    if not (0 <= left < 2**24 and 0 <= right < 2**24):
-        raise ValueError(f"padding: expected 0 to {2**24 - 1}, got {padding!r}")
-    return left, right
-
-
-class ZeroPad1d(Layer):
-    """Zeros before and after the last axis, as torch.nn.ZeroPad1d.
-
-    x: (B, C, T) or (C, T); y has T + left + right steps. padding: one number for both sides, or
-    (left, right). A row of a given length grows by both.
-
-    >>> ZeroPad1d((1, 2))([[[5.0]]])[0].tolist()
-    [[[0.0, 5.0, 0.0, 0.0]]]
-    """
-
-    def __init__(self, padding: int | tuple[int, int]) -> None:
-        super().__init__()
-        self.padding = both_sides(padding)
-
-    def _options(self) -> dict[str, object]:
-        return {"padding": self.padding}
-
-    def _takes(self, axes: Axes, ndim: int) -> bool:
-        return axes == ((0, 2) if ndim == 3 else (None, 1))
-
-    def _why_not_causal(self) -> str:
-        return "it adds steps to the sequence"
-
-    def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths | None:
-        return None if lengths is None else lengths + sum(self.padding)
-
-    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
-        if x.ndim not in (2, 3):
-            raise ValueError(
-                f"x: expected (batch, channels, steps) or (channels, steps), got shape {x.shape}"
-            )
-        return np.pad(x, [(0, 0)] * (x.ndim - 1) + [self.padding])
-
-    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
-        left = self.padding[0]
-        return self._forward(x, flow), lambda dy: (dy[..., left : left + x.shape[-1]], {})
-
-
-class AddInput(Layer):
+class AddInput(Stateless):
     """Adds the first features of the input of the `Sequential` that holds it: a skip connection.
 
     x: (..., features) of the same rows and steps as that input; y has its shape. By itself its own
@@ -332,9 +278,8 @@ class AddInput(Layer):
     """
 
     def __init__(self, features: int) -> None:
-        check_size("features", features)
         super().__init__()
-        self.features = int(features)
+        self.features = check_size("features", features)
 
     def _options(self) -> dict[str, object]:
         return {"features": self.features}

@@ -3,22 +3,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from itertools import chain
 
 import numpy as np
 
-from .containers.elements import Array, Entry
+from ..stack_spec import LAYERS, Shape, Spec, find_cell
+from .containers.elements import Array
 from .containers.json_text import LARGEST_TEXT, parse_json
-from .containers.source import Source, open_source
-from .description import Description, Layer, Obstacle, unsupported
+from .containers.source import Source
+from .description import DescribedLayer, Description, Obstacle, unsupported
+from .entry_names import below
 from .errors import FormatError, listing, quote
 
 GUITARML = "guitarml"
 NAM = "nam"
 
-_CELLS = {"LSTM": 4, "GRU": 3, "RNN": 1}  # unit_type and its gates
 _LARGEST_SIZE = 1 << 16
 _MOST_LAYERS = 64
 _RETRAIN = "Only recurrent models are read: train or export one with an LSTM."
@@ -26,25 +26,12 @@ _RETRAIN = "Only recurrent models are read: train or export one with an LSTM."
 Object = Mapping[str, object]
 
 
-def describe(path: str | os.PathLike[str]) -> Description:
-    """Describe a GuitarML or NAM model; values are [batch][steps][channels].
-
-    Raises UnsupportedModel for another architecture (WaveNet, ConvNet), FormatError if the file is
-    damaged or of another kind, OSError if it cannot be opened.
-    """
-    name = os.fspath(path)
-    try:
-        with open_source(name) as source:
-            return describe_audio(source)
-    except FormatError as error:
-        error.args = (f"{name}: {error}",)
-        raise
-    except MemoryError:
-        raise FormatError(f"{name}: not enough memory to read this file") from None
-
-
 def describe_audio(source: Source) -> Description:
-    """Describe the model of an open file."""
+    """Describe the model of an open file; values are [batch][steps][channels].
+
+    UnsupportedModel for another architecture (WaveNet, ConvNet), FormatError if the file is damaged
+    or of another kind.
+    """
     what = "the JSON text"
     if source.size > LARGEST_TEXT:
         raise FormatError(f"{what} has {source.size} bytes, at most {LARGEST_TEXT} are read")
@@ -57,17 +44,6 @@ def describe_audio(source: Source) -> Description:
     raise FormatError("a JSON text that holds no known model (GuitarML or NAM)")
 
 
-def read_audio_json(source: Source) -> tuple[dict[str, Entry], dict[str, dict[str, object]]]:
-    """The arrays by name, and what is known of the recurrent layer."""
-    entries: dict[str, Entry] = {}
-    recurrent: dict[str, dict[str, object]] = {}
-    for layer in describe_audio(source).layers:
-        entries |= {f"{layer.name}.{name}": array for name, array in layer.arrays.items()}
-        if layer.kind in _CELLS:
-            recurrent[layer.name] = {"cell": layer.kind, **layer.options}
-    return entries, recurrent
-
-
 # --- GuitarML: torch's names, nested lists
 
 
@@ -78,11 +54,11 @@ def _guitarml(model: Object) -> Description:
     if kind != "SimpleRNN":
         why = "only SimpleRNN is supported"
         obstacles.append(Obstacle("model", _text(kind), why))
-    elif not isinstance(unit, str) or unit not in _CELLS:
+    elif not isinstance(unit, str) or unit not in LAYERS:
         obstacles.append(Obstacle("rec", _text(unit), "only LSTM, GRU and RNN are supported"))
     if obstacles:
         raise unsupported(obstacles, _RETRAIN)
-    cell = str(unit)
+    layer = str(unit)
     inputs, outputs = _size(data, "input_size", 1), _size(data, "output_size", 1)
     hidden, layers = _size(data, "hidden_size"), _size(data, "num_layers", 1, _MOST_LAYERS)
     skip = _size(data, "skip", 0, least=0)
@@ -91,32 +67,26 @@ def _guitarml(model: Object) -> Description:
         raise FormatError("model_data: bias_fl is not true or false")
     if skip and (skip != outputs or skip > inputs):
         raise FormatError(f"model_data: skip {skip} with {inputs} inputs and {outputs} outputs")
-    shapes = {"lin.weight": (outputs, hidden)} | ({"lin.bias": (outputs,)} if bias else {})
-    for k in range(layers):
-        rows = _CELLS[cell] * hidden
-        shapes[f"rec.weight_ih_l{k}"] = (rows, hidden if k else inputs)
-        shapes[f"rec.weight_hh_l{k}"] = (rows, hidden)
-        shapes |= {f"rec.bias_{way}_l{k}": (rows,) for way in ("ih", "hh")}
+    shapes: dict[str, Shape] = {"lin.weight": (outputs, hidden)} | (
+        {"lin.bias": (outputs,)} if bias else {}
+    )
+    spec = Spec(find_cell(layer, {}).name, inputs, hidden, layers)
+    shapes |= {f"rec.{name}": shape for name, shape in spec.shapes().items()}
     if state.keys() != shapes.keys():
         odd = sorted(state.keys() ^ shapes.keys())
         raise FormatError(f"state_dict: missing or unexpected tensors: {listing(odd)}")
     arrays = {name: _tensor(state[name], shape, name) for name, shape in shapes.items()}
-    options: dict[str, object] = {"nonlinearity": "tanh"} if cell == "RNN" else {}
     described = [
-        _recurrent("rec", cell, inputs, hidden, layers, _below(arrays, "rec."), options),
-        _linear("lin", hidden, outputs, _below(arrays, "lin.")),
+        _recurrent("rec", spec, below(arrays, "rec")),
+        _linear("lin", hidden, outputs, below(arrays, "lin")),
     ]
     if skip:
-        described.append(Layer("skip", "AddInput", {"features": skip}))
+        described.append(DescribedLayer("skip", "AddInput", {"features": skip}))
     return Description(GUITARML, tuple(described))
 
 
-def _below(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
-    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-
-
 def _tensor(value: object, shape: tuple[int, ...], name: str) -> Array:
-    """A tensor of one or two dimensions from nested lists of numbers."""
+    """A tensor of one or two dimensions from nested lists."""
     what = f"tensor {quote(name)}"
     rows = value if len(shape) == 2 else [value]
     if not isinstance(rows, list) or len(rows) != (shape[0] if len(shape) == 2 else 1):
@@ -137,13 +107,14 @@ def _nam(model: Object) -> Description:
     config = _map(model, "config")
     inputs, hidden = _size(config, "input_size", 1), _size(config, "hidden_size")
     layers = _size(config, "num_layers", 1, _MOST_LAYERS)
-    rows = 4 * hidden
+    spec = Spec("lstm", inputs, hidden, layers)
+    rows = len(spec.declaration.gates) * hidden
     widths = [inputs if k == 0 else hidden for k in range(layers)]
     counts = [rows * (width + hidden) + rows + 2 * hidden for width in widths]
     values = model.get("weights")
     expected = sum(counts) + hidden + 1
     if not isinstance(values, list) or len(values) != expected:
-        found = f"{len(values)} numbers" if isinstance(values, list) else "no list"
+        found = f"{len(values)} values" if isinstance(values, list) else "no list"
         raise FormatError(f"weights: {found}, a model of this size has {expected}")
     flat = _floats(values, "weights")
     arrays: dict[str, Array] = {}
@@ -165,7 +136,7 @@ def _nam(model: Object) -> Description:
     return Description(
         NAM,
         (
-            _recurrent("lstm", "LSTM", inputs, hidden, layers, arrays, {}),
+            _recurrent("lstm", spec, arrays),
             _linear("head", hidden, 1, head),
         ),
     )
@@ -174,22 +145,19 @@ def _nam(model: Object) -> Description:
 # --- Both
 
 
-def _recurrent(
-    name: str, cell: str, inputs: int, hidden: int, layers: int,
-    arrays: dict[str, Array], options: dict[str, object],
-) -> Layer:  # fmt: skip
-    common: dict[str, object] = {
-        "input_size": inputs, "hidden_size": hidden, "num_layers": layers, "bias": True,
-        "batch_first": True, "bidirectional": False,
+def _recurrent(name: str, spec: Spec, arrays: dict[str, Array]) -> DescribedLayer:
+    cell = spec.declaration
+    options: dict[str, object] = {
+        "input_size": spec.input_size, "hidden_size": spec.hidden_size,
+        "num_layers": spec.num_layers, "bias": True, "batch_first": True, "bidirectional": False,
     }  # fmt: skip
-    return Layer(name, cell, common | options, arrays)
+    return DescribedLayer(name, cell.layer, {**options, **cell.options}, arrays)
 
 
-def _linear(name: str, inputs: int, outputs: int, arrays: dict[str, Array]) -> Layer:
+def _linear(name: str, inputs: int, outputs: int, arrays: dict[str, Array]) -> DescribedLayer:
     bias = "bias" in arrays
-    return Layer(
-        name, "Linear", {"in_features": inputs, "out_features": outputs, "bias": bias}, arrays
-    )
+    options: dict[str, object] = {"in_features": inputs, "out_features": outputs, "bias": bias}
+    return DescribedLayer(name, "Linear", options, arrays)
 
 
 def _floats(values: list[object], what: str) -> Array:

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""The neutral description of a whole model that every importer produces."""
+"""The description of a whole model, which every reader of whole models returns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .containers.elements import Array
+from ..stack_spec import LAYERS
+from .containers.elements import Array, Entry
 from .errors import UnsupportedModel, quote
+
+# What a file says of its recurrent layers: options by the name of the layer, with its "cell", as
+# "LSTM".
+RecurrentOptions = dict[str, dict[str, object]]
 
 
 @dataclass(frozen=True)
-class Layer:
+class DescribedLayer:
     """One layer, with the options and the parameter names of its kind in torch.nn."""
 
     name: str  # dotted path in the file, never empty, unique
@@ -25,7 +30,21 @@ class Description:
     """The layers of a model, run one after another, each on the y of the one before."""
 
     format: str
-    layers: tuple[Layer, ...]
+    layers: tuple[DescribedLayer, ...]
+
+
+Layer = DescribedLayer  # as readers/onnx and readers/graph call it
+
+
+def flattened(description: Description) -> tuple[dict[str, Entry], RecurrentOptions]:
+    """The arrays of all layers by name, and the options of the recurrent ones."""
+    entries: dict[str, Entry] = {}
+    recurrent: RecurrentOptions = {}
+    for layer in description.layers:
+        entries |= {f"{layer.name}.{name}": array for name, array in layer.arrays.items()}
+        if layer.kind in LAYERS:
+            recurrent[layer.name] = {"cell": layer.kind, **layer.options}
+    return entries, recurrent
 
 
 @dataclass(frozen=True)

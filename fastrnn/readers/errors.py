@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The one exception that every reader raises, and how it quotes what stands in a file."""
+"""The exceptions of the readers, and how their messages quote names from a file."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 _LONGEST_QUOTE = 80
 
@@ -11,11 +13,11 @@ class FormatError(ValueError):
 
 
 class UnsupportedError(FormatError):
-    """One entry of a sound file is of a kind that is not read; the others may be."""
+    """One entry of a sound file is of a kind that is not read; others may be readable."""
 
 
 class UnsupportedModel(FormatError):  # noqa: N818
-    """A sound model that cannot be described; the message lists everything that is in the way."""
+    """A sound model that cannot be described; the message lists everything that is unsupported."""
 
 
 class OnlyWeights(FormatError):  # noqa: N818
@@ -29,8 +31,9 @@ def quote(text: str) -> str:
     return ascii(text)
 
 
-def listing(names: list[str], limit: int = 12) -> str:
+def listing(names: Iterable[str], limit: int = 20) -> str:
     """The first few names, quoted, and how many more there are."""
+    names = list(names)
     shown = ", ".join(quote(name) for name in names[:limit])
     more = len(names) - limit
     return f"{shown} and {more} more" if more > 0 else shown

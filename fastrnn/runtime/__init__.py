@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What a pass runs on: threads, the machine, plans, and the configuration of this installation."""
+"""What a pass runs on: threads, the machine, plans, and the configuration."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What this installation of fastrnn is and uses."""
+"""The configuration of this installation and process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def config() -> dict[str, Any]:
 
 
 def show_config() -> None:
-    """Write config() to standard output, a line each."""
+    """Write config() to standard output, one entry per line."""
     for name, value in config().items():
         shown = " ".join(map(str, value)) if isinstance(value, list) else value
         sys.stdout.write(f"{name}: {shown}\n")

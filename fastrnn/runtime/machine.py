@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a process may use of its machine: CPUs and caches."""
+"""The CPUs and caches that a process may use."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ def _groups(root: Path, own: str) -> Iterator[str]:
         yield os.path.join(root, *names[:count])
 
 
-def _quota(words: list[str]) -> Iterator[tuple[int, int]]:
-    """Nothing for "max", -1 and what is no quota."""
-    if len(words) == 2 and all(word.isdecimal() and len(word) < 19 for word in words):
-        quota, period = (int(word) for word in words)
+def _quota(fields: list[str]) -> Iterator[tuple[int, int]]:
+    """Nothing for "max", -1 and anything that is not a quota."""
+    if len(fields) == 2 and all(field.isdecimal() and len(field) < 19 for field in fields):
+        quota, period = (int(field) for field in fields)
         if quota > 0 and period > 0:
             yield quota, period
 
 
 def cache_sizes(caches: Path = CACHES) -> tuple[int, int]:
-    """Bytes of one core's L2 cache and of the L3 cache that cores share; 0 where unknown."""
+    """Bytes of one core's L2 cache and of the shared L3 cache; 0 if unknown."""
     found = {2: 0, 3: 0}
     try:
         for index in sorted(os.listdir(caches)):
@@ -82,7 +82,7 @@ def cache_sizes(caches: Path = CACHES) -> tuple[int, int]:
 
 
 def _bytes(size: str) -> int:
-    """32768K as bytes; 0 if it is no size."""
+    """The bytes of a size such as 32768K; 0 if it is not one."""
     unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(size[-1:], 1)
     digits = size.rstrip("KMG")
     return int(digits) * unit if digits.isdecimal() and len(digits) < 12 else 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a pass is cut over threads and time, in words."""
+"""How a pass is divided over threads and time, as numbers and as text."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
-
 from .. import _core
-from ..layers.recurrent import GRU, LSTM, RNN
+from ..layers.checks import check_int
+from ..layers.recurrent import Recurrent
 from .threads import get_num_threads
-
-Layer = LSTM | GRU | RNN
 
 _BOUNDS = ("the FMA units", "reading weights from L2", "reading weights from L3",
            "reading weights from memory")  # fmt: skip
 _SPLITS = {
     "row_groups": "rows of the batch in {} groups",
-    "direction_teams": "directions side by side",
+    "direction_teams": "directions in parallel",
     "layer_teams": "layers in a wavefront of {} teams",
     "unit_workers": "hidden units of a layer over {} threads, which meet after each step",
 }
 
 
-def plan(layer: Layer, steps: int, batch: int) -> dict[str, Any]:
+def plan(layer: Recurrent, steps: int, batch: int) -> dict[str, Any]:
     """Return how a call of `layer` with x of (steps, batch, input_size) would be run now.
 
     threads is the product of row_groups, direction_teams, layer_teams and unit_workers; block_rows
@@ -34,11 +31,12 @@ def plan(layer: Layer, steps: int, batch: int) -> dict[str, Any]:
     workspace and weights are bytes. The share counts no padding of weights to whole vectors.
     TypeError and ValueError for sizes that no array can have.
 
-    >>> plan(GRU(8, 16), steps=1, batch=1)["threads"]
+    >>> import fastrnn
+    >>> plan(fastrnn.GRU(8, 16), steps=1, batch=1)["threads"]
     1
     """
-    _check_count("steps", steps)
-    _check_count("batch", batch)
+    check_int("steps", steps, 1, sys.maxsize)
+    check_int("batch", batch, 1, sys.maxsize)
     model = layer._packed()
     found = model.plan(steps, batch)
     threads = 1
@@ -55,37 +53,31 @@ def plan(layer: Layer, steps: int, batch: int) -> dict[str, Any]:
     }
 
 
-def _check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
-    if not 1 <= value <= sys.maxsize:
-        raise ValueError(f"{name}: expected 1 to {sys.maxsize}, got {value}")
-
-
-def explain(layer: Layer, steps: int, batch: int) -> None:
+def explain(layer: Recurrent, steps: int, batch: int) -> None:
     """Write the plan of a call to standard output, with the time that it should take.
 
     The time is the plan's share of the peak of this machine's FMA units, measured on the spot.
 
-    >>> explain(LSTM(8, 16), steps=10, batch=4)  # doctest: +ELLIPSIS
+    >>> import fastrnn
+    >>> explain(fastrnn.LSTM(8, 16), steps=10, batch=4)  # doctest: +ELLIPSIS
     LSTM(8, 16), 10 steps, batch 4, ...
     """
-    cut = plan(layer, steps, batch)
-    splits = [words.format(cut[name]) for name, words in _SPLITS.items() if cut[name] > 1]
-    seconds = _flops(layer, steps, batch) / cut["threads"] / _peak(cut["isa"]) / cut["share"]
+    found = plan(layer, steps, batch)
+    splits = [text.format(found[name]) for name, text in _SPLITS.items() if found[name] > 1]
+    seconds = _flops(layer, steps, batch) / found["threads"] / _peak(found["isa"]) / found["share"]
     lines = [
-        f"{layer!r}, {steps} steps, batch {batch}, {cut['isa']}",
-        f"threads: {cut['threads']} of {get_num_threads()}" + "".join(f"; {s}" for s in splits),
-        f"time: {cut['block_rows']} rows go through all steps together, the input product runs "
-        f"{cut['chunk_steps']} steps ahead",
-        f"memory: weights {_bytes(cut['weights'])}, workspace {_bytes(cut['workspace'])}",
-        f"predicted: {seconds * 1e3:.3g} ms, {cut['share']:.0%} of the FMA peak of these threads; "
-        f"most of it goes to {cut['bound']}",
+        f"{layer!r}, {steps} steps, batch {batch}, {found['isa']}",
+        f"threads: {found['threads']} of {get_num_threads()}" + "".join(f"; {s}" for s in splits),
+        f"time: {found['block_rows']} rows go through all steps together, the input product runs "
+        f"{found['chunk_steps']} steps ahead",
+        f"memory: weights {_bytes(found['weights'])}, workspace {_bytes(found['workspace'])}",
+        f"predicted: {seconds * 1e3:.3g} ms, {found['share']:.0%} of the FMA peak of these "
+        f"threads; most of it goes to {found['bound']}",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _flops(layer: Layer, steps: int, batch: int) -> float:
+def _flops(layer: Recurrent, steps: int, batch: int) -> float:
     """Floating-point operations of the products: two for each weight, row and step."""
     weights = sum(array.size for array in layer.state_dict().values() if array.ndim == 2)
     return 2.0 * weights * steps * batch

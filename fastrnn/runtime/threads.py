@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
-import numpy as np
-
 from .. import _core
+from ..layers.checks import check_int
 from .machine import cache_sizes, cpu_count
 
 MOST_THREADS = _core.MOST_THREADS
@@ -22,8 +21,8 @@ def get_num_threads() -> int:
 
     Inside `with num_threads(n)` that is n, else what set_num_threads was called with, else
     FASTRNN_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that this process may use. The
-    environment is read once, when the number is first needed; if FASTRNN_NUM_THREADS is not a
-    number from 1 to 1024, that is a ValueError.
+    environment is read once, when the number is first needed; ValueError if FASTRNN_NUM_THREADS is
+    not a number from 1 to 1024.
     """
     return _core.threads()
 
@@ -39,11 +38,11 @@ def set_num_threads(n: int) -> None:
     >>> fastrnn.set_num_threads(before)
     """
     global _said
-    _said = _use(_check(n))
+    _said = _use(check_int("n", n, 1, MOST_THREADS))
 
 
 def chosen() -> int:
-    """The number from set_num_threads, else from FASTRNN_NUM_THREADS; 0 where neither gave one."""
+    """The number from set_num_threads, else from FASTRNN_NUM_THREADS, else 0."""
     return _said or _own_once()
 
 
@@ -58,7 +57,7 @@ def num_threads(n: int) -> AbstractContextManager[None]:
     ...     fastrnn.get_num_threads()
     1
     """
-    return _threads_in_context(_check(n))
+    return _threads_in_context(check_int("n", n, 1, MOST_THREADS))
 
 
 @contextmanager
@@ -72,20 +71,12 @@ def _threads_in_context(n: int) -> Iterator[None]:
 
 
 def _use(n: int) -> int:
-    """Tell the core of the threads and of the caches that passes are planned for."""
+    """Pass the threads and the caches to the core, which plans passes for them."""
     _core.set_machine(n, *_caches())
     return n
 
 
 _caches = cache(cache_sizes)
-
-
-def _check(n: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise TypeError(f"n: expected an int, got {type(n).__name__}")
-    if not 1 <= n <= MOST_THREADS:
-        raise ValueError(f"n: expected 1 to {MOST_THREADS}, got {n}")
-    return int(n)
 
 
 def _own() -> int:
@@ -100,7 +91,7 @@ def _default() -> int:
     own = _own()
     if own:
         return own
-    # OpenMP takes a list, a number for each level of nesting; what else it means is for others.
+    # OpenMP takes a list, a number for each level of nesting; only the first level matters here.
     found = _positive(os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip())
     return min(found or cpu_count(), MOST_THREADS)
 

@@ -7,10 +7,10 @@
 >>> isinstance(model, torch.nn.LSTM), report.swapped
 (True, {'': 'LSTM(8, 16)'})
 
-float32 on the CPU; other types and devices, and derivatives of gradients, are refused. Passes use
-torch.get_num_threads() threads, unless fastrnn was told another number. torch.compile takes each
-layer as one operator; it looks into recurrent layers when torch._dynamo.config.allow_rnn is True,
-and otherwise runs them as they are, between the graphs it compiles.
+float32 on the CPU; other types and devices, and derivatives of gradients, raise an error. Passes
+use torch.get_num_threads() threads, unless fastrnn's own number was set. torch.compile compiles
+each layer to one operator if torch._dynamo.config.allow_rnn is True; otherwise it runs recurrent
+layers uncompiled, between the graphs that it compiles.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`LSTMCell`, `GRUCell` and `RNNCell` in place of torch.nn's: one step of one layer."""
+"""`LSTMCell`, `GRUCell` and `RNNCell`, replacements of torch.nn's: one step of one layer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from ..stack_spec import Spec
 from .drop_in import Packs, as_float32, check_supported
+from .layouts import STEP
 from .ops import run
-from .spec import STEP, Spec
 
 
 class _Cell(Packs):
     """What the three cells share: the checks and the call."""
 
     def _core_cell(self) -> str:
-        """The name of the C core's cell."""
+        """The name of the cell in `stack_spec.CELLS`."""
         raise NotImplementedError
 
     def _step(self: Any, x: Tensor, states: list[Tensor | None], names: list[str]) -> Any:

@@ -19,8 +19,8 @@ from ..readers.description import Obstacle, unsupported
 from .drop_in import GRU, LSTM, RNN
 
 _ADVICE = (
-    "expected a torch.nn.Sequential of layers that fastrnn has, or one of these; of another module "
-    "give an example of its input, from_module(module, example), for torch.export to take its graph"
+    "expected a torch.nn.Sequential of layers that fastrnn has, or one of these; for another "
+    "module pass an example of its input: from_module(module, example) takes its torch.export graph"
 )
 
 _SIZES = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
@@ -50,20 +50,20 @@ _SAME: dict[type[nn.Module], type[nn.Module]] = {LSTM: nn.LSTM, GRU: nn.GRU, RNN
 
 
 def from_module(module: nn.Module, example: Any = None, *, isa: str | None = None) -> Sequential:
-    """Make a `fastrnn.Sequential` of a module, with its weights.
+    """Convert a module to a `fastrnn.Sequential` with the same weights.
 
-    Without an example: of a torch.nn.Sequential, or of one layer, which is called "0". Taken are
-    Linear, Conv1d, Embedding, LayerNorm, the activations and Dropout, ZeroPad1d, ReflectionPad1d,
-    Flatten, Identity, LSTM, GRU and RNN, fastrnn.torch's own among them, and Sequential of these;
-    names stay as they are. Weights are copied, as float32. A recurrent layer can only be the last
-    one: what torch hands on of it is a pair.
+    Without an example: from a torch.nn.Sequential, or from one layer, which is called "0".
+    Supported are Linear, Conv1d, Embedding, LayerNorm, the activations and Dropout, ZeroPad1d,
+    ReflectionPad1d, Flatten, Identity, LSTM, GRU and RNN, also those of fastrnn.torch, and
+    Sequential of these; names stay as they are. Weights are copied, as float32. A recurrent layer
+    can only be the last one, because in torch its output is a pair.
 
     example: an input, or a tuple of the arguments of the forward. With it the module may be any
     whose forward is a chain of such layers: torch.export runs it in eval mode and the layers come
     from its graph. isa: the instruction set, one of `fastrnn.isas()`.
 
-    UnsupportedModel, a ValueError, lists everything that is in the way; what a class with a forward
-    of its own does cannot be known from its children. TypeError if module is none.
+    UnsupportedModel, a ValueError, lists everything that is unsupported. A class with its own
+    forward is unsupported without an example. TypeError if `module` is not a module.
 
     >>> import torch
     >>> module = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.GRU(8, 2))
@@ -87,11 +87,11 @@ def from_module(module: nn.Module, example: Any = None, *, isa: str | None = Non
 
 
 def _exported(module: nn.Module, arguments: tuple[Any, ...], isa: str | None) -> Sequential:
-    """Make a model of the graph that torch.export finds."""
+    """Make a model from the graph of torch.export."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
-        with warnings.catch_warnings():  # what torch says of its own recurrent layers
+        with warnings.catch_warnings():  # about torch's own recurrent layers
             warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
             program = torch.export.export(module, arguments)
     finally:
@@ -108,7 +108,7 @@ def _obstacles(path: str, module: nn.Module, last: bool) -> Iterator[Obstacle]:
     why = list(_reasons(module))
     kind = _SAME.get(type(module), type(module))
     if kind in (nn.LSTM, nn.GRU, nn.RNN) and not last:
-        why.append("torch hands its (y, state) to the next module, which is not y")
+        why.append("torch passes its (y, state) to the next module, not y alone")
     if why:
         yield Obstacle(path or "the module", type(module).__name__, "; ".join(why))
     elif kind is nn.Sequential:
@@ -119,7 +119,7 @@ def _obstacles(path: str, module: nn.Module, last: bool) -> Iterator[Obstacle]:
 
 
 def _children(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """All children, those that stand in it twice, too."""
+    """All children, also those that occur twice."""
     yield from module._modules.items()
 
 

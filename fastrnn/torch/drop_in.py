@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`LSTM`, `GRU` and `RNN` in place of torch.nn's, with their parameters and their errors."""
+"""`LSTM`, `GRU` and `RNN`: replacements of torch.nn's, with their parameters and errors."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
+from ..stack_spec import Spec
+from .layouts import BATCH, PACKED, SINGLE, TIME
 from .ops import run
 from .packed import PackedWeights
-from .spec import BATCH, PACKED, SINGLE, TIME, Spec
 
 
 class Packs:
-    """A module that keeps packed weights beside its parameters; copies and pickles leave them."""
+    """A module that also keeps packed weights, which copies and pickles leave out."""
 
     _packed: PackedWeights
 
@@ -34,7 +35,7 @@ class Packs:
         self._packed = PackedWeights()
 
     def __prepare_scriptable__(self) -> Any:
-        """What torch.jit.script asks a module first."""
+        """Called first by torch.jit.script."""
         raise NotImplementedError(
             f"fastrnn.torch.{type(self).__name__}: expected torch.jit.trace or torch.export, got "
             "torch.jit.script, which takes the layers of torch.nn only: script the model without "
@@ -42,13 +43,13 @@ class Packs:
         )
 
     def _fx_call(self, *inputs: Any) -> Any:
-        """What torch.fx takes down: one call, as of torch.nn's layers, whose insides it leaves."""
+        """What torch.fx records: one call, as of torch.nn's layers, which it does not look into."""
         tracer = inputs[0].tracer
         return tracer.create_proxy("call_module", tracer.path_of_module(self), inputs, {})
 
 
 def check_supported(module: nn.Module, *tensors: Tensor | None) -> None:
-    """Refuse what only torch.nn's layers can run."""
+    """TypeError for tensors that only torch.nn's layers can run."""
     for tensor in tensors:
         if tensor is not None and not (
             tensor.dtype is torch.float32 and tensor.is_cpu and tensor.layout is torch.strided
@@ -62,12 +63,12 @@ def check_supported(module: nn.Module, *tensors: Tensor | None) -> None:
 
 
 def as_float32(tensor: Tensor | None) -> Tensor | None:
-    """What a layer is given under autocast, in the type of its weights."""
+    """An argument of a layer under autocast, in the type of its weights."""
     return None if tensor is None else tensor.float()
 
 
-class _Layer(Packs):
-    """What the three layers share: the call, around the checks of torch.nn's own."""
+class _DropIn(Packs):
+    """What the three layers share: the call, with the checks of torch.nn's layers."""
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
         """Run the layer as torch.nn's does."""
@@ -115,7 +116,7 @@ class _Layer(Packs):
         if self.training and self.dropout and self.num_layers > 1:
             dropout, seed = self.dropout, torch.randint(2**62, (), device="cpu")
         spec = Spec(
-            self.mode.lower(),
+            self.mode.lower(),  # torch's names of modes are those of our cells, in capitals
             self.input_size,
             self.hidden_size,
             self.num_layers,
@@ -152,7 +153,7 @@ class _Layer(Packs):
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
 
 
-class LSTM(_Layer, nn.LSTM):
+class LSTM(_DropIn, nn.LSTM):
     """torch.nn.LSTM, run by fastrnn.
 
     >>> import torch
@@ -187,7 +188,7 @@ class LSTM(_Layer, nn.LSTM):
         super()._check(x, [None], batch_sizes)
 
 
-class GRU(_Layer, nn.GRU):
+class GRU(_DropIn, nn.GRU):
     """torch.nn.GRU, run by fastrnn.
 
     >>> import torch
@@ -197,7 +198,7 @@ class GRU(_Layer, nn.GRU):
     """
 
 
-class RNN(_Layer, nn.RNN):
+class RNN(_DropIn, nn.RNN):
     """torch.nn.RNN, run by fastrnn.
 
     >>> import torch

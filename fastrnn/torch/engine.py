@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What operators ask of the C core: a pass, its gradients, and how large its tape is."""
+"""Calls of the C core for the operators: a pass, its gradients, and the size of its tape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..layers.arrays import Array
-from .spec import Spec
+from ..stack_spec import Spec
 
 Bytes = NDArray[np.uint8]
 Lengths = NDArray[np.uintp]
@@ -29,7 +29,7 @@ def record(
     dropout: float,
     seed: int,
 ) -> None:
-    """Write y, hn and cn of a pass, and its tape where there is one; dropout takes a tape."""
+    """Write y, hn and cn of a pass, and its tape if there is one; dropout needs a tape."""
     kept = None if tape is None else _core.Tape(model, dropout, seed, tape)
     if not model.forward(x, y, h0, c0, hn, cn, lengths, kept):
         model.forward(x.copy(), y, h0, c0, hn, cn, lengths, kept)
@@ -50,9 +50,9 @@ def gradients(
     dc0: Array | None,
     dweights: list[list[Array | None]],
 ) -> None:
-    """Write the gradients that are asked for of the pass on a tape; dweights: as by_place() has it.
+    """Write the gradients that are not None of the pass on a tape.
 
-    x, lengths, dropout and seed are those of the pass.
+    x, lengths, dropout and seed are those of the pass; dweights is as by_place() returns it.
     """
     kept = _core.Tape(model, dropout, seed, tape)
     if not kept.resume(x, lengths):
@@ -63,16 +63,12 @@ def gradients(
 
 
 _MOST_LANES = 16  # of an instruction set: units are rounded up to a multiple of its own
-_SLOTS = {"lstm": 4, "gru": 4, "rnn_tanh": 0, "rnn_relu": 0}  # what a step keeps beside h and c
-_ROUNDING = 512  # bytes in which parts of a tape are aligned
+_ROUNDING = 512  # bytes for the alignment of a tape's parts
 
 
 def tape_bytes(spec: Spec, steps: Any, batch: Any) -> Any:
     """Bytes that are enough for the tape of a pass on any machine; sizes may be symbols."""
-    places, size = spec.num_layers * spec.directions, spec.output_size
     units = -(-spec.hidden_size // _MOST_LANES) * _MOST_LANES
-    each_step = _SLOTS[spec.cell] * units + size
-    before = size
-    if spec.has_c:
-        each_step, before = each_step + units, before + units
-    return _ROUNDING + 4 * places * batch * (steps * each_step + before)
+    states = spec.output_size + (units if spec.has_c else 0)
+    each_step = spec.declaration.recorded * units + states
+    return _ROUNDING + 4 * spec.state_rows * batch * (steps * each_step + states)

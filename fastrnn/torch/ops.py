@@ -13,19 +13,10 @@ from torch.autograd import forward_ad
 
 from .. import _core
 from ..runtime import threads
+from ..stack_spec import Spec
 from . import engine
+from .layouts import STEP, Ragged, full_state, ragged, state_shape, steps_and_batch, time_major
 from .packed import ALIGNMENT, PackedWeights, by_handle
-from .spec import (
-    STEP,
-    Ragged,
-    Spec,
-    by_place,
-    full_state,
-    ragged,
-    state_shape,
-    steps_and_batch,
-    time_major,
-)
 
 Maybe: TypeAlias = Tensor | None
 Results: TypeAlias = tuple[Tensor, Maybe, Maybe]  # y, h_n (none for a step: it is y), c_n (LSTM)
@@ -43,7 +34,7 @@ def run(
     dropout: float = 0.0,
     seed: Maybe = None,
 ) -> Results:
-    """Run a stack over x in a layout of `spec.py`; the tensors are checked, float32 on the CPU.
+    """Run a stack over x in a layout of `layouts.py`; the tensors are checked, float32 on the CPU.
 
     dropout is that between layers, drawn from seed; both are for training only.
     """
@@ -55,7 +46,7 @@ def run(
         )
     wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     if _is_traced(x):
-        wanted = wanted or torch.jit.is_tracing() or dropout > 0  # a trace is for both
+        wanted = wanted or torch.jit.is_tracing() or dropout > 0  # a trace serves both modes
         more = (*spec, layout, dropout, packed.handle, wanted)
         y, hn, cn, _ = forward_op(x, h0, c0, list(weights), batch_sizes, seed, *more)
         return y, None if layout == STEP else hn, cn if spec.has_c else None
@@ -79,7 +70,7 @@ def _is_dual(tensor: Maybe) -> bool:
 
 
 def _is_traced(x: Tensor) -> bool:
-    """Whether someone takes down what operators run: a compiler or a tracer."""
+    """Whether a compiler or a tracer records the operators that run."""
     return bool(
         torch.compiler.is_compiling()
         or type(x) not in (Tensor, torch.nn.Parameter)
@@ -89,7 +80,7 @@ def _is_traced(x: Tensor) -> bool:
 
 
 class _Call:
-    """What a pass is but for its tensors."""
+    """The arguments of a pass that are not tensors."""
 
     __slots__ = ("dropout", "layout", "packed", "spec")
 
@@ -151,7 +142,7 @@ def _backward(
     dcn: Maybe,
     wanted: Sequence[bool],
 ) -> list[Maybe]:
-    """Return the gradients of x, h0, c0 and the weights where they are wanted, else None."""
+    """Return the wanted gradients of x, h0, c0 and the weights, None for the others."""
     spec, layout = call.spec, call.layout
     steps, batch = steps_and_batch(x, h0, batch_sizes, layout)
     inputs = (x, h0, c0, *weights)
@@ -161,7 +152,7 @@ def _backward(
     ]
     if batch == 0:
         return [None if result is None else result.zero_() for result in results]
-    if tape.data_ptr() % ALIGNMENT:  # what kept it (saved_tensors_hooks) put it elsewhere
+    if tape.data_ptr() % ALIGNMENT:  # saved_tensors_hooks may have moved it
         tape = tape.clone()
     map_ = None if batch_sizes is None else ragged(batch_sizes.numpy())
     dx, dh0, dc0, *dweights = results
@@ -182,7 +173,7 @@ def _backward(
         None if dx_rows is None else time_major(dx_rows, layout),
         None if dh0 is None else full_state(dh0.numpy(), layout),
         None if dc0 is None else full_state(dc0.numpy(), layout),
-        by_place(spec, [None if dw is None else dw.numpy() for dw in dweights]),
+        spec.by_place([None if dw is None else dw.numpy() for dw in dweights]),
     )
     if dx_rows is not None and map_ is not None:
         results[0] = torch.from_numpy(map_.packed(dx_rows))
@@ -190,7 +181,7 @@ def _backward(
 
 
 def _rows(x: Tensor, layout: str, map_: Ragged | None) -> Any:
-    """Return (steps, batch, size) with contiguous rows, in place where they are."""
+    """Return (steps, batch, size) with contiguous rows; a view if they are contiguous already."""
     if x.shape[-1] != 1 and x.stride(-1) != 1:
         x = x.contiguous()
     array = x.numpy(force=True)
@@ -206,7 +197,7 @@ def _number(seed: Maybe) -> int:
 
 
 def _empty_states(new: Callable[..., Tensor], spec: Spec, batch: Any, layout: str) -> Any:
-    rows = spec.num_layers * spec.directions
+    rows = spec.state_rows
     hn = cn = None
     if layout != STEP:
         hn = new(state_shape(rows, batch, spec.output_size, layout))
@@ -225,7 +216,7 @@ def _new_tape(spec: Spec, x: Tensor, h0: Maybe, batch_sizes: Maybe, layout: str)
 
 
 def _with_torch_threads(function: Callable[..., None], *arguments: Any) -> None:
-    """Call with torch's number of threads, unless fastrnn was given one of its own."""
+    """Call with torch's number of threads, unless fastrnn's own was set."""
     if _core.local_threads.get() or threads.chosen():
         return function(*arguments)
     _core.local_threads.set(min(torch.get_num_threads(), threads.MOST_THREADS))
@@ -288,7 +279,7 @@ class _Pass(torch.autograd.Function):
 
 
 class _Once(torch.autograd.Function):
-    """Gradients that cannot be differentiated again, and say so."""
+    """Gradients that raise an error when they are differentiated again."""
 
     @staticmethod
     def forward(
@@ -301,7 +292,7 @@ class _Once(torch.autograd.Function):
         raise NotImplementedError(_NO_DOUBLE)
 
 
-# --- The operators, for graphs: every result is a tensor, of size 0 where there is nothing ---
+# --- The operators, for graphs: every result is a tensor, of size 0 if there is none ---
 
 _ARGUMENTS = (
     "(Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? batch_sizes, Tensor? seed, "
@@ -349,7 +340,7 @@ def _(x: Any, h0: Any, c0: Any, weights: Any, batch_sizes: Any, seed: Any, *more
 def backward_op(
     x: Any, h0: Any, c0: Any, weights: Any, batch_sizes: Any, seed: Any, *more: Any
 ) -> Any:
-    """Return the gradients that are wanted of x, h0, c0 and the weights, without gaps."""
+    """Return the wanted gradients of x, h0, c0 and the weights, without the others."""
     layout, dropout, handle, tape, dy, dhn, dcn, wanted = more[7:]
     call = _Call(by_handle(handle), Spec(*more[:7]), layout, dropout)
     found = _backward(call, x, h0, c0, batch_sizes, seed, tape, weights, dy, dhn, dcn, wanted)
@@ -373,7 +364,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 def _differentiate(ctx: Any, dy: Maybe, dhn: Maybe, dcn: Maybe, _: Maybe) -> Any:
     x, h0, c0, batch_sizes, seed, tape, *weights = ctx.saved_tensors
-    layout, has_c = ctx.more[7], ctx.more[0] == "lstm"
+    layout, has_c = ctx.more[7], Spec(*ctx.more[:7]).has_c
     needed = ctx.needs_input_grad
     wanted = [*needed[:3], *needed[3]]
     dhn, dcn = None if layout == STEP else dhn, dcn if has_c else None

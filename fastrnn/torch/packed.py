@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Packed weights of a module, made again when its tensors are others or hold other numbers.
+"""Packed weights of a module, packed again when its tensors are replaced or their values change.
 
 PyTorch counts the in-place changes of a tensor (`_version`), but not those made through `.data`, a
-numpy view or another process's shared memory. So the numbers are looked at, too: all of them where
-the pass is long enough to hide it, else some of every tensor.
+numpy view or another process's shared memory. So the values are compared, too: all of them before a
+pass that is long enough to hide the time, else some of every tensor.
 """
 
 from __future__ import annotations
 
 import random
-import sys
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import cache
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -22,21 +21,21 @@ from torch import Tensor
 
 from .. import _core
 from ..layers.checks import default_isa
-from ..stack_spec import parameter_names
-from .spec import Spec, by_place, weight_shapes
+from ..layers.packing import Spares, fill_stack, new_stack
+from ..stack_spec import Shape, Spec
 
-# Rows (steps times batch) from which a look at every weight costs less than 2 % of the pass: it
-# reads 4 bytes for each weight, where the pass does two floating-point operations for each row.
+# Rows (steps times batch) from which comparing every weight costs less than 2 % of the pass: it
+# reads 4 bytes for each weight, while the pass does two floating-point operations for each row.
 _LONG = 256
-_SAMPLE = 64  # numbers looked at in each large tensor when the pass is short
-_SMALL = 4096  # numbers of a tensor that is looked at whole, as biases are
-# Columns in which pairs of numbers are summed. A prime: rows, gates or units that change places are
-# seen, unless they move by a multiple of this many pairs.
+_SAMPLE = 64  # values compared in each large tensor before a short pass
+_SMALL = 4096  # values of a tensor that is always compared whole, as biases are
+# Columns in which pairs of values are summed. A prime: it is noticed when rows, gates or units are
+# swapped, unless they are a multiple of this many pairs apart.
 _COLUMNS = 509
 
 ALIGNMENT = 64  # of a tape's parts in the core, and of the memory of a new tensor
-_MINE = 2  # what getrefcount says of what only a local variable and its own argument refer to
 
+_Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 _Kind = tuple[Spec, bool, str]  # of a packed model: sizes, for training, instruction set
 
 
@@ -44,62 +43,47 @@ class PackedWeights:
     """The packed weights of one module; any number of threads may ask for them."""
 
     def __init__(self) -> None:
-        self.handle = random.getrandbits(62)  # by which an operator finds it again
+        self.handle = random.getrandbits(62)  # by which an operator finds this object
         self._found: _Contents | None = None
-        # What was used before and may be used again once nobody else has it. Only pop() and
-        # append(), which threads cannot interrupt.
-        self._old_stacks: list[tuple[_Kind, _core.Stack]] = []
-        self._old_tapes: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+        self._stacks: Spares[_core.Stack] = Spares(1)
+        self._tapes: Spares[_Bytes] = Spares(1)
         _by_handle[self.handle] = self
 
     def model(
         self, spec: Spec, weights: Sequence[Tensor], training: bool, rows: int
     ) -> _core.Stack:
-        """Return these weights as the kernels want them; `rows` is steps times batch."""
+        """Return these weights as the kernels take them; `rows` is steps times batch."""
         found = self._found
         if found is None or not found.current(spec, weights, training, rows >= _LONG):
             kind = (spec, training, default_isa())
             self._found = None
             if found is not None:
-                self._old_stacks.append((found.kind, found.model))
+                self._stacks.add(found.kind, found.model)
                 del found
-            self._found = found = _Contents(kind, weights, self._unused_stack(kind), rows >= _LONG)
+            unused = self._stacks.take(lambda old: bool(old == kind))
+            self._found = found = _Contents(kind, weights, unused, rows >= _LONG)
         return found.model
 
-    def _unused_stack(self, kind: _Kind) -> _core.Stack | None:
-        """One of this kind, to be packed anew in its memory, while an optimizer changes weights."""
-        while self._old_stacks:
-            with suppress(IndexError):  # another thread has taken it
-                old, stack = self._old_stacks.pop()
-                if old == kind and sys.getrefcount(stack) == _MINE:
-                    return stack
-        return None
-
     def tape(self, size: int) -> Tensor:
-        """Memory of so many bytes for a pass; that of an earlier one whose tensor is gone."""
-        with suppress(IndexError):
-            bytes_ = self._old_tapes.pop()
-            if len(bytes_) >= size + ALIGNMENT and sys.getrefcount(bytes_) == _MINE:
-                return self._tape_in(bytes_, size)
-            del bytes_
-        return self._tape_in(np.empty(size + ALIGNMENT, np.uint8), size)
-
-    def _tape_in(self, bytes_: np.ndarray[Any, np.dtype[np.uint8]], size: int) -> Tensor:
+        """Memory of so many bytes for a pass: that of an earlier one, if its tensor is gone."""
+        bytes_ = self._tapes.take(lambda old: bool(old >= size + ALIGNMENT))
+        if bytes_ is None:
+            bytes_ = np.empty(size + ALIGNMENT, np.uint8)
         first = -bytes_.ctypes.data % ALIGNMENT
         tape = torch.from_numpy(bytes_[first : first + size])  # keeps bytes_
-        self._old_tapes.append(bytes_)
+        self._tapes.add(len(bytes_), bytes_)
         return tape
 
     def forget_tapes(self) -> None:
-        """Give back memory that passes without gradients do not need."""
-        self._old_tapes.clear()
+        """Free memory that passes without gradients do not need."""
+        self._tapes.clear()
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()  # a copy packs for itself
 
 
 class _Contents:
-    """A packed model and what it was made from."""
+    """A packed model and the tensors that it was packed from."""
 
     def __init__(
         self, kind: _Kind, weights: Sequence[Tensor], unused: _core.Stack | None, thorough: bool
@@ -122,7 +106,7 @@ class _Contents:
     def current(
         self, spec: Spec, weights: Sequence[Tensor], training: bool, thorough: bool
     ) -> bool:
-        """Whether packing these weights again would give the same."""
+        """Whether packing these weights again would change nothing."""
         if spec != self.spec or (training and not self.training) or not self.in_place:
             return False
         if _marks(weights) != self.marks:
@@ -141,46 +125,38 @@ def _marks(weights: Sequence[Tensor]) -> list[tuple[int, tuple[int, ...], int]]:
 
 
 def _flat(alias: Tensor) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """Return the numbers of a tensor as integers, in its own memory where they are contiguous."""
+    """Return the values of a tensor as integers, in its own memory if they are contiguous."""
     return alias.numpy(force=True).reshape(-1).view(np.uint32)
 
 
 def _sums(flat: np.ndarray[Any, np.dtype[np.uint32]]) -> bytes:
-    """Sum columns of numbers as 64-bit integers, modulo 2^64: NaN and -0 are nothing special."""
+    """Sum columns of values as 64-bit integers, modulo 2^64, so that NaN and -0 count, too."""
     whole = 0 if flat.size <= _SMALL else flat.size // (2 * _COLUMNS) * (2 * _COLUMNS)
     table = flat[:whole].view(np.uint64).reshape(-1, _COLUMNS)
     return table.sum(axis=0, dtype=np.uint64).tobytes() + flat[whole:].tobytes()
 
 
+@cache
+def _shapes(spec: Spec) -> tuple[tuple[str, Shape], ...]:
+    return tuple(spec.shapes().items())
+
+
 def _pack(
     kind: _Kind, arrays: Sequence[np.ndarray[Any, Any]], unused: _core.Stack | None
 ) -> _core.Stack:
-    """Pack into a stack that nobody uses, where there is one."""
+    """Pack into an unused stack, if there is one."""
     spec, training, isa = kind
-    shapes = weight_shapes(spec)
-    for index, array in enumerate(arrays):
-        if array.shape != shapes[index] or array.dtype != np.float32:
-            name = parameter_names(spec.num_layers, spec.bidirectional, spec.bias, spec.proj_size)
+    for (name, shape), array in zip(_shapes(spec), arrays, strict=True):
+        if array.shape != shape or array.dtype != np.float32:
             raise ValueError(
-                f"{name[index]}: expected float32 of shape {shapes[index]}, "
-                f"got {array.dtype} {array.shape}"
+                f"{name}: expected float32 of shape {shape}, got {array.dtype} {array.shape}"
             )
-    model = unused or _core.Stack(
-        spec.cell,
-        spec.input_size,
-        spec.hidden_size,
-        spec.num_layers,
-        spec.bidirectional,
-        spec.proj_size,
-        isa,
-        training,
-    )
-    for place, own in enumerate(by_place(spec, arrays)):
-        model.set_weights(*divmod(place, spec.directions), *own)
+    model = unused or new_stack(spec, isa, training)
+    fill_stack(model, spec, arrays)
     return model
 
 
-# --- Finding packed weights from within an operator, whose arguments are numbers and tensors ---
+# --- Finding packed weights in an operator, whose arguments can only be numbers and tensors ---
 
 _by_handle: WeakValueDictionary[int, PackedWeights] = WeakValueDictionary()
 _strangers: OrderedDict[int, PackedWeights] = OrderedDict()
@@ -188,7 +164,7 @@ _MOST_STRANGERS = 16
 
 
 def by_handle(handle: int) -> PackedWeights:
-    """Return those of a module; of a module that is elsewhere (torch.export), new ones."""
+    """Return the packed weights of a module; new ones if it is not here (torch.export)."""
     found = _by_handle.get(handle)
     if found is None:
         found = _by_handle[handle] = _strangers[handle] = PackedWeights()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`accelerate`: the recurrent layers of a model become fastrnn's, in place."""
+"""`accelerate`: replace the recurrent layers of a model by fastrnn's, in place."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {
 class Report:
     """What `accelerate` did, by the names of modules ("" is the model itself)."""
 
-    swapped: dict[str, str] = field(default_factory=dict)  # what runs on fastrnn now
-    left: dict[str, str] = field(default_factory=dict)  # what could not, and why
+    swapped: dict[str, str] = field(default_factory=dict)  # the layers that fastrnn runs now
+    left: dict[str, str] = field(default_factory=dict)  # why others were not changed
 
     def __str__(self) -> str:
         lines = [f"{name or '(the model)'}: {what}" for name, what in self.swapped.items()]
@@ -38,7 +38,7 @@ class Report:
 
 
 class Accelerated(NamedTuple):
-    """The model that was given to `accelerate`, and what became of its layers."""
+    """The model of `accelerate`, and the report about its layers."""
 
     model: Any
     report: Report
@@ -47,9 +47,9 @@ class Accelerated(NamedTuple):
 def accelerate(model: nn.Module) -> Accelerated:
     """Let fastrnn run every recurrent layer and cell of a model; returns (model, report).
 
-    The modules stay the objects they are, with parameters, hooks and names; only their class
-    changes, so optimizers, wrappers and other references go on working. What is left alone, and
-    why, stands in `report.left`.
+    Only the class of the modules changes: they stay the same objects, with parameters, hooks and
+    names, so optimizers, wrappers and other references stay valid. `report.left` names the layers
+    that were not changed, and why.
 
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.LSTM(8, 16))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Training pieces, numpy only: losses, optimizers, gradient clipping and `fit`."""
+"""Training with numpy only: losses, optimizers, gradient clipping and `fit`."""
 
 from __future__ import annotations
 

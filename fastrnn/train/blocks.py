@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Arrays cut into blocks that stay in a core's cache between the operations on them."""
+"""Arrays in blocks that stay in a core's cache between the operations on them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ BLOCK = 16384  # floats: six arrays of 64 KiB are within L2; a numpy call costs 
 
 
 def blocks(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Flat views of the same places of arrays of one shape, which are written in place.
+    """Yield flat views of the same blocks of several arrays of one shape, to be written in place.
 
-    An array that is not contiguous is copied: only those read may be.
+    Arrays that are written must be contiguous: others are copied.
     """
     flat = [np.reshape(array, -1) for array in arrays]
     for first in range(0, flat[0].size, BLOCK):

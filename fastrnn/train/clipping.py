@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Gradients kept within bounds, in place."""
+"""Gradient clipping, in place."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def gradient_norm(gradients: Gradients, norm_type: float = 2.0) -> float:
 
 
 def clip_grad_norm(gradients: Gradients, max_norm: float, norm_type: float = 2.0) -> float:
-    """Scale all gradients in place so that their norm is at most max_norm; return what it was.
+    """Scale all gradients in place so that their norm is at most max_norm; return the norm before.
 
     One factor for all keeps their direction (Pascanu et al. 2013). gradients: as grads.weights. A
     norm that is not finite is returned, and the gradients are left as they are.
@@ -50,7 +50,7 @@ def clip_grad_norm(gradients: Gradients, max_norm: float, norm_type: float = 2.0
 
 
 def clip_grad_value(gradients: Gradients, clip_value: float) -> None:
-    """Bring all entries of all gradients to -clip_value ... clip_value, in place.
+    """Clip all entries of all gradients to -clip_value ... clip_value, in place.
 
     >>> gradients = {"w": np.array([3.0, -0.5])}
     >>> clip_grad_value(gradients, 1.0)

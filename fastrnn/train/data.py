@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Batches for `fit`: cut from arrays, in an order drawn by a seed, or the caller's own."""
+"""Batches for `fit`: parts of arrays, in an order drawn by a seed, or the caller's own."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Batches:
         for part, axis in zip(self._arrays, axes, strict=False):
             if not -part.ndim <= axis < part.ndim:
                 raise ValueError(
-                    f"{self._name}: expected axis {axis} to be that of samples, "
+                    f"{self._name}: expected axis {axis} to be the axis of samples, "
                     f"got an array of shape {part.shape}"
                 )
         return [part.shape[axis] for part, axis in zip(self._arrays, axes, strict=False)]
 
     def __len__(self) -> int:
-        """How many batches, 0 where that is not known."""
+        """The number of batches, 0 if that is not known."""
         if self._arrays is not None:
             return -(-self._counts()[0] // self._size)
         return len(self._batches) if isinstance(self._batches, Sized) else 0

@@ -23,14 +23,14 @@ Metric = Callable[[Array, Any], float]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is: after each batch, and with `record` after each epoch."""
+    """How far a training is: after each batch, and with `record` after each epoch."""
 
     epoch: int  # from 1
     epochs: int
     batch: int  # of this epoch, from 1
-    batches: int  # 0 where it is not known
+    batches: int  # 0 if that is not known
     loss: float  # the mean of this epoch so far
-    record: Mapping[str, float] | None  # the epoch's line of the history, at its end
+    record: Mapping[str, float] | None  # the epoch's values in the history, at its end
 
 
 def fit(
@@ -54,16 +54,16 @@ def fit(
 ) -> dict[str, list[float]]:
     """Train a model and return the history: "loss", "gradient_norm", "seconds" etc. per epoch.
 
-    model: a layer or Sequential, made batch_first where batch_axis is 0. data: arrays (x, y) or (x,
-    y, lengths), cut into batches in an order drawn by `seed`, or an iterable of such batches.
+    model: a layer or Sequential, made batch_first if batch_axis is 0. data: arrays (x, y) or (x, y,
+    lengths), split into batches in an order drawn by `seed`, or an iterable of such batches.
     batch_axis: of the samples in x and y, or a pair of these. lengths go to the model, with
     per_step to the loss, too. loss: called as `loss(prediction, y)`, returns its value and the
-    gradient of the prediction, as `fastrnn.cross_entropy`; `functools.partial` gives it options.
-    validation: data that is not trained on; its means stand in the history as "validation_loss"
-    etc. metrics: by name, functions of (prediction, y). Means are over samples.
-    patience: stop when the loss (that of validation, if any) has not improved for so many epochs,
-    and go back to the weights of the best one. clip_norm, clip_value: bounds of the gradients.
-    progress: called with a `Progress` after each batch and each epoch.
+    gradient of the prediction, as `fastrnn.cross_entropy` does.
+    validation: data that is not trained on, for "validation_loss" etc. in the history. metrics: by
+    name, functions of (prediction, y). Means are over samples.
+    patience: stop when the loss (of validation, if any) has not improved for so many epochs, and go
+    back to the weights of the best one. clip_norm, clip_value: bounds of the gradients. progress:
+    called with a `Progress` after each batch and each epoch.
 
     FloatingPointError names the batch whose loss or gradient is not finite; the weights are then
     those of before it.
@@ -76,11 +76,7 @@ def fit(
     >>> history["loss"][-1] < history["loss"][0] / 2
     True
     """
-    if epochs < 0 or batch_size < 1 or (patience is not None and patience < 1):
-        raise ValueError(
-            "expected epochs from 0, batch_size and patience from 1, "
-            f"got {epochs}, {batch_size}, {patience}"
-        )
+    _check_counts(epochs, batch_size, patience)
     axes = batch_axis if isinstance(batch_axis, tuple) else (batch_axis, batch_axis)
     run = _Run(model, loss, optimizer, per_step, metrics or {}, clip_norm, clip_value)
     batches = Batches(data, "data", batch_size, axes)
@@ -89,20 +85,21 @@ def fit(
     history: dict[str, list[float]] = {}
     best = _Best(patience, "loss" if held_out is None else "validation_loss")
     for epoch in range(1, epochs + 1):
-        start = time.perf_counter()
-        record = run.train(batches, rng, shuffle, (epoch, epochs), progress)
-        if held_out is not None:
-            record |= {f"validation_{name}": mean for name, mean in run.test(held_out).items()}
-        record["seconds"] = time.perf_counter() - start
+        record = run.epoch(batches, held_out, rng, shuffle, (epoch, epochs), progress)
         for name, value in record.items():
             history.setdefault(name, []).append(value)
-        if progress is not None:
-            count = run.batches
-            progress(Progress(epoch, epochs, count, count, record["loss"], record))
         if best.stop(model, record):
             break
     best.restore(model)
     return history
+
+
+def _check_counts(epochs: int, batch_size: int, patience: int | None) -> None:
+    if epochs < 0 or batch_size < 1 or (patience is not None and patience < 1):
+        raise ValueError(
+            "expected epochs from 0, batch_size and patience from 1, "
+            f"got {epochs}, {batch_size}, {patience}"
+        )
 
 
 class _Means:
@@ -134,6 +131,25 @@ class _Run:
     clip_value: float | None
     batches: int = 0  # of the last epoch
 
+    def epoch(
+        self,
+        batches: Batches,
+        held_out: Batches | None,
+        rng: np.random.Generator,
+        shuffle: bool,
+        place: tuple[int, int],
+        progress: Callable[[Progress], object] | None,
+    ) -> dict[str, float]:
+        """Train for an epoch, `place` of all, and test; returns its line of the history."""
+        start = time.perf_counter()
+        record = self.train(batches, rng, shuffle, place, progress)
+        if held_out is not None:
+            record |= {f"validation_{name}": mean for name, mean in self.test(held_out).items()}
+        record["seconds"] = time.perf_counter() - start
+        if progress is not None:
+            progress(Progress(*place, self.batches, self.batches, record["loss"], record))
+        return record
+
     def train(
         self,
         batches: Batches,
@@ -142,7 +158,7 @@ class _Run:
         place: tuple[int, int],
         progress: Callable[[Progress], object] | None,
     ) -> dict[str, float]:
-        """One epoch; the means of it."""
+        """Train for an epoch; returns its means."""
         means, epoch, self.batches = _Means(), place[0], 0
         seeded = "seed" in inspect.signature(self.model.vjp).parameters
         for x, y, lengths in batches.epoch(rng if shuffle else None):

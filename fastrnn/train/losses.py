@@ -26,9 +26,9 @@ def cross_entropy(
     """-log softmax(logits)[target], averaged over valid steps, and the gradient of the logits.
 
     logits: (..., classes), as (B, C) or (T, B, C); targets: class indices of shape (...).
-    lengths: steps of each row; batch_first says that axis 0 is the batch and axis 1 the steps.
-    ignore_index: a target, as that of padding, that does not count. Where no step is valid the loss
-    is 0, and so is the gradient. label_smoothing: the share of the target that is spread evenly
+    lengths: steps of each row; batch_first: axis 0 is the batch and axis 1 the steps.
+    ignore_index: a target, as that of padding, that does not count. If no step is valid, the loss
+    and the gradient are 0. label_smoothing: the share of the target that is spread evenly
     over all classes (Szegedy et al. 2016).
 
     >>> loss, gradient = cross_entropy(np.zeros((2, 4)), [3, 0])
@@ -85,8 +85,8 @@ def mse(
     """(prediction - target)^2, averaged over valid elements, and the gradient of the predictions.
 
     predictions, targets: of one shape, with lengths (T, B, ...) or with batch_first (B, T, ...).
-    mask: bools of the leading axes of that shape; False does not count. What does not count may
-    hold anything, NaN too.
+    mask: bools of the leading axes of that shape; False does not count. Values that do not count
+    may be anything, also NaN.
 
     >>> mse([1.0, 4.0], [1.0, 2.0])
     (2.0, array([0., 2.], dtype=float32))
@@ -112,7 +112,7 @@ def bce_with_logits(
     """Cross entropy of sigmoid(logits) with targets from 0 to 1, and the gradient of the logits.
 
     -(pos_weight t log s + (1 - t) log(1 - s)), s = sigmoid(logit), averaged over valid elements;
-    arguments as those of `mse`. pos_weight: what a target of 1 counts, where they are rare.
+    arguments as those of `mse`. pos_weight: the weight of targets of 1, for when they are rare.
 
     >>> bce_with_logits([0.0, 0.0], [1.0, 0.0])
     (0.6931471805599453, array([-0.25,  0.25], dtype=float32))

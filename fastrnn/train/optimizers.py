@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Optimizers: SGD, Adam and AdamW with the words and numbers of torch.optim."""
+"""Optimizers: SGD, Adam and AdamW with the arguments and results of torch.optim."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .blocks import BLOCK, blocks
 
-Floats = NDArray[Any]  # float32, or float64 where the caller's own weights are
+Floats = NDArray[Any]  # float32, or float64 if the caller's own weights are
 Target = Any  # a layer, an array, or a mapping of names to these
 
 
@@ -24,7 +24,7 @@ class Optimizer:
     or float64 arrays and to layers, whose weights then have names as "encoder.weight_ih_l0".
     """
 
-    _numbers: ClassVar[tuple[str, ...]]  # attributes that state_dict keeps
+    _rates: ClassVar[tuple[str, ...]]  # attributes that state_dict keeps
     lr: float
 
     def __init__(self, target: Target, lr: float, weight_decay: float) -> None:
@@ -74,26 +74,24 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Rates and state as copies, plain arrays: `numpy.savez(path, **state)` keeps them."""
-        numbers = {name: np.array(getattr(self, name)) for name in self._numbers}
-        return numbers | {
+        rates = {name: np.array(getattr(self, name)) for name in self._rates}
+        return rates | {
             f"{name}/{kind}": array.copy()
             for name, state in self._state.items()
             for kind, array in state.items()
         }
 
     def load_state_dict(self, arrays: Mapping[str, ArrayLike]) -> None:
-        """Take rates and state from what state_dict returned; ValueError where they do not fit."""
-        numbers: dict[str, Any] = {}
+        """Take rates and state from what state_dict returned; ValueError if they do not fit."""
+        rates: dict[str, Any] = {}
         state: dict[str, dict[str, Floats]] = {}
         for key, value in arrays.items():
             array = np.array(value, order="C")
             name, slash, kind = key.rpartition("/")
             if not slash:
-                if key not in self._numbers:
-                    raise ValueError(
-                        f"{key!r}: expected one of {self._numbers} or a weight's state"
-                    )
-                numbers[key] = tuple(array.tolist()) if array.ndim else array.item()
+                if key not in self._rates:
+                    raise ValueError(f"{key!r}: expected one of {self._rates} or a weight's state")
+                rates[key] = tuple(array.tolist()) if array.ndim else array.item()
             elif name not in self._shapes:
                 raise ValueError(f"{key!r}: expected the state of one of {[*self._shapes]}")
             else:
@@ -102,20 +100,20 @@ class Optimizer:
                     raise ValueError(f"{key!r}: expected shape {expected}, got {array.shape}")
                 state.setdefault(name, {})[kind] = array
         for own in state.values():
-            missing = {*self._kinds(numbers), "steps"} - own.keys()
+            missing = {*self._kinds(rates), "steps"} - own.keys()
             if missing:
                 raise ValueError(f"the state of a weight lacks {sorted(missing)}")
-        for name, number in numbers.items():
-            setattr(self, name, number)
+        for name, rate in rates.items():
+            setattr(self, name, rate)
         self._state = state
 
-    def _kinds(self, numbers: Mapping[str, Any]) -> tuple[str, ...]:
+    def _kinds(self, rates: Mapping[str, Any]) -> tuple[str, ...]:
         """What the state of a weight holds when the rates are these."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        words = [f"{name}={getattr(self, name)!r}" for name in self._numbers]
-        return f"{type(self).__name__}({', '.join(words)})"
+        arguments = [f"{name}={getattr(self, name)!r}" for name in self._rates]
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
 
 class SGD(Optimizer):
@@ -131,7 +129,7 @@ class SGD(Optimizer):
     >>> optimizer.step(backward(y).weights)
     """
 
-    _numbers = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+    _rates = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
 
     def __init__(
         self,
@@ -153,8 +151,8 @@ class SGD(Optimizer):
                 f"got momentum={momentum}, dampening={dampening}"
             )
 
-    def _kinds(self, numbers: Mapping[str, Any]) -> tuple[str, ...]:
-        return ("velocity",) if numbers.get("momentum", self.momentum) else ()
+    def _kinds(self, rates: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("velocity",) if rates.get("momentum", self.momentum) else ()
 
     def _update(self, name: str, weight: Floats, gradient: Floats) -> None:
         scratch = np.empty((2, BLOCK), weight.dtype)
@@ -200,7 +198,7 @@ class Adam(Optimizer):
     array([0.9, 1.1], dtype=float32)
     """
 
-    _numbers = ("lr", "betas", "eps", "weight_decay", "amsgrad")
+    _rates = ("lr", "betas", "eps", "weight_decay", "amsgrad")
     _decoupled = False
 
     def __init__(
@@ -220,9 +218,9 @@ class Adam(Optimizer):
         self.eps = _checked("eps", eps)
         self.amsgrad = bool(amsgrad)
 
-    def _kinds(self, numbers: Mapping[str, Any]) -> tuple[str, ...]:
+    def _kinds(self, rates: Mapping[str, Any]) -> tuple[str, ...]:
         kinds = ("mean", "square")
-        return (*kinds, "largest") if numbers.get("amsgrad", self.amsgrad) else kinds
+        return (*kinds, "largest") if rates.get("amsgrad", self.amsgrad) else kinds
 
     def _update(self, name: str, weight: Floats, gradient: Floats) -> None:
         kinds = self._kinds({})
@@ -256,9 +254,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay apart from the gradient (Loshchilov & Hutter 2019), as torch.optim.
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as torch.optim.
 
-    w -= lr weight_decay w comes before Adam's own step.
+    w -= lr weight_decay w, then the step of Adam.
 
     >>> weights = {"w": np.ones(2, np.float32)}
     >>> AdamW(weights, lr=0.1, weight_decay=0.5).step({"w": np.zeros(2, np.float32)})

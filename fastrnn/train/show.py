@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A progress bar for `fit` with rich, where it is installed."""
+"""A progress bar for `fit`, with rich."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .fitting import Progress
 class ProgressBar:
     """`with ProgressBar() as bar: fastrnn.fit(..., progress=bar)`; needs rich.
 
-    One line for each epoch that is done, a bar for the one that runs.
+    One line for each finished epoch, and a bar for the current one.
     """
 
     def __init__(self, console: Any = None) -> None:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Times passes of one case without Python: forward, or forward and backward. */
+/* Times one case without Python: forward, or forward and backward. */
 #define _POSIX_C_SOURCE 200809L
 #include <fastrnn.h>
 #include <stdio.h>
@@ -10,8 +10,9 @@
 #include "../platform/memory.h"
 #include "../platform/pool.h"
 
-static const char *const cells[] = {"rnn", "rnn_relu", "gru", "gru_reset_before", "lstm"};
-static const int gates[] = {1, 1, 3, 3, 4};
+static const char *const cells[FRNN_CELL_COUNT] = {"rnn",  "rnn_relu", "gru", "gru_reset_before",
+                                                  "lstm", "lstm_coupled"};
+static const int gates[FRNN_CELL_COUNT] = {1, 1, 3, 3, 4, 3};
 
 static double seconds(void)
 {
@@ -57,7 +58,7 @@ static double flops(const frnn_config *c, size_t steps, size_t batch)
     return total * (double)steps * (double)batch;
 }
 
-/* What a training step takes beside a forward pass. */
+/* The memory and arguments of a backward pass. */
 typedef struct {
     frnn_gradients gradients;
     frnn_weight_gradients *weights;
@@ -92,7 +93,7 @@ static int prepare_training(training *t, const frnn_stack *stack, const frnn_con
     return call->tape && t->workspace && t->weights && t->gradients.dy && t->gradients.dx;
 }
 
-/* Repeats training steps for a while and prints the best times. */
+/* Repeats training steps for 1.5 s and prints the best times. */
 static int run_training(const frnn_stack *stack, const frnn_config *c, frnn_call *call,
                         void *workspace, size_t bytes, double work)
 {
@@ -124,7 +125,7 @@ int main(int argc, char **argv)
                        "[train [rows directions units]]]]]]]\n",
                        argv[0]), 2;
     int cell = 0;
-    while (cell < 5 && strcmp(argv[1], cells[cell]) != 0) cell++;
+    while (cell < FRNN_CELL_COUNT && strcmp(argv[1], cells[cell]) != 0) cell++;
     const size_t steps = strtoul(argv[2], NULL, 10), batch = strtoul(argv[3], NULL, 10);
     const frnn_config config = {.cell = (frnn_cell)cell,
                                 .input_size = atoi(argv[4]),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A small LSTM run step by step in static memory: no heap, no threads, one instruction set.
+/* Runs a small LSTM step by step in static memory: no heap, no threads, one instruction set.
  *
- * Built from this file, core/ and isa/scalar.c alone; only printing needs a system. */
+ * Built from this file, core/ and isa/scalar.c alone. Only printf needs an operating system. */
 #include <fastrnn.h>
 #include <stdio.h>
 
@@ -15,7 +15,7 @@ int main(void)
 {
     const frnn_config config = {.cell = FRNN_LSTM, .input_size = INPUTS, .hidden_size = HIDDEN,
                                 .num_layers = 1};
-    for (int row = 0; row < GATES * HIDDEN; row++) { /* trained weights go here, in flash */
+    for (int row = 0; row < GATES * HIDDEN; row++) { /* in practice: trained weights in flash */
         for (int k = 0; k < INPUTS; k++) weight_ih[row][k] = 0.1f * (float)((row + k) % 5 - 2);
         for (int k = 0; k < HIDDEN; k++) weight_hh[row][k] = 0.1f * (float)((row * k) % 5 - 2);
     }
@@ -26,7 +26,7 @@ int main(void)
     if (status == FRNN_OK)
         status = frnn_stack_set_weights(stack, 0, 0, &weights);
     for (int t = 0; t < STEPS && status == FRNN_OK; t++) {
-        const float x[INPUTS] = {(float)(t % 3), 1.0f}; /* the sensor */
+        const float x[INPUTS] = {(float)(t % 3), 1.0f}; /* in practice: a sensor */
         float y[HIDDEN];
         status = frnn_forward(stack, &(frnn_call){.steps = 1, .batch = 1, .x = x, .y = y,
                                                   .h0 = h, .c0 = c, .hn = h, .cn = c},

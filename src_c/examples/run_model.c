@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A whole model in static memory, from an array: no heap, no threads, no files.
+/* Runs a whole model from an array in static memory: no heap, no threads, no files.
  *
- * <model.h> is what `fastrnn convert MODEL model.h --c-array model` writes. Built from this file,
- * core/ and isa/scalar.c alone; only printing needs a system. */
+ * `fastrnn convert MODEL model.h --c-array model` writes <model.h>. Built from this file, core/ and
+ * isa/scalar.c alone. Only printf needs an operating system. */
 #include <fastrnn.h>
 #include <model.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ int main(void)
                                          sizeof memory);
     if (status == FRNN_OK && frnn_model_inputs(net) <= MOST && frnn_model_outputs(net) <= MOST) {
         const int inputs = frnn_model_inputs(net), outputs = frnn_model_outputs(net);
-        for (int i = 0; i < STEPS * inputs; i++) x[i] = 0.25f * (float)(i % 5 - 2); /* the sensor */
+        for (int i = 0; i < STEPS * inputs; i++) x[i] = 0.25f * (float)(i % 5 - 2); /* a sensor */
         status = frnn_model_run(net, &(frnn_model_call){.steps = STEPS, .batch = 1, .x = x,
                                                         .x_step = inputs, .y = y,
                                                         .y_step = outputs},

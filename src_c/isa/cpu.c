@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* CPU features by CPUID and XGETBV: one counts only when the system saves its registers. */
+/* CPU features from CPUID and XGETBV. A feature counts only if the operating system saves its
+ * registers. */
 #include "cpu.h"
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -7,14 +8,14 @@
 
 enum {
     XCR0_AVX = 0x6,     /* XMM and YMM state */
-    XCR0_AVX512 = 0xe6, /* and opmask, upper ZMM halves, ZMM16-31 */
+    XCR0_AVX512 = 0xe6, /* the same, opmask, upper halves of ZMM0-15, and ZMM16-31 */
     LEAF1_ECX_FMA = 1 << 12,
     LEAF1_ECX_OSXSAVE = 1 << 27,
     LEAF7_EBX_AVX2 = 1 << 5,
     LEAF7_EBX_AVX512F = 1 << 16
 };
 
-/* Does the system save all of this state, and does leaf 7 report this feature, beside FMA? */
+/* Returns 1 if the system saves all of `state` and the CPU reports FMA and the bits of leaf 7. */
 static int has(unsigned state, unsigned leaf7_ebx)
 {
     unsigned a, b, c, d, low, high;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What this CPU can run, including what the operating system has enabled. */
+/* Which instruction sets the CPU supports and the operating system has enabled. */
 #ifndef FRNN_ISA_CPU_H
 #define FRNN_ISA_CPU_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The instruction sets of this build, best first, and which of them this machine can run. */
+/* The instruction sets of this build, best first, and the choice of one at run time. */
 #include <string.h>
 
 #include "../kernels/table.h"

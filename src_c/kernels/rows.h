@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Functions of whole rows: softmax, its logarithm, layer norm, the mean over steps.
  *
- * A sum over a row has one order, which its length alone decides: vectors side by side, in runs
- * that start from zero; their lanes are added in double. */
+ * A sum over a row has one order, which its length alone decides: several vectors in
+ * parallel, in runs that start from zero. Their lanes are added in double. */
 #ifndef FRNN_KERNELS_ROWS_H
 #define FRNN_KERNELS_ROWS_H
 
@@ -11,7 +11,7 @@
 
 enum {
     SUM_RUN = 32, /* terms of a run: rounding errors grow with runs, not with the row */
-    SUM_SIDE = 4  /* sums side by side, which hide the latency of an addition */
+    SUM_SIDE = 4  /* parallel sums, which hide the latency of an addition */
 };
 
 /* The first n < LANES lanes of a; the others zero. */
@@ -92,7 +92,7 @@ static float largest(const float *x, size_t size)
 /* Terms of a row's sum. */
 enum { TERM_EXP, TERM_DIFFERENCE, TERM_SQUARE };
 
-/* exp(x - shift), which also goes to y where that is not NULL; x - shift; or (x - shift)^2. */
+/* exp(x - shift), also stored to y unless that is NULL; x - shift; or (x - shift)^2. */
 ALWAYS_INLINE vec row_term(float *y, vec x, vec shift, int n, const int kind)
 {
     vec term = vec_sub(x, shift);
@@ -162,7 +162,7 @@ static void log_softmax(float *y, const float *x, size_t size)
     }
 }
 
-/* The second sum takes off what rounding left in the first. */
+/* The second sum corrects the rounding error of the first. */
 static float row_mean(const float *x, size_t size)
 {
     const double first = row_sum(NULL, x, size, 0.0f, TERM_DIFFERENCE) / (double)size;
@@ -191,7 +191,7 @@ static void layer_norm(float *y, const float *x, const float *weight, const floa
     }
 }
 
-/* The mean of so many vectors side by side, of which the last one has n lanes. */
+/* The mean of adjacent vectors, of which the last one has n lanes. */
 ALWAYS_INLINE void mean_strip(float *y, const float *x, ptrdiff_t x_step, size_t steps, int n,
                               const int vectors)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Aligned memory by posix_memalign, or by malloc where that is missing. */
+/* Aligned memory from posix_memalign, or from malloc on Windows. */
 #if !defined(_WIN32)
 #define _DEFAULT_SOURCE
 #define _POSIX_C_SOURCE 200809L

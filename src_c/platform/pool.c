@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The pool of threads: a caller takes it, publishes a task, works along and waits for the others. */
-#define _GNU_SOURCE /* for the names of threads */
+/* The thread pool: a caller takes it, publishes a task, does its share and waits for the rest. */
+#define _GNU_SOURCE /* for pthread_setname_np */
 #include "pool.h"
 
 #if defined(_WIN32)
@@ -22,57 +22,58 @@ int frnn_pool_threads(void) { return 0; }
 #include "../simd/thread.h"
 
 enum {
-    STACK_BYTES = 1 << 20,  /* with the thread-local variables of all libraries */
-    LOOKS = 32,             /* between two looks at the clock, each of which costs dozens */
-    WAIT_NS = 3 * 1000,     /* as in a pass: see core/sync.h */
-    YIELD_NS = 20 * 1000,   /* who has spun so long may be keeping others from a CPU */
+    STACK_BYTES = 1 << 20,  /* includes the thread-local variables of all libraries */
+    LOOKS = 32,             /* loads of a counter between two reads of the slower clock */
+    WAIT_NS = 3 * 1000,     /* the same time as in a pass: see core/pass/sync.h */
+    YIELD_NS = 20 * 1000,   /* a thread that has spun for this long may be holding up another */
     SPIN_NS = 1000 * 1000,  /* covers what a program does between two steps of a stream */
-    FAST_NS = 200 * 1000,   /* calls that follow each other so fast would find workers spinning */
+    FAST_NS = 200 * 1000,   /* calls at shorter intervals would find workers spinning */
     MEASURE_NS = 200 * 1000 /* between two measured turns, each of which costs 1 or 2 us */
 };
 
-/* A worker that is kept from its CPU makes all others wait. After a turn in which somebody had to
- * yield, another one is measured: each worker's time without a CPU. If that was so long that one
- * thread would do as well, callers are left alone for some time. */
+/* A worker that loses its CPU to another program makes all others wait. After a turn in which a
+ * worker yielded, a turn is measured: how long each worker was without a CPU. If one thread would
+ * have been about as fast, callers run alone for some time. */
 enum {
-    LEAST_LOSS_NS = 5 * 1000, /* less is an interrupt, or the measurement */
-    ROUSE_NS = 100 * 1000,    /* what a sleeper may take to get a CPU that is free */
-    ALONE_TIMES = 8           /* the turn that went so badly: to try again costs 1 / 8 */
+    LEAST_LOSS_NS = 5 * 1000, /* a shorter loss is an interrupt or an error of the measurement */
+    ROUSE_NS = 100 * 1000,    /* the time that waking a thread may take on a free CPU */
+    ALONE_TIMES = 8           /* times the duration of the slow turn: retrying costs 1/8 */
 };
 static const int64_t LEAST_ALONE_NS = 2 * 1000 * 1000, MOST_ALONE_NS = (int64_t)4000 * 1000 * 1000;
-/* The width times each worker's share of a CPU, since all wait for each, is to be more. */
+/* The speed-up below which callers run alone: the width times each worker's share of a CPU, as
+ * every worker waits for the slowest. */
 static const double WORTH_IT = 1.3;
 
-/* Of a worker, in the order of how soon it can work. */
+/* States of a worker, ordered by how soon it can work. */
 enum { ABSENT, ASLEEP, ROUSED, AWAKE };
 
-/* A turn is one task: its number in the upper bits, its width in the lower ones. In one word, so
- * that a worker beyond the width knows from this alone that it must not touch the rest: nobody
- * waits for it. A worker within the width always takes part before the next turn comes. */
+/* A turn is one task: its number in the upper bits, its width in the lower ones. It is a single
+ * word, so that a worker outside the width learns that from one load and touches nothing else:
+ * nobody waits for it. A worker within the width always takes part before the next turn. */
 enum { WIDTH_BITS = 16 };
 typedef uint64_t turn;
 
-#define ALONE _Alignas(128) /* begins a cache line that others need not fetch; they come in pairs */
+#define ALONE _Alignas(128) /* begins a cache line of its own; CPUs fetch lines in pairs */
 
 static struct {
-    atomic_flag busy; /* held by the caller whose run it is; guards what is not atomic */
+    atomic_flag busy; /* held by the caller that runs; protects what is not atomic */
     int64_t refused;  /* when a call was last refused because workers slept */
-    int64_t alone_until; /* callers are left alone; 0: they are not */
+    int64_t alone_until; /* until then callers run alone; 0: no limit */
     int64_t measured;    /* when a turn was last measured */
-    int suspicious;      /* the last turn came to yielding, or none was run since a bad one */
+    int suspicious;      /* measure the next turn: a worker yielded, or callers have run alone */
     atomic_int started;
     atomic_int forks_are_handled;
-    ALONE _Atomic turn turn; /* what spinning workers look at */
+    ALONE _Atomic turn turn; /* what spinning workers read */
     frnn_task *task;
     void *argument;
-    int64_t begun; /* when this turn began, if it is measured; else 0 */
-    ALONE atomic_int yielded; /* somebody has, in this turn */
-    ALONE pthread_mutex_t mutex; /* of sleeping and rousing */
+    int64_t begun; /* when this turn began, if it is measured; otherwise 0 */
+    ALONE atomic_int yielded; /* 1 if any worker has yielded in this turn */
+    ALONE pthread_mutex_t mutex; /* protects sleeping and waking */
     pthread_cond_t roused;
     ALONE atomic_uchar states[FRNN_MOST_WORKERS]; /* of worker w > 0 */
     struct {
-        ALONE _Atomic turn ended; /* the turn that worker w ended last */
-        int64_t lost;             /* of that turn, if it was measured: ns without a CPU */
+        ALONE _Atomic turn ended; /* the last turn that worker w has finished */
+        int64_t lost;             /* time without a CPU in that turn, if it was measured, in ns */
     } last[FRNN_MOST_WORKERS];
 } pool = {.busy = ATOMIC_FLAG_INIT,
           .mutex = PTHREAD_MUTEX_INITIALIZER,
@@ -102,7 +103,7 @@ static int is_for(turn now, int worker, turn done)
     return now != done && worker < (int)(now & ((1u << WIDTH_BITS) - 1));
 }
 
-/* Waits for a turn of this worker, spinning; 0 if none comes for SPIN_NS. */
+/* Spins until there is a turn for this worker; returns 0 if there is none within SPIN_NS. */
 static int spin(int worker, turn done)
 {
     int64_t start = 0, now;
@@ -119,9 +120,9 @@ static int spin(int worker, turn done)
     return 0;
 }
 
-/* Sleeps until roused. A caller stores a turn and then looks for sleepers; a worker says that it
- * sleeps and then looks for a turn. All four are seq_cst: in any weaker order both could miss what
- * the other has stored, and the turn would never be taken. */
+/* Sleeps until woken. A caller stores a turn, then reads the states. A worker stores its state,
+ * then reads the turn. All four operations are seq_cst: with any weaker order both could miss the
+ * other's store, and the worker would sleep through its turn. */
 static void sleep_until_roused(int worker, turn done)
 {
     pthread_mutex_lock(&pool.mutex);
@@ -133,7 +134,7 @@ static void sleep_until_roused(int worker, turn done)
     pthread_mutex_unlock(&pool.mutex);
 }
 
-/* Does a worker's part of a turn. */
+/* Runs a worker's share of the task, and measures its time without a CPU if asked to. */
 static void take_part(int worker, int awake)
 {
     const int64_t begun = pool.begun;
@@ -154,7 +155,7 @@ static void *work(void *argument)
     pthread_setname_np("fastrnn");
 #elif defined(__linux__)
     pthread_setname_np(pthread_self(), "fastrnn");
-    /* Not those of the thread that happened to call first: it may be tied to one. */
+    /* All CPUs of the process. The thread that started this one may be bound to a single CPU. */
     cpu_set_t cpus;
     if (sched_getaffinity(getpid(), sizeof cpus, &cpus) == 0)
         sched_setaffinity(0, sizeof cpus, &cpus);
@@ -197,7 +198,7 @@ static int start_worker(int worker)
     atomic_store_explicit(&pool.last[worker].ended, now, memory_order_relaxed);
     atomic_store_explicit(&pool.states[worker], ROUSED, memory_order_relaxed);
     int failed = pthread_create(&thread, &attributes, work, (void *)(intptr_t)worker);
-    if (failed == EINVAL) { /* thread-local variables leave too little of it */
+    if (failed == EINVAL) { /* the thread-local variables leave too little of the stack */
         pthread_attr_setstacksize(&attributes, usual);
         failed = pthread_create(&thread, &attributes, work, (void *)(intptr_t)worker);
     }
@@ -207,14 +208,14 @@ static int start_worker(int worker)
     return !failed;
 }
 
-/* Starts the workers that are missing; 0 if the system has no threads left. */
+/* Starts the workers that are missing; returns 0 if the system refuses a thread. */
 static int start(int width)
 {
     int started = atomic_load_explicit(&pool.started, memory_order_relaxed);
     if (started >= width - 1)
         return 1;
-    /* Signals go to the program's own threads, which expect them; but a fault must be handled by
-     * the thread that commits it. */
+    /* Workers block all signals, so that they reach the program's own threads. Faults stay
+     * unblocked: they are handled by the thread that causes them. */
     static const int faults[4] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
     sigset_t all, callers;
     sigfillset(&all);
@@ -226,8 +227,8 @@ static int start(int width)
     return started >= width - 1;
 }
 
-/* The child of a fork has none of the threads; whoever held what in the parent is not here. Turns
- * count on: a new worker begins after the last one. */
+/* Resets the pool in the child of a fork, where its threads do not exist and nobody holds its
+ * locks. Turns are not reset: a new worker starts after the last one. */
 static void begin_anew(void)
 {
     atomic_store_explicit(&pool.started, 0, memory_order_relaxed);
@@ -242,7 +243,7 @@ static void begin_anew(void)
 
 /* ---- Running -------------------------------------------------------------------------------- */
 
-/* The state of the worker that is the furthest from working. */
+/* The state of the worker that is furthest from working. */
 static int readiness(int width)
 {
     int least = AWAKE;
@@ -253,7 +254,7 @@ static int readiness(int width)
     return least;
 }
 
-/* Whether a caller is better off alone, after a turn that others kept from their CPUs. */
+/* Returns 1 while callers should run alone, after a turn in which workers lost their CPUs. */
 static int is_left_alone(void)
 {
     if (pool.alone_until != 0 && now_ns() < pool.alone_until)
@@ -262,8 +263,8 @@ static int is_left_alone(void)
     return 0;
 }
 
-/* Whether a call may go ahead. One that may not wait for sleepers wakes them for those after it,
- * if they come fast: then it is worth a spinning CPU. */
+/* Returns 1 if a call may use the pool. A call that may not wait for sleeping workers wakes them
+ * for the next calls, if calls follow each other quickly: then spinning is worth its cost. */
 static int get_ready(int width, int wake)
 {
     if (is_left_alone())
@@ -279,7 +280,7 @@ static int get_ready(int width, int wake)
     return 0;
 }
 
-/* After a measured turn: would one thread have done? */
+/* After a measured turn: decides whether callers should run alone for a while. */
 static void judge(int width)
 {
     const int64_t now = now_ns(), whole = now - pool.begun;
@@ -293,7 +294,7 @@ static void judge(int width)
     int64_t alone = whole * ALONE_TIMES;
     alone = alone < LEAST_ALONE_NS ? LEAST_ALONE_NS : alone > MOST_ALONE_NS ? MOST_ALONE_NS : alone;
     pool.alone_until = now + alone;
-    pool.suspicious = 1; /* the first turn after this time is measured, too */
+    pool.suspicious = 1; /* so that the first turn after this time is measured */
     pool.measured = 0;
 }
 
@@ -343,7 +344,8 @@ static int run(void *context, int width, int wake, frnn_task *task, void *argume
         task(argument, 0);
         return 1;
     }
-    if (width > FRNN_MOST_WORKERS || atomic_flag_test_and_set_explicit(&pool.busy, memory_order_acquire))
+    if (width > FRNN_MOST_WORKERS ||
+        atomic_flag_test_and_set_explicit(&pool.busy, memory_order_acquire))
         return 0;
     const int ready = get_ready(width, wake);
     if (ready)
@@ -355,7 +357,8 @@ static int run(void *context, int width, int wake, frnn_task *task, void *argume
 const frnn_executor *frnn_pool_executor(void)
 {
     static const frnn_executor executor = {NULL, run, yield};
-    /* Registered before anything can be held at a fork. Twice, by two threads, does no harm. */
+    /* Registered before the pool can be in use at a fork. Two threads may both register it: the
+     * second reset has no effect. */
     if (!atomic_load(&pool.forks_are_handled)) {
         if (pthread_atfork(NULL, NULL, begin_anew))
             return NULL;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* This thread inside a pass, for every vec_*.h: floating-point mode, waiting, asking ahead. */
+/* What every vec_*.h shares: floating-point mode, pause, clock and prefetch. */
 #ifndef FRNN_SIMD_THREAD_H
 #define FRNN_SIMD_THREAD_H
 
-/* Makes denormals zero, rounding to nearest and exceptions silent, whatever the caller's mode;
- * returns what vec_denormals_restore takes to undo it. */
+/* Sets the floating-point mode of a pass: denormals are zero, rounding is to nearest, exceptions
+ * are masked. Returns the caller's mode, for vec_denormals_restore. */
 #if defined(__SSE__) && defined(__GNUC__)
 ALWAYS_INLINE unsigned vec_denormals_off(void)
 {
@@ -22,7 +22,7 @@ ALWAYS_INLINE void vec_pause(void) {}
 ALWAYS_INLINE unsigned long long vec_ticks(void) { return 0; }
 #endif
 
-/* Asks for what will be changed soon to be brought into the cache. */
+/* Prefetches a cache line that will be written soon. */
 #if defined(__GNUC__)
 ALWAYS_INLINE void vec_prefetch(const float *p) { __builtin_prefetch(p, 1); }
 #else

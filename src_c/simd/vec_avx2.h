@@ -32,7 +32,7 @@ ALWAYS_INLINE vec vec_load_part(const float *p, int n)
     return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane));
 }
 
-/* Halves instead of a masked store, which AMD cores before Zen 5 run as microcode. */
+/* Stores halves. A masked store would be microcode on AMD cores before Zen 5. */
 ALWAYS_INLINE void vec_store_part(float *p, vec a, int n)
 {
     __m128 low = _mm256_castps256_ps128(a);

@@ -27,7 +27,6 @@ ALWAYS_INLINE vec vec_keep(vec a)
     return a;
 }
 
-
 ALWAYS_INLINE vec vec_load_part(const float *p, int n)
 {
     return _mm512_maskz_loadu_ps(vec_first(n), p);

@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Runs the C tests on a CPU with AVX-512 that Bochs emulates: bochs.sh FOLDER, where the static
-# programs of `make test-bochs` are.
+# Runs the C tests on a CPU with AVX-512 that Bochs emulates: bochs.sh FOLDER, the folder of the
+# static programs that `make test-bochs` builds.
 #
-# Needs Debian's bochs, bochs-term, vgabios, isolinux, syslinux-common, xorriso and cpio, and a
-# Linux image: KERNEL=vmlinuz-file, by default the newest in /boot. Exit status 0: all passed.
+# Needs the Debian packages bochs, bochs-term, vgabios, isolinux, syslinux-common, xorriso and cpio,
+# and a Linux image: KERNEL=FILE, by default the newest in /boot. Exit status 0: all passed.
 set -eu
 programs=$1
 kernel=${KERNEL:-$(ls -t /boot/vmlinuz-* | head -1)}
@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/system/dev" "$work/iso"
 
-# The first process: runs every program on the best ISA, reports on the serial line, powers off.
+# The init process runs the programs with AVX-512, prints to the serial line and powers off.
 cat > "$work/init.c" <<'END'
 #include <stdio.h>
 #include <sys/reboot.h>
@@ -49,8 +49,8 @@ mknod "$work/system/dev/console" c 5 1
 cp "$kernel" "$work/iso/vmlinuz"
 cp /usr/lib/ISOLINUX/isolinux.bin /usr/lib/syslinux/modules/bios/ldlinux.c32 "$work/iso/"
 
-# Bochs 2.7 reports a size of the compacted register state that Linux refuses, hence without
-# XSAVEC (321) and XSAVES (323).
+# Linux refuses the size of the compacted register state that Bochs 2.7 reports. So XSAVEC (321) and
+# XSAVES (323) are switched off.
 printf 'DEFAULT t\nLABEL t\n KERNEL /vmlinuz\n INITRD /initrd.gz\n APPEND %s\n' \
     'console=ttyS0 quiet nokaslr mitigations=off tsc=unstable panic=1 clearcpuid=321,323' \
     > "$work/iso/isolinux.cfg"

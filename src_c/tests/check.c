@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Counting failures and reading the options of the test programs. */
+/* Counts failures and parses the options of the test programs. */
 #include "check.h"
 
 #include <stdio.h>
@@ -13,7 +13,7 @@ static int failures;
 int check_that(int holds, const char *what, const char *file, int line)
 {
     if (!holds && failures++ < MOST_PRINTED)
-        fprintf(stderr, "%s:%d: %s: not so: %s\n", file, line, check_case, what);
+        fprintf(stderr, "%s:%d: %s: failed: %s\n", file, line, check_case, what);
     return holds;
 }
 
@@ -28,7 +28,7 @@ check_options check_parse(int argc, char **argv)
     const int stride = argc > 1 ? atoi(argv[1]) : 1;
     const check_options options = {stride > 0 ? (unsigned)stride : 1, argc > 2 ? argv[2] : NULL};
     if (options.isa && !frnn_isa_find(options.isa)) {
-        fprintf(stderr, "isa: this machine cannot run %s\n", options.isa);
+        fprintf(stderr, "isa: expected one that this machine can run, got %s\n", options.isa);
         exit(2);
     }
     return options;

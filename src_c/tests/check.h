@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the test programs share: checks that name their case, random numbers, the ISAs to run. */
+/* Shared by the test programs: checks that name their case, random values, the ISAs to test. */
 #ifndef FRNN_TESTS_CHECK_H
 #define FRNN_TESTS_CHECK_H
 
@@ -7,17 +7,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What is running, in words: printed with every failure. */
+/* Describes the case that is running; printed with every failure. */
 extern char check_case[256];
 
-/* Prints and counts a condition that does not hold, and returns it. */
+/* Prints and counts the failure if condition is 0. Returns condition. */
 #define CHECK(condition) check_that(condition, #condition, __FILE__, __LINE__)
 int check_that(int holds, const char *what, const char *file, int line);
 
-/* Says how it went; the program's exit status. */
+/* Prints the result and returns the program's exit status. */
 int check_summary(const char *program);
 
-/* Options of every program: [stride [isa]]. A stride of n runs one case of n. */
+/* Options of every program: [stride [isa]]. A stride of n runs every n-th case. */
 typedef struct {
     unsigned stride;
     const char *isa; /* NULL: all that are usable */
@@ -27,7 +27,7 @@ check_options check_parse(int argc, char **argv);
 /* The index-th ISA to test; NULL past the last. */
 const frnn_isa *check_isa_at(const check_options *options, int index);
 
-/* The same numbers on every machine and in every run (splitmix64, Steele et al. 2014). */
+/* Random bits, the same on every machine and in every run (splitmix64, Steele et al. 2014). */
 static inline uint64_t random_bits(uint64_t *seed)
 {
     uint64_t z = *seed += 0x9e3779b97f4a7c15u;

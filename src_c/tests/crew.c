@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads started and joined for each run: slow, and simple enough to trust. */
+/* Starts and joins threads for each run: slow, but simple enough to trust. */
 #define _POSIX_C_SOURCE 200809L
 #include "crew.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Guarded memory by mmap and mprotect. */
+/* Guarded memory from mmap and mprotect. */
 #define _DEFAULT_SOURCE
 #include "fence.h"
 
@@ -25,7 +25,7 @@ static void report_trap(int number)
 {
     (void)number;
     say(running_text);
-    say(": memory outside a block was touched\n");
+    say(": access to memory outside a block\n");
     _exit(3);
 }
 
@@ -43,7 +43,7 @@ void fence_free(fence *f)
     *f = (fence){NULL, 0, NULL, 0};
 }
 
-/* Pages enough for bytes and margins, kept as long as they are large enough. */
+/* Makes room for bytes and margins. Pages are kept as long as they are large enough. */
 static void fence_grow(fence *f, size_t bytes)
 {
     const size_t wanted = (bytes + 2 * MARGIN + PAGE - 1) / PAGE * PAGE;
@@ -60,7 +60,7 @@ static void fence_grow(fence *f, size_t bytes)
     f->span_bytes = wanted;
 }
 
-/* The pattern is kept in MARGIN bytes on each side, less where a trap is nearer. */
+/* The pattern fills MARGIN bytes on each side, fewer where a guard page is nearer. */
 static unsigned char *margin_begin(const fence *f)
 {
     return f->block - f->span > MARGIN ? f->block - MARGIN : f->span;

@@ -1,31 +1,33 @@
 /* SPDX-License-Identifier: MIT */
-/* Memory between two pages that trap: a read or write outside it ends the program by name. */
+/* Memory between two guard pages: an access to these ends the program and names the case. */
 #ifndef FRNN_TESTS_FENCE_H
 #define FRNN_TESTS_FENCE_H
 
 #include <stddef.h>
 
-/* One block at a time; taking again gives the last one up. */
+/* Holds one block at a time; taking another one releases it. Starts as {0}. */
 typedef struct {
-    unsigned char *span; /* what may be touched without a trap, [span_bytes] */
+    unsigned char *span; /* the accessible memory between the guard pages, [span_bytes] */
     size_t span_bytes;
     unsigned char *block; /* the memory handed out, [bytes] */
     size_t bytes;
 } fence;
 
-/* Ends the program with this text when a trap is hit; the text may change meanwhile. */
+/* From now on, an access to a guard page prints this text and ends the program. The text may change
+ * in the meantime. */
 void fence_report_traps(const char *running);
 
-/* bytes of memory filled with NaN, `gap` bytes before the page that traps, or after the one in
- * front when from_start is set. The bytes around them hold a pattern. */
+/* Returns `bytes` bytes of memory filled with NaN. They end `gap` bytes before the guard page
+ * behind them or, if from_start is set, begin `gap` bytes after the one in front of them. The bytes
+ * around them hold a pattern. */
 void *fence_take(fence *f, size_t bytes, size_t gap, int from_start);
 
 void fence_free(fence *f);
 
-/* Is the pattern around the block whole? */
+/* Returns 1 if the pattern around the block is intact. */
 int fence_is_whole(const fence *f);
 
-/* Is every byte of the block as fence_take left it? */
+/* Returns 1 if every byte of the block is as fence_take left it. */
 int fence_is_unwritten(const fence *f);
 
 #endif

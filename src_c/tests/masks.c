@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A network whose layers put out ones, and whose last layer hands on what it gets. */
+/* The masks are what arrives at the last layer of a network whose lower layers output ones. */
 #include "masks.h"
 
 #include <stdlib.h>
@@ -15,7 +15,7 @@ static void *zeroed(size_t count, size_t size)
     return memory;
 }
 
-/* h = relu(1), or, in the last layer, h = relu of the inputs that are this direction's share. */
+/* h = relu(1). In the last layer, h = relu of the inputs that come from this direction. */
 static void set_layer(frnn_stack *stack, const frnn_config *c, int layer, int direction)
 {
     const int outputs = c->hidden_size, last = layer == c->num_layers - 1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Random weights, and a stack that takes them from guarded memory. */
+/* Draws random weights and packs them from guarded memory. */
 #include "network.h"
 
 #include <math.h>
@@ -11,10 +11,10 @@
 
 enum { TENSORS = 5 };
 
-/* Tensors of a layer in the order of frnn_weights; 0: not there. */
+/* The sizes of a layer's tensors in the order of frnn_weights; 0: NULL. */
 static void tensor_sizes(const frnn_config *config, int layer, int bias, size_t *sizes)
 {
-    const size_t rows = (size_t)(oracle_gates(config->cell) * config->hidden_size);
+    const size_t rows = (size_t)(oracle_cells[config->cell].gates * config->hidden_size);
     sizes[0] = rows * (size_t)oracle_input_size(config, layer);
     sizes[1] = rows * (size_t)oracle_output_size(config);
     sizes[2] = sizes[3] = bias ? rows : 0;
@@ -49,7 +49,7 @@ static void draw(network *n, int bias, uint64_t *seed)
     }
 }
 
-/* Packs one part from copies that end, or begin, at a trap. */
+/* Packs one layer and direction from copies that end, or begin, at a guard page. */
 static void set_part(network *n, int layer, int direction, int bias, int from_start)
 {
     const frnn_weights *part = &n->weights[layer * (1 + n->config.bidirectional) + direction];
@@ -97,8 +97,7 @@ void network_free(network *n)
 
 void network_name_case(const frnn_isa *isa, const frnn_config *config, size_t batch, size_t steps)
 {
-    static const char *const cells[] = {"rnn", "rnn-relu", "gru", "gru-before", "lstm"};
     snprintf(check_case, sizeof check_case, "%s %s i%d h%d p%d l%d d%d b%zu t%zu",
-             frnn_isa_name(isa), cells[config->cell], config->input_size, config->hidden_size,
+             frnn_isa_name(isa), oracle_cells[config->cell].name, config->input_size, config->hidden_size,
              config->proj_size, config->num_layers, 1 + config->bidirectional, batch, steps);
 }

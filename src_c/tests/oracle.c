@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The forward pass in double, one row, layer, direction and step after the other. */
+/* The forward pass in double: one row, layer, direction and step after another. */
 #include "oracle.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 
 enum { MOST_GATES = 4 };
 
-/* One layer and direction at work on one row. */
+/* One layer and direction of one row. */
 typedef struct {
     const frnn_config *config;
     const frnn_weights *weights;
@@ -18,11 +18,30 @@ typedef struct {
     double *h, *c;         /* [outputs], [hidden_size] */
 } worker;
 
-int oracle_gates(frnn_cell cell)
+const oracle_cell oracle_cells[FRNN_CELL_COUNT] = {
+    [FRNN_RNN_TANH] = {"rnn", 1, 0, 0},
+    [FRNN_RNN_RELU] = {"rnn-relu", 1, 0, 0},
+    [FRNN_GRU] = {"gru", 3, 0, 0},
+    [FRNN_GRU_RESET_BEFORE] = {"gru-before", 3, 0, 0},
+    [FRNN_LSTM] = {"lstm", 4, 1, 1},
+    [FRNN_LSTM_COUPLED] = {"lstm-coupled", 3, 1, 1},
+};
+
+int oracle_kinds(void)
 {
-    if (cell == FRNN_LSTM)
-        return 4;
-    return cell == FRNN_GRU || cell == FRNN_GRU_RESET_BEFORE ? 3 : 1;
+    int kinds = FRNN_CELL_COUNT;
+    for (int cell = 0; cell < FRNN_CELL_COUNT; cell++) kinds += oracle_cells[cell].has_projection;
+    return kinds;
+}
+
+oracle_kind oracle_kind_at(int index)
+{
+    int cell = 0;
+    if (index < FRNN_CELL_COUNT)
+        return (oracle_kind){(frnn_cell)index, 0};
+    for (int left = index - FRNN_CELL_COUNT; left > 0 || !oracle_cells[cell].has_projection; cell++)
+        left -= oracle_cells[cell].has_projection;
+    return (oracle_kind){(frnn_cell)cell, 1};
 }
 
 int oracle_output_size(const frnn_config *config)
@@ -80,12 +99,14 @@ static void step_gru(worker *w)
 
 static void step_lstm(worker *w)
 {
-    const int n = w->config->hidden_size;
+    const int n = w->config->hidden_size, coupled = w->config->cell == FRNN_LSTM_COUPLED;
     for (int j = 0; j < n; j++) {
         double pre[MOST_GATES];
-        for (int g = 0; g < MOST_GATES; g++) pre[g] = w->pre_x[g * n + j] + w->pre_h[g * n + j];
-        w->c[j] = sigmoid(pre[1]) * w->c[j] + sigmoid(pre[0]) * tanh(pre[2]);
-        w->reset_h[j] = sigmoid(pre[3]) * tanh(w->c[j]);
+        for (int g = 0; g < MOST_GATES - coupled; g++)
+            pre[g] = w->pre_x[g * n + j] + w->pre_h[g * n + j];
+        const double in = sigmoid(pre[0]), forget = coupled ? 1.0 - in : sigmoid(pre[1]);
+        w->c[j] = forget * w->c[j] + in * tanh(pre[2 - coupled]);
+        w->reset_h[j] = sigmoid(pre[3 - coupled]) * tanh(w->c[j]);
     }
     if (w->weights->weight_hr)
         product(w->h, w->weights->weight_hr, NULL, w->reset_h, n, 0, w->outputs);
@@ -95,7 +116,7 @@ static void step_lstm(worker *w)
 
 static void step(worker *w, const double *x)
 {
-    const int rows = oracle_gates(w->config->cell) * w->config->hidden_size;
+    const int rows = oracle_cells[w->config->cell].gates * w->config->hidden_size;
     product(w->pre_x, w->weights->weight_ih, w->weights->bias_ih, x, w->inputs, 0, rows);
     product(w->pre_h, w->weights->weight_hh, w->weights->bias_hh, w->h, w->outputs, 0, rows);
     switch (w->config->cell) {
@@ -103,7 +124,8 @@ static void step(worker *w, const double *x)
     case FRNN_RNN_RELU: step_rnn(w); break;
     case FRNN_GRU:
     case FRNN_GRU_RESET_BEFORE: step_gru(w); break;
-    case FRNN_LSTM: step_lstm(w); break;
+    case FRNN_LSTM:
+    case FRNN_LSTM_COUPLED: step_lstm(w); break;
     }
 }
 
@@ -120,7 +142,7 @@ static void load_state(double *into, const float *from, size_t first, size_t cou
     for (size_t i = 0; i < count; i++) into[i] = from ? (double)from[first + i] : 0.0;
 }
 
-/* All layers of one row; below: [steps][widest], the row's x, is used up. */
+/* All layers of one row. below: [steps][widest] holds the row's x and is overwritten. */
 static void run_row(const frnn_config *config, const frnn_weights *weights, const frnn_call *call,
                     size_t row, double *below, double *above, worker *w, double *hn, double *cn)
 {
@@ -141,7 +163,7 @@ static void run_row(const frnn_config *config, const frnn_weights *weights, cons
                        outputs * sizeof *above);
             }
             memcpy(hn + index * outputs, w->h, outputs * sizeof *hn);
-            if (config->cell == FRNN_LSTM)
+            if (oracle_cells[config->cell].has_c)
                 memcpy(cn + index * hidden, w->c, hidden * sizeof *cn);
         }
         memcpy(below, above, length * (size_t)directions * outputs * sizeof *below);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Forward and backward in double, one row after the other, every value of the way kept. */
+/* Forward and backward in double, one row after another; every intermediate value is kept. */
 #include "oracle_backward.h"
 
 #include <math.h>
@@ -10,7 +10,8 @@
 
 enum { MOST_GATES = 4, MOST_PARTS = 8 };
 
-/* One layer and direction on one row: step s has x[s], gate[s], and h[s + 1], c[s + 1] after it. */
+/* One layer and direction of one row. Step s computes gate[s], h[s + 1] and c[s + 1] from x[s],
+ * h[s] and c[s]. */
 typedef struct {
     const frnn_config *config;
     const frnn_weights *w;
@@ -33,7 +34,7 @@ static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 
 size_t oracle_tensor_size(const frnn_config *config, int layer, int tensor)
 {
-    const size_t rows = (size_t)(oracle_gates(config->cell) * config->hidden_size);
+    const size_t rows = (size_t)(oracle_cells[config->cell].gates * config->hidden_size);
     switch (tensor) {
     case 0: return rows * (size_t)oracle_input_size(config, layer);
     case 1: return rows * (size_t)oracle_output_size(config);
@@ -52,7 +53,7 @@ size_t oracle_weights_size(const frnn_config *config)
 
 /* ---- Forward --------------------------------------------------------------------------------- */
 
-/* Row `row` of matrix times values, and the bias. */
+/* Row `row` of matrix times values, plus the bias. */
 static double dot(const float *matrix, const float *bias, int row, const double *values, int depth)
 {
     double sum = bias ? (double)bias[row] : 0.0;
@@ -107,14 +108,24 @@ static void forward_gru(const part *p, size_t s)
     free(reset);
 }
 
+static int coupled(const part *p) { return p->config->cell == FRNN_LSTM_COUPLED; }
+
+/* The row block of i f g o in the weights; f of a coupled cell is sigmoid(-i). */
+static int lstm_block(const part *p, int gate)
+{
+    static const int coupled_block[MOST_GATES] = {0, 0, 1, 2};
+    return coupled(p) ? coupled_block[gate] : gate;
+}
+
 static void forward_lstm(const part *p, size_t s)
 {
     const int n = p->hidden;
     double *full = doubles((size_t)n);
-    for (int g = 0; g < 4; g++)
+    for (int g = 0; g < MOST_GATES; g++)
         for (int j = 0; j < n; j++) {
-            const double pre = x_sum(p, s, g * n + j) + h_sum(p, g * n + j, h_at(p, s));
-            gate_at(p, s, g)[j] = g == 2 ? tanh(pre) : sigmoid(pre);
+            const int row = lstm_block(p, g) * n + j;
+            const double pre = x_sum(p, s, row) + h_sum(p, row, h_at(p, s));
+            gate_at(p, s, g)[j] = g == 2 ? tanh(pre) : sigmoid(coupled(p) && g == 1 ? -pre : pre);
         }
     for (int j = 0; j < n; j++) {
         c_at(p, s + 1)[j] = gate_at(p, s, 1)[j] * c_at(p, s)[j] +
@@ -140,7 +151,7 @@ static void add_transposed(double *into, const float *matrix, int row, double d,
         into[k] += d * (double)matrix[(size_t)row * (size_t)depth + (size_t)k];
 }
 
-/* Gradient d of the x part of pre-activation `row`, and d_h of its h part, taken of h. */
+/* Propagates gradient d of the x part of pre-activation `row`, and d_h of its h part. */
 static void back_row(const part *p, size_t s, int row, double d, double d_h, const double *h,
                      double *dx, double *dh)
 {
@@ -152,7 +163,7 @@ static void back_row(const part *p, size_t s, int row, double d, double d_h, con
     add_transposed(dh, p->w->weight_hh, row, d_h, p->outputs);
 }
 
-/* The step functions turn dh of h[s + 1] into that of h[s], and add to dx. */
+/* The step functions turn the gradient of h[s + 1] in dh into that of h[s], and add to dx. */
 static void backward_rnn(const part *p, size_t s, double *dh, double *dx)
 {
     double *before = doubles((size_t)p->outputs);
@@ -211,9 +222,11 @@ static void backward_lstm(const part *p, size_t s, double *dh, double *dc, doubl
         const double i = gate_at(p, s, 0)[j], f = gate_at(p, s, 1)[j], g = gate_at(p, s, 2)[j];
         const double o = gate_at(p, s, 3)[j], t = tanh(c_at(p, s + 1)[j]);
         const double whole = dc[j] + dfull[j] * o * (1 - t * t);
-        const double d[4] = {whole * g * i * (1 - i), whole * c_at(p, s)[j] * f * (1 - f),
-                             whole * i * (1 - g * g), dfull[j] * t * o * (1 - o)};
-        for (int k = 0; k < 4; k++) back_row(p, s, k * n + j, d[k], d[k], h_at(p, s), dx, before);
+        const double df = whole * c_at(p, s)[j] * f * (1 - f);
+        const double d[MOST_GATES] = {whole * g * i * (1 - i), coupled(p) ? -df : df,
+                                      whole * i * (1 - g * g), dfull[j] * t * o * (1 - o)};
+        for (int k = 0; k < MOST_GATES; k++)
+            back_row(p, s, lstm_block(p, k) * n + j, d[k], d[k], h_at(p, s), dx, before);
         dc[j] = whole * f;
     }
     memcpy(dh, before, (size_t)p->outputs * sizeof *dh);
@@ -222,7 +235,7 @@ static void backward_lstm(const part *p, size_t s, double *dh, double *dc, doubl
 
 /* ---- One row --------------------------------------------------------------------------------- */
 
-/* One row's way through all parts. */
+/* One row in all layers and directions. */
 typedef struct {
     const frnn_config *config;
     const frnn_call *call;
@@ -243,7 +256,7 @@ static size_t time_of(const journey *j, int number, size_t s)
     return number % j->directions ? j->length - 1 - s : s;
 }
 
-/* A unit's factor between a layer and the one above. */
+/* The dropout factor of a unit between a layer and the one above. */
 static double mask_at(const journey *j, int layer, size_t time, size_t unit)
 {
     const size_t width = (size_t)(j->directions * j->outputs);
@@ -251,7 +264,7 @@ static double mask_at(const journey *j, int layer, size_t time, size_t unit)
     return j->masks ? (double)j->masks[row * width + unit] : 1.0;
 }
 
-/* What a layer's part gets at step s as unit k. */
+/* Input k of a layer at a step. */
 static double input_at(const journey *j, int layer, size_t time, size_t k)
 {
     if (layer == 0)
@@ -279,12 +292,13 @@ static void forward_part(journey *j, int number)
         case FRNN_RNN_RELU: forward_rnn(p, s); break;
         case FRNN_GRU:
         case FRNN_GRU_RESET_BEFORE: forward_gru(p, s); break;
-        case FRNN_LSTM: forward_lstm(p, s); break;
+        case FRNN_LSTM:
+        case FRNN_LSTM_COUPLED: forward_lstm(p, s); break;
         }
     }
 }
 
-/* The part of y's gradient that the caller gives. */
+/* The gradient of y that the caller passes, or 0. */
 static double given_dy(const journey *j, size_t time, size_t unit)
 {
     const frnn_gradients *g = j->given;
@@ -314,7 +328,7 @@ static double loss_of(const journey *j)
     return loss;
 }
 
-/* dy: [steps][directions * R], of the layer's outputs; dx: [steps][inputs], added to. */
+/* dy: [steps][directions * R], gradients of the layer's outputs. Adds to dx: [steps][inputs]. */
 static void backward_part(journey *j, int number, const double *dy, double *dx,
                           const oracle_gradients *result)
 {
@@ -331,7 +345,7 @@ static void backward_part(journey *j, int number, const double *dy, double *dx,
         for (size_t k = 0; k < outputs; k++)
             dh[k] += dy[time * width + (size_t)(number % j->directions) * outputs + k];
         double *dx_row = dx + time * (size_t)p->inputs;
-        if (p->config->cell == FRNN_LSTM)
+        if (oracle_cells[p->config->cell].has_c)
             backward_lstm(p, s, dh, dc, dx_row);
         else if (p->config->cell == FRNN_RNN_TANH || p->config->cell == FRNN_RNN_RELU)
             backward_rnn(p, s, dh, dx_row);
@@ -379,7 +393,7 @@ double oracle_backward(const frnn_config *config, const frnn_weights *weights,
         memset(tensors, 0, oracle_weights_size(config) * sizeof *tensors);
     for (int number = 0; number < parts; number++) {
         part *p = &j.parts[number];
-        *p = (part){.config = config, .w = &weights[number], .gates = oracle_gates(config->cell),
+        *p = (part){.config = config, .w = &weights[number], .gates = oracle_cells[config->cell].gates,
                     .inputs = oracle_input_size(config, number / directions),
                     .hidden = config->hidden_size, .outputs = j.outputs, .kink = &kink};
         const size_t hidden = (size_t)p->hidden, states = call->steps + 1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Runs a .frnn file: run_file ISA MODEL X Y STEPS BATCH CUT [LENGTH...]; X and Y are raw numbers.
+/* Runs a .frnn file: run_file ISA MODEL X Y STEPS BATCH CUT [LENGTH...]. X and Y are raw arrays.
  *
- * The steps go in calls of CUT steps that hand the state on. Prints [steps, batch, outputs] of Y. */
+ * The steps are split into calls of CUT steps that pass the state on. Prints the shape of Y:
+ * steps, batch, outputs. */
 #include <fastrnn.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* sigmoid and tanh of every float against double, in ulp: test_activations [stride [isa]].
  *
- * A stride of 1 takes all 2^32 floats, n every n-th magnitude with both signs and some runs of
- * neighbours. */
+ * A stride of 1 tests all 2^32 floats. A stride of n tests every n-th magnitude with both signs,
+ * and all floats near some values. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,19 +10,20 @@
 
 #include "check.h"
 
-/* Where the functions bend, saturate or have their largest errors: all floats near them, always. */
+/* Where the functions bend, saturate or have their largest errors. All floats near these are tested
+ * whatever the stride. */
 static const float dense[] = {0.0f, 1e-30f, 0.0625f, 0.1254f, 0.1733f, 0.3466f, 1.0f, 9.01f,
                               16.65f, 17.33f, 34.0f, 87.33f, 87.337f, 88.37f, 88.72f};
 
 enum { BLOCK = 2048, MOST_ISAS = 8, SIGMOID = 0, TANH = 1, FUNCTIONS = 2 };
 static const uint32_t INFINITE = 0x7f800000;
-/* In ulp. sigmoid has its most near -16.6, where the 1 of 1 + exp(16.6) is rounded away. Results
- * below the smallest normal number may be flushed to zero. */
+/* Largest errors, in ulp. That of sigmoid is near -16.6, where 1 + exp(16.6) rounds to exp(16.6).
+ * Results below the smallest normal float may be flushed to zero. */
 static const double most_ulp[FUNCTIONS] = {2.5, 2.1};
 static const char *const names[FUNCTIONS] = {"sigmoid", "tanh"};
 
 typedef struct {
-    double ulp, flushed; /* largest errors, the second one in units of FLT_MIN */
+    double ulp, flushed; /* largest errors; flushed: of results below FLT_MIN, in FLT_MIN */
     float ulp_at, flushed_at;
 } worst;
 
@@ -47,7 +48,7 @@ static uint32_t bits_of(float value)
     return bits;
 }
 
-/* 1 / ulp of a float as large as this normal number: 2^(23 - exponent). */
+/* 1 / ulp of a float of this magnitude, a normal number: 2^(23 - exponent). */
 static double per_ulp(double value)
 {
     uint64_t bits;
@@ -72,8 +73,7 @@ static void measure(worst *w, const float *found, const double *wanted, const fl
     }
 }
 
-/* Fills the rest of a block of which the magnitudes are there; one exp and one expm1 for both
- * functions and signs. */
+/* Completes a block from its magnitudes: one exp and one expm1 serve both functions and signs. */
 static void complete(block *b)
 {
     for (size_t i = 0; i < b->count; i++) {
@@ -111,7 +111,7 @@ static void run_range(uint64_t begin, uint64_t end, unsigned stride, const frnn_
     }
 }
 
-/* Limits and NaN, at every position of a vector and of what is left after whole vectors. */
+/* Limits and NaN at every position of a vector and of a partial vector. */
 static void check_limits(const frnn_isa *isa)
 {
     snprintf(check_case, sizeof check_case, "%s limits", frnn_isa_name(isa));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* frnn_backward against the oracle: every ISA, cell, option, and size around lanes and tiles; and
- * the oracle against finite differences.
+/* frnn_backward against the oracle, and the oracle against finite differences: every ISA, cell,
+ * option, and sizes around the widths of vectors and tiles.
  *
- * All memory has traps around it, starts as NaN and has the exact size asked for. */
+ * All memory has guard pages, starts as NaN and has exactly the required size. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +17,8 @@
 #include "oracle.h"
 #include "oracle_backward.h"
 
-/* Largest |found - wanted| over the largest |wanted| of a tensor, or over SMALL, below which terms
- * of the size of 1 have cancelled, as in the weights of a single unit. */
+/* The largest error of a tensor relative to its largest entry, or to SMALL if all entries are
+ * smaller: terms of size 1 have then cancelled, as in the weights of a single unit. */
 static const double LIMIT = 2e-5, SMALL = 0.05;
 
 enum { TENSORS = ORACLE_TENSORS, MOST_PARTS = NETWORK_MOST_PARTS };
@@ -26,16 +26,16 @@ enum { TENSORS = ORACLE_TENSORS, MOST_PARTS = NETWORK_MOST_PARTS };
 typedef struct {
     frnn_config config;
     size_t batch, steps;
-    int bias, ragged, states, cut; /* cut: with a plan of small blocks and chunks */
+    int bias, ragged, states, cut; /* cut: use a plan of small blocks and chunks */
     float dropout;
-    uint64_t drawn; /* what is given and wanted */
+    uint64_t drawn; /* random bits that choose optional inputs and results */
 } setting;
 
-/* What is used again from case to case. */
+/* State that is kept from case to case. */
 typedef struct {
     const frnn_isa *isa;
     unsigned stride, number; /* of the case */
-    unsigned kinked;         /* cases where a ReLU is too near to its kink to compare */
+    unsigned kinked;         /* cases not compared: an input of a ReLU is too near 0 */
     uint64_t seed;
     double worst;
     network net;
@@ -43,7 +43,7 @@ typedef struct {
     fence tensor[MOST_PARTS][TENSORS];
 } bench;
 
-/* Everything of one case. */
+/* The data of one case. */
 typedef struct {
     const setting *s;
     size_t width, parts, h_count, c_count, lengths[256];
@@ -95,7 +95,7 @@ static float *take_sequence(bench *b, fence *f, const trial *t, size_t width, un
 static void draw_call(bench *b, trial *t)
 {
     const setting *s = t->s;
-    const int lstm = s->config.cell == FRNN_LSTM;
+    const int has_c = oracle_cells[s->config.cell].has_c;
     frnn_call *call = &t->call;
     *call = (frnn_call){.steps = s->steps, .batch = s->batch, .dropout = s->dropout, .seed = 99};
     for (size_t i = 0; i < s->batch; i++) t->lengths[i] = random_below(&b->seed, s->steps + 1);
@@ -105,10 +105,10 @@ static void draw_call(bench *b, trial *t)
     call->y = take_sequence(b, &b->y, t, t->width, LAYOUTS, &call->y_step, &call->y_row);
     if (s->states)
         call->h0 = take_random(b, &b->h0, t->h_count);
-    if (s->states && lstm)
+    if (s->states && has_c)
         call->c0 = take_random(b, &b->c0, t->c_count);
     call->hn = take(b, &b->hn, t->h_count);
-    call->cn = lstm ? take(b, &b->cn, t->c_count) : NULL;
+    call->cn = has_c ? take(b, &b->cn, t->c_count) : NULL;
     if (s->cut) {
         t->plan = (frnn_plan){.row_groups = 1 + (int)random_below(&b->seed, 3),
                               .direction_teams = 1, .layer_teams = 1, .unit_workers = 1,
@@ -118,7 +118,7 @@ static void draw_call(bench *b, trial *t)
     }
 }
 
-/* Forward with and without the tape: the same bits. */
+/* Checks that forward has the same bits with and without a tape. */
 static void run_forward(bench *b, trial *t)
 {
     const setting *s = t->s;
@@ -149,7 +149,7 @@ static void run_forward(bench *b, trial *t)
 static void draw_gradients(bench *b, trial *t)
 {
     const setting *s = t->s;
-    const int lstm = s->config.cell == FRNN_LSTM;
+    const int has_c = oracle_cells[s->config.cell].has_c;
     const size_t inputs = (size_t)s->config.input_size;
     frnn_gradients *g = &t->g;
     *g = (frnn_gradients){.accumulate = (int)(s->drawn >> 8 & 1), .weights = t->weights};
@@ -157,13 +157,13 @@ static void draw_gradients(bench *b, trial *t)
         g->dy = take_sequence(b, &b->dy, t, t->width, X_LAYOUTS, &g->dy_step, &g->dy_row);
     if (s->drawn % 4 != 1)
         g->dhn = take_random(b, &b->dhn, t->h_count);
-    if (s->drawn % 4 != 2 && lstm)
+    if (s->drawn % 4 != 2 && has_c)
         g->dcn = take_random(b, &b->dcn, t->c_count);
     const layout l = layout_make((unsigned)random_below(&b->seed, LAYOUTS), s->steps, s->batch,
                                  inputs);
     g->dx = take(b, &b->dx, l.floats) + l.origin, g->dx_step = l.step, g->dx_row = l.row;
     g->dh0 = take(b, &b->dh0, t->h_count);
-    g->dc0 = lstm ? take(b, &b->dc0, t->c_count) : NULL;
+    g->dc0 = has_c ? take(b, &b->dc0, t->c_count) : NULL;
     for (size_t part = 0; part < t->parts; part++) {
         float *tensor[TENSORS] = {NULL};
         for (int i = 0; i < TENSORS; i++) {
@@ -205,7 +205,7 @@ static void compare(bench *b, const float *found, const double *wanted, size_t c
     for (size_t i = 0; i < count; i++) {
         const double error = fabs((double)found[i] - wanted[i]);
         if (!(error <= worst))
-            worst = error; /* a NaN, too */
+            worst = error; /* also if it is NaN */
         largest = fmax(largest, fabs(wanted[i]));
     }
     b->worst = fmax(b->worst, worst / largest);
@@ -293,7 +293,7 @@ static void run(bench *b, const setting *s)
     oracle_backward(&s->config, b->net.weights, &t.call, &t.g, t.masks, &t.wanted);
     if (kink > 1e-6)
         compare_all(b, &t);
-    else /* rounding decides on which side */
+    else /* rounding decides on which side of 0 the ReLU is */
         b->kinked++;
     check_fences(b);
     free(t.wanted.dx), free(t.wanted.dh0), free(t.wanted.dc0), free(t.wanted.weights);
@@ -302,15 +302,11 @@ static void run(bench *b, const setting *s)
 
 /* ---- Which cases ----------------------------------------------------------------------------- */
 
-/* Every cell, and LSTM with projection as the last one. */
-static const frnn_cell cells[] = {FRNN_RNN_TANH, FRNN_RNN_RELU, FRNN_GRU, FRNN_GRU_RESET_BEFORE,
-                                  FRNN_LSTM, FRNN_LSTM};
-enum { KINDS = sizeof cells / sizeof cells[0] };
-
 static setting setting_of(int kind, int input_size, int hidden_size, size_t batch, size_t steps)
 {
-    const int projected = kind == KINDS - 1;
-    const frnn_config config = {.cell = cells[kind],
+    const oracle_kind of = oracle_kind_at(kind);
+    const int projected = of.projected;
+    const frnn_config config = {.cell = of.cell,
                                 .input_size = input_size,
                                 .hidden_size = projected && hidden_size < 2 ? 2 : hidden_size,
                                 .num_layers = 1,
@@ -326,14 +322,14 @@ static void run_small(bench *b)
     const int hiddens[] = {1, lanes - 1, lanes, lanes + 1, 2 * lanes + 3};
     const int inputs[] = {1, 3, lanes + 1, 2 * lanes};
     static const size_t batches[] = {1, 2, 3, 5, 8, 9}, steps[] = {1, 2, 7};
-    for (int kind = 0; kind < KINDS; kind++)
+    for (int kind = 0; kind < oracle_kinds(); kind++)
         for (int options = 0; options < 16; options++)
             for (size_t i = 0; i < sizeof hiddens / sizeof hiddens[0]; i++)
                 for (size_t j = 0; j < sizeof batches / sizeof batches[0]; j++) {
                     uint64_t number = (uint64_t)b->number + 1;
                     const uint64_t drawn = random_bits(&number);
                     if (hiddens[i] < 1 || (i > 0 && hiddens[i] == hiddens[0]))
-                        continue; /* lanes is 1 */
+                        continue; /* the same size twice, as lanes is 1 */
                     setting s = setting_of(kind, inputs[drawn % 4], hiddens[i], batches[j],
                                            steps[(drawn >> 8) % 3]);
                     s.config.num_layers = 1 + (options & 1) * (1 + (int)(drawn >> 40 & 1));
@@ -348,7 +344,7 @@ static void run_small(bench *b)
                 }
 }
 
-/* Products deeper than a run, and more rows than one of the weight gradients' runs. */
+/* Products deeper than a run, and more rows than a run of the weight gradients. */
 static void run_large(bench *b)
 {
     static const struct {
@@ -356,7 +352,7 @@ static void run_large(bench *b)
         size_t batch, steps;
     } sizes[] = {{70, 100, 3, 2}, {3, 130, 2, 3}, {40, 33, 7, 40}, {5, 20, 130, 6}, {9, 8, 2, 150},
                  {25, 17, 200, 2}};
-    for (int kind = 0; kind < KINDS; kind++)
+    for (int kind = 0; kind < oracle_kinds(); kind++)
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
             for (int options = 0; options < 4; options++) {
                 setting s = setting_of(kind, sizes[i].inputs, sizes[i].hidden, sizes[i].batch,
@@ -377,7 +373,7 @@ typedef struct {
     frnn_gradients given;
 } difference;
 
-/* |wanted - (loss(+) - loss(-)) / 2 eps| where values[i] is what changes. */
+/* Compares a gradient with (loss(+eps) - loss(-eps)) / (2 eps), where values[i] changes by eps. */
 static void check_difference(const difference *d, float *values, size_t i, double wanted)
 {
     const float kept = values[i];
@@ -421,7 +417,7 @@ static void check_oracle(int kind, int options)
     oracle_backward(&s.config, d.net.weights, &d.call, &d.given, NULL, &result);
     for (size_t i = 0; i < sizeof x / sizeof *x; i++) check_difference(&d, x, i, dx[i]);
     for (size_t i = 0; i < rows * outputs; i++) check_difference(&d, state[0], i, dh0[i]);
-    for (size_t i = 0; s.config.cell == FRNN_LSTM && i < rows * HIDDEN; i++)
+    for (size_t i = 0; oracle_cells[s.config.cell].has_c && i < rows * HIDDEN; i++)
         check_difference(&d, state[1], i, dc0[i]);
     for (int part = 0; part < 2 * (1 + s.config.bidirectional); part++) {
         const frnn_weights *w = &d.net.weights[part];
@@ -443,7 +439,7 @@ int main(int argc, char **argv)
     const check_options options = check_parse(argc, argv);
     static bench b;
     fence_report_traps(check_case);
-    for (int kind = 0; kind < KINDS; kind++)
+    for (int kind = 0; kind < oracle_kinds(); kind++)
         for (int variant = 0; variant < 4; variant++) check_oracle(kind, variant);
     for (int i = 0; check_isa_at(&options, i); i++) {
         b.isa = check_isa_at(&options, i), b.stride = options.stride;

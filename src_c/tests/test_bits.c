@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The same numbers have the same bits: alone or in a batch, cut or whole, beside NaN, with the
- * caller's denormal mode on or off. */
+/* The bits of a row do not depend on the batch, on how a sequence is split into calls, on NaN in
+ * other rows or on the caller's denormal mode. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 
 #if defined(__SSE__)
 #include <xmmintrin.h>
-static unsigned float_mode(void) { return _mm_getcsr() & ~0x3fu; } /* without the status flags */
+static unsigned float_mode(void) { return _mm_getcsr() & ~0x3fu; } /* not the status flags */
 static void set_float_mode(unsigned mode) { _mm_setcsr(mode); }
 enum { FLUSHING = 0x8040 };
 #else
@@ -28,7 +28,7 @@ enum { BATCH = 13, STEPS = 7, INPUTS = 5, PARTS = 4 }; /* two layers, two direct
 typedef struct {
     network net;
     size_t outputs, hidden, directions;
-    float *x, *y, *h, *c; /* h, c: [PARTS][BATCH][outputs or hidden], first then last states */
+    float *x, *y, *h, *c; /* h, c: [PARTS][BATCH][outputs or hidden], initial, then final states */
     void *workspace;
     size_t bytes;
 } pass;
@@ -61,7 +61,7 @@ static void pass_free(pass *p)
     free(p->x), free(p->y), free(p->h), free(p->c), free(p->workspace);
 }
 
-/* Steps [begin, end) of rows [row, row + rows) from zero states, or from h and c of those rows. */
+/* Runs steps [begin, end) of rows [row, row + rows), from zero states or from h and c. */
 static void run(const pass *p, size_t begin, size_t end, size_t row, size_t rows, float *h,
                 float *c, int from_state, float *y)
 {
@@ -86,7 +86,7 @@ static int same(const float *a, const float *b, size_t count)
     return memcmp(a, b, count * sizeof *a) == 0;
 }
 
-/* Row `row` of y and of the states. */
+/* Returns 1 if row `row` of y has the bits of the whole batch. */
 static int same_row(const pass *p, const float *y, size_t row)
 {
     const size_t width = p->directions * p->outputs;
@@ -105,7 +105,7 @@ static void check_rows(const pass *p, float *y, float *h, float *c)
         }
 }
 
-/* One direction only: the reverse one starts at the end. */
+/* With one direction only: the reverse direction starts at the end of a call. */
 static void check_cuts(const pass *p, float *y, float *h, float *c)
 {
     for (size_t cut = 1; cut <= 3 && p->directions == 1; cut++) {
@@ -114,7 +114,7 @@ static void check_cuts(const pass *p, float *y, float *h, float *c)
         for (size_t row = 0; row < BATCH; row++) CHECK(same_row(p, y, row));
         const size_t parts = (size_t)p->net.config.num_layers;
         CHECK(same(h, p->h, parts * BATCH * p->outputs));
-        if (p->net.config.cell == FRNN_LSTM)
+        if (oracle_cells[p->net.config.cell].has_c)
             CHECK(same(c, p->c, parts * BATCH * p->hidden));
     }
 }
@@ -169,7 +169,7 @@ int main(int argc, char **argv)
     for (int i = 0; check_isa_at(&options, i); i++) {
         const frnn_isa *isa = check_isa_at(&options, i);
         const int hiddens[] = {2, isa->lanes + 1, 3 * isa->lanes, 4 * isa->lanes + 3, 130};
-        for (int cell = FRNN_RNN_TANH; cell <= FRNN_LSTM; cell++)
+        for (int cell = 0; cell < FRNN_CELL_COUNT; cell++)
             for (int variant = 0; variant < 4; variant++)
                 for (int j = 0; j < 5; j++) {
                     const int projected = variant & 1;
@@ -179,7 +179,7 @@ int main(int argc, char **argv)
                                                 .num_layers = 2,
                                                 .bidirectional = variant >> 1,
                                                 .proj_size = projected ? hiddens[j] / 2 : 0};
-                    if ((projected && cell != FRNN_LSTM) || number++ % options.stride != 0)
+                    if ((projected && !oracle_cells[cell].has_projection) || number++ % options.stride != 0)
                         continue;
                     check_config(isa, &config);
                 }

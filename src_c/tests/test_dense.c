@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Dense layers and convolutions against sums in double, in guarded memory: test_dense [stride
- * [isa]]. Bits must not depend on the batch, strides or threads. */
+ * [isa]]. Bits must not depend on the batch, on strides or on threads. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,10 +10,9 @@
 #include "crew.h"
 #include "fence.h"
 
-/* Runs of a sum end in about 16 roundings of half an ulp each. */
+/* A sum in runs has about 16 roundings of half an ulp each. */
 static const double TOLERANCE = 1e-6;
 
-/* In guarded memory. */
 static fence weight_block, bias_block, layer_block, x_block, y_block, work_block;
 
 static float *take(fence *f, size_t floats, size_t kind)
@@ -81,7 +80,7 @@ static void check_dense_row(const dense_case *c, const float *x, const float *y)
     }
 }
 
-/* The batch, then each row alone, then the batch on threads and with a NaN in a row. */
+/* Runs the batch, the batch on threads, each row alone, and the batch with a NaN in one row. */
 static void run_dense(const frnn_isa *isa, const dense_case *c, size_t gap, uint64_t *seed)
 {
     const size_t inputs = (size_t)c->inputs, outputs = (size_t)c->outputs;
@@ -147,7 +146,7 @@ static void check_dense(const frnn_isa *isa, const check_options *options)
 
 /* ---- Convolutions ---------------------------------------------------------------------------- */
 
-/* Where [steps][batch][channels] lie. */
+/* Where the elements of [steps][batch][channels] are. */
 typedef struct {
     ptrdiff_t step, row, channel;
     size_t floats;
@@ -159,7 +158,7 @@ static place place_make(unsigned kind, size_t steps, size_t batch, size_t channe
     const ptrdiff_t t = (ptrdiff_t)steps, b = (ptrdiff_t)batch, c = (ptrdiff_t)channels;
     const size_t floats = steps * batch * channels;
     switch (kind) {
-    case 0: return (place){1, c * t, t, floats}; /* as PyTorch */
+    case 0: return (place){1, c * t, t, floats}; /* PyTorch's order */
     case 1: return (place){b * c, c, 1, floats};
     case 2: return (place){c, t * c, 1, floats};
     default: return (place){3, c * 3 * t, 3 * t, 3 * floats};
@@ -171,7 +170,7 @@ static ptrdiff_t place_at(const place *p, size_t step, size_t row, size_t channe
     return (ptrdiff_t)step * p->step + (ptrdiff_t)row * p->row + (ptrdiff_t)channel * p->channel;
 }
 
-/* Logical values [batch][channels][steps] and where they go. */
+/* Copies values [batch][channels][steps] to their places. */
 static void lay(float *into, const place *p, const float *values, size_t steps, size_t batch,
                 size_t channels)
 {
@@ -208,7 +207,7 @@ static void check_sum(const conv_case *c, size_t row, size_t unit, size_t step, 
     CHECK(fabs((double)found - sum) <= TOLERANCE * size);
 }
 
-/* Runs a layout; y is left in y_block at *at. */
+/* Runs with one layout of x and one of y. Returns y; *at: where its elements are. */
 static const float *run_conv(const frnn_conv1d *conv, const conv_case *c, unsigned x_kind,
                              unsigned y_kind, int width, place *at)
 {
@@ -280,7 +279,7 @@ static void check_conv(const frnn_isa *isa, const check_options *options)
                                   .groups = groups},
                        .steps = steps[random_below(&seed, 9)],
                        .batch = random_below(&seed, 4)};
-        if (number == 0) /* enough for several threads, whose windows are copied */
+        if (number == 0) /* large enough for several threads, and with copied windows */
             c = (conv_case){.config = {17 * groups, 33 * groups, 5, 1, 2, 2, 1, groups},
                             .steps = 350, .batch = 3};
         const frnn_conv1d_config *f = &c.config;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Every status code; sizes that must not overflow; a call that fails changes nothing. */
+/* Every status code, sizes near overflow, and that a failed call changes nothing. */
 #include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "check.h"
+#include "oracle.h"
 #include "fence.h"
 
 static const frnn_config LSTM = {.cell = FRNN_LSTM, .input_size = 3, .hidden_size = 5,
@@ -40,7 +41,7 @@ static void check_bad_configs(const frnn_isa *isa)
     CHECK(frnn_stack_size(&LSTM, isa, NULL) == FRNN_BAD_ARGUMENT);
     frnn_config bad[16];
     for (int i = 0; i < 16; i++) bad[i] = LSTM;
-    bad[0].cell = (frnn_cell)(FRNN_LSTM + 1), bad[1].cell = (frnn_cell)-1;
+    bad[0].cell = (frnn_cell)FRNN_CELL_COUNT, bad[1].cell = (frnn_cell)-1;
     bad[2].input_size = 0, bad[3].input_size = -1;
     bad[4].hidden_size = 0, bad[5].hidden_size = INT_MIN;
     bad[6].num_layers = 0, bad[7].num_layers = -5;
@@ -55,25 +56,25 @@ static void check_bad_configs(const frnn_isa *isa)
     CHECK(bytes == 42);
 }
 
-/* Bytes of the weights alone, in double: no integer can hold them all. */
+/* Bytes of the weights alone, in double: they may exceed every integer type. */
 static double weight_bytes(const frnn_config *c)
 {
     const double directions = 1 + c->bidirectional, hidden = c->hidden_size;
     const double outputs = c->proj_size ? c->proj_size : c->hidden_size;
-    const double gates = c->cell == FRNN_LSTM ? 4 : c->cell >= FRNN_GRU ? 3 : 1;
+    const double gates = oracle_cells[c->cell].gates;
     const double first = gates * hidden * (c->input_size + outputs);
     const double above = gates * hidden * (directions + 1) * outputs * (c->num_layers - 1);
     return 4.0 * directions * (first + above + (double)c->num_layers * c->proj_size * hidden);
 }
 
-/* Whatever the sizes, the answer is too large or enough. */
+/* For any sizes, the status is FRNN_TOO_LARGE or the bytes are sufficient. */
 static void check_huge_configs(const frnn_isa *isa)
 {
     static const int sizes[] = {1, 17, 1 << 15, 1 << 20, INT_MAX / 64, INT_MAX / 64 + 1, 1 << 30,
                                 INT_MAX};
     enum { SIZES = sizeof sizes / sizeof sizes[0] };
     int too_large = 0;
-    for (int cell = FRNN_RNN_TANH; cell <= FRNN_LSTM; cell++)
+    for (int cell = 0; cell < FRNN_CELL_COUNT; cell++)
         for (int i = 0; i < SIZES * SIZES * 3 * 2 * 2; i++) {
             static const int layers[] = {1, 3, 5000};
             frnn_config c = {.cell = (frnn_cell)cell,
@@ -81,7 +82,7 @@ static void check_huge_configs(const frnn_isa *isa)
                              .hidden_size = sizes[i / SIZES % SIZES],
                              .num_layers = layers[i / SIZES / SIZES % 3],
                              .bidirectional = i / SIZES / SIZES / 3 % 2};
-            if (i / SIZES / SIZES / 3 / 2 == 1 && cell == FRNN_LSTM && c.hidden_size > 1)
+            if (i / SIZES / SIZES / 3 / 2 == 1 && oracle_cells[cell].has_projection && c.hidden_size > 1)
                 c.proj_size = c.hidden_size - 1;
             size_t bytes = 0;
             snprintf(check_case, sizeof check_case, "huge config: cell %d i%d h%d l%d p%d", cell,
@@ -118,7 +119,7 @@ static void check_init(const frnn_isa *isa, fence *memory)
     CHECK(frnn_stack_init(&stack, &LSTM, isa, at, bytes) == FRNN_OK && stack);
 }
 
-/* The stack in memory, with weights of 0.1. */
+/* A stack in guarded memory with weights of 0.1. */
 static frnn_stack *make_stack(const frnn_isa *isa, fence *memory)
 {
     static float tenth[4 * 5 * 5];
@@ -178,7 +179,7 @@ static void check_workspace(const frnn_isa *isa, fence *memory)
     CHECK(frnn_workspace_size(stack, 1, 0, NULL, &bytes) == FRNN_OK && bytes != 42);
 }
 
-/* A plan of the caller's is checked like any argument; make_stack's has two directions. */
+/* The caller's plan is checked like any argument. The stack of make_stack has two directions. */
 static void check_plans(const frnn_isa *isa, fence *memory)
 {
     const frnn_stack *stack = make_stack(isa, memory);
@@ -206,7 +207,7 @@ static void check_plans(const frnn_isa *isa, fence *memory)
     CHECK(bytes == 42);
 }
 
-/* A pass that fails leaves y and the states as they were. */
+/* A pass that fails does not change y or the states. */
 static void check_forward(const frnn_isa *isa, fence *memory, fence *out, fence *workspace)
 {
     enum { STEPS = 3, BATCH = 2, Y = STEPS * BATCH * 4, H = 4 * BATCH * 2, C = 4 * BATCH * 5 };
@@ -286,7 +287,7 @@ static void check_training_sizes(const frnn_isa *isa, fence *memory)
     CHECK(bytes == 42);
 }
 
-/* A recorded pass that fails changes nothing, nor does a backward pass; then both run. */
+/* A recorded pass or a backward pass that fails changes nothing. Then both run. */
 static void check_training(const frnn_isa *isa, fence *memory, fence *out, fence *workspace)
 {
     static fence tape, back;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* frnn_forward against the oracle: every ISA, cell, option, and size around lanes and tiles.
+/* frnn_forward against the oracle: every ISA, cell, option, and sizes around the widths of vectors
+ * and tiles.
  *
- * All memory has traps around it, starts as NaN and has the exact size asked for; strides and
+ * All memory has guard pages, starts as NaN and has exactly the required size. Strides and
  * alignment change from case to case. */
 #include <math.h>
 #include <stdio.h>
@@ -15,9 +16,9 @@
 #include "network.h"
 #include "oracle.h"
 
-/* Largest |found - wanted| / max(1, |wanted|): rounding of float sums up to 650 long. */
+/* Largest |found - wanted| / max(1, |wanted|): the rounding of float sums of up to 650 terms. */
 static const double LIMIT = 5e-6;
-/* Inputs of 20 carry twenty times the rounding to the gates, some of them not saturated. */
+/* Inputs of up to 20 multiply the rounding error of gates that are not saturated by 20. */
 static const double WIDE_LIMIT = 1e-4;
 
 enum { STATES_NONE, STATES_APART, STATES_IN_PLACE, STATES_LAST_ONLY, STATES_H0_ONLY, STATE_KINDS };
@@ -28,7 +29,7 @@ typedef struct {
     int bias, ragged, states, wide;
 } setting;
 
-/* What is used again from case to case. */
+/* State that is kept from case to case. */
 typedef struct {
     const frnn_isa *isa;
     unsigned stride, number; /* of the case */
@@ -74,7 +75,7 @@ static void take_states(bench *b, const setting *s, frnn_call *call)
     const size_t sizes[] = {rows * (size_t)oracle_output_size(&s->config),
                             rows * (size_t)s->config.hidden_size};
     float *state[4] = {NULL, NULL, NULL, NULL};
-    for (int i = 0; i < (s->config.cell == FRNN_LSTM ? 2 : 1); i++) {
+    for (int i = 0; i < (oracle_cells[s->config.cell].has_c ? 2 : 1); i++) {
         if (s->states == STATES_NONE)
             continue;
         if (s->states != STATES_LAST_ONLY && !(s->states == STATES_H0_ONLY && i == 1)) {
@@ -94,14 +95,15 @@ static void compare(bench *b, const setting *s, const float *found, const double
     for (size_t i = 0; i < count; i++) {
         const double error = fabs((double)found[i] - wanted[i]) / fmax(1.0, fabs(wanted[i]));
         if (!(error <= worst))
-            worst = error; /* a NaN, too */
+            worst = error; /* also if it is NaN */
     }
     CHECK(worst <= (s->wide ? WIDE_LIMIT : LIMIT));
     if (!s->wide)
         b->worst = fmax(b->worst, worst);
 }
 
-/* Compares y, then wipes it, so that what is left between its rows can be seen to be untouched. */
+/* Compares y, then overwrites its rows with poison, so that the whole block can be checked for
+ * writes between the rows. */
 static void compare_y(bench *b, const setting *s, const frnn_call *call, const double *wanted)
 {
     const size_t width = (size_t)((1 + s->config.bidirectional) * oracle_output_size(&s->config));
@@ -166,15 +168,11 @@ static void run(bench *b, const setting *s)
 
 /* ---- Which cases ---------------------------------------------------------------------------- */
 
-/* Every cell, and LSTM with projection as the last one. */
-static const frnn_cell cells[] = {FRNN_RNN_TANH, FRNN_RNN_RELU, FRNN_GRU, FRNN_GRU_RESET_BEFORE,
-                                  FRNN_LSTM, FRNN_LSTM};
-enum { KINDS = sizeof cells / sizeof cells[0] };
-
 static setting setting_of(int kind, int input_size, int hidden_size, size_t batch, size_t steps)
 {
-    const int projected = kind == KINDS - 1;
-    const frnn_config config = {.cell = cells[kind],
+    const oracle_kind of = oracle_kind_at(kind);
+    const int projected = of.projected;
+    const frnn_config config = {.cell = of.cell,
                                 .input_size = input_size,
                                 .hidden_size = projected && hidden_size < 2 ? 2 : hidden_size,
                                 .num_layers = 1,
@@ -183,21 +181,21 @@ static setting setting_of(int kind, int input_size, int hidden_size, size_t batc
                      .states = STATES_APART};
 }
 
-/* Every option with every hidden size and batch; steps, inputs and states go around. */
+/* Every option with every hidden size and batch; steps, inputs and states vary at random. */
 static void run_small(bench *b)
 {
     const int lanes = b->isa->lanes;
     const int hiddens[] = {1, lanes - 1, lanes, lanes + 1, 2 * lanes + 3};
     const int inputs[] = {1, 3, lanes + 1, 2 * lanes};
     static const size_t batches[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 17}, steps[] = {1, 2, 7};
-    for (int kind = 0; kind < KINDS; kind++)
+    for (int kind = 0; kind < oracle_kinds(); kind++)
         for (int options = 0; options < 16; options++)
             for (size_t i = 0; i < sizeof hiddens / sizeof hiddens[0]; i++)
                 for (size_t j = 0; j < sizeof batches / sizeof batches[0]; j++) {
                     uint64_t number = (uint64_t)b->number + 1;
                     const uint64_t drawn = random_bits(&number);
                     if (hiddens[i] < 1 || (i > 0 && hiddens[i] == hiddens[0]))
-                        continue; /* lanes is 1 */
+                        continue; /* the same size twice, as lanes is 1 */
                     setting s = setting_of(kind, inputs[drawn % 4], hiddens[i], batches[j],
                                            steps[(drawn >> 8) % 3]);
                     s.config.num_layers = 1 + (options & 1);
@@ -210,12 +208,12 @@ static void run_small(bench *b)
                 }
 }
 
-/* Depths around the runs that sums are cut into: 64 and 128, the last up to half as long again. */
+/* Depths around the lengths of the runs that a sum is divided into. */
 static void run_deep(bench *b)
 {
     static const int depths[] = {63, 64, 65, 95, 96, 97, 127, 128, 129, 191, 192, 193, 300};
     static const size_t batches[] = {1, 7};
-    for (int kind = 0; kind < KINDS; kind++)
+    for (int kind = 0; kind < oracle_kinds(); kind++)
         for (size_t i = 0; i < sizeof depths / sizeof depths[0]; i++)
             for (size_t j = 0; j < sizeof batches / sizeof batches[0]; j++) {
                 setting deep_x = setting_of(kind, depths[i], 20, batches[j], 2);
@@ -225,14 +223,14 @@ static void run_deep(bench *b)
             }
 }
 
-/* More steps than a chunk and more rows than a block of the plan. */
+/* More steps than a chunk of the plan has, and more rows than a block. */
 static void run_long(bench *b)
 {
     static const struct {
         int hidden;
         size_t batch, steps;
     } sizes[] = {{65, 1, 300}, {33, 5, 150}, {20, 130, 6}, {70, 210, 5}};
-    for (int kind = 0; kind < KINDS; kind++)
+    for (int kind = 0; kind < oracle_kinds(); kind++)
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
             for (int options = 0; options < 4; options++) {
                 setting s = setting_of(kind, 5, sizes[i].hidden, sizes[i].batch, sizes[i].steps);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Model files, whole and damaged: test_model [stride [isa]], where the repository is the folder.
+/* Model files, intact and damaged: test_model [stride [isa]], run in the repository's root.
  *
- * Every file of tests/golden is cut at each length and changed at each byte; what is still read is
- * run. Files and memory lie between pages that trap. */
+ * Every file of tests/golden is truncated at each length and changed at each byte. Files that can
+ * still be read are run. Files and memory are between guard pages. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ static const char *const files[] = {
 
 static fence file_block, memory_block, x_block, y_block, state_block, work_block;
 
-/* The bytes of a file in guarded memory: at its end, where that leaves them aligned. */
+/* Copies a file to guarded memory: to its end, if the bytes are aligned there. */
 static unsigned char *place(const unsigned char *bytes, size_t size)
 {
     unsigned char *const at = fence_take(&file_block, size, 0, size % 4 != 0);
@@ -35,7 +35,7 @@ static size_t load(const char *path, unsigned char *bytes)
     return size;
 }
 
-/* Runs a model on small numbers or tokens, all memory exactly as large as it asks for. */
+/* Runs a model on zeros; all memory has exactly the required size. */
 static void run(const frnn_model *model, size_t steps, int ragged)
 {
     size_t bytes = 0, floats = 0;
@@ -73,7 +73,7 @@ static void run(const frnn_model *model, size_t steps, int ragged)
     CHECK(fence_is_whole(&memory_block) && fence_is_whole(&file_block));
 }
 
-/* Reads bytes as a model without a look at the checksum, and runs it if that succeeds. */
+/* Reads bytes as a model without the checksum, and runs it if that succeeds. */
 static frnn_status try_bytes(const unsigned char *bytes, size_t size, const frnn_isa *isa)
 {
     const unsigned char *const file = place(bytes, size);
@@ -100,7 +100,7 @@ static int is_of_a_file(frnn_status status)
            status == FRNN_TOO_LARGE || status == FRNN_BAD_CONFIG;
 }
 
-/* With the checksum looked at, and memory enough for anything. */
+/* Reads with the checksum, into memory that is large enough for any model. */
 static frnn_status read_checked(const unsigned char *bytes, size_t size, const frnn_isa *isa)
 {
     static unsigned char memory[LARGEST_MEMORY];
@@ -134,7 +134,7 @@ static void test_flips(unsigned char *bytes, size_t size, const frnn_isa *isa, u
         }
 }
 
-/* Several bytes of header and records at once, to values at the edges of what they mean. */
+/* Changes several bytes of header and records at once, to values at the edges of their ranges. */
 static void test_edges(const unsigned char *bytes, size_t size, const frnn_isa *isa, unsigned stride)
 {
     static const unsigned char edges[] = {0, 1, 2, 3, 6, 22, 64, 127, 128, 255};
@@ -168,7 +168,7 @@ static void test_arguments(const unsigned char *bytes, size_t size, const frnn_i
     unsigned char *const odd = moved + 1 - (uintptr_t)moved % 2;
     memcpy(odd, bytes, size);
     CHECK(frnn_model_size(odd, size, isa, &needed) == FRNN_BAD_ARGUMENT);
-    memcpy(longer, bytes, size); /* flash that holds more than the file */
+    memcpy(longer, bytes, size); /* a file followed by other bytes, as in flash memory */
     CHECK(frnn_model_read(&model, longer, sizeof longer, isa, memory, sizeof memory) == FRNN_OK);
     const size_t steps = 3, inputs = (size_t)frnn_model_inputs(model);
     const size_t lengths[] = {steps + 1};
@@ -194,6 +194,58 @@ static void test_arguments(const unsigned char *bytes, size_t size, const frnn_i
     CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT);
 }
 
+/* An executor that has no workers and remembers the width of the last plan. */
+static int refuse(void *context, int width, int wake, frnn_task *task, void *argument)
+{
+    (void)wake, (void)task, (void)argument;
+    *(int *)context = width;
+    return 0;
+}
+
+static void test_plans(const unsigned char *bytes, size_t size, const frnn_isa *isa)
+{
+    enum { STEPS = 8, MOST_PLANS = 4, MOST_VALUES = 4096 };
+    static unsigned char memory[LARGEST_MEMORY], work[LARGEST_MEMORY];
+    static float x[MOST_VALUES], y[MOST_VALUES], wanted[MOST_VALUES];
+    frnn_plan plans[MOST_PLANS];
+    frnn_model *model;
+    int width = 0;
+    const frnn_machine machine = {.width = 4};
+    const frnn_executor executor = {.context = &width, .run = refuse};
+    strcpy(check_case, "plans");
+    CHECK(frnn_model_read(&model, bytes, size, isa, memory, sizeof memory) == FRNN_OK);
+    const int stacks = frnn_model_stacks(model), inputs = frnn_model_inputs(model);
+    if (!CHECK(stacks > 0 && stacks <= MOST_PLANS))
+        return;
+    CHECK(frnn_model_plan_make(NULL, &machine, STEPS, BATCH, plans) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_plan_make(model, &machine, STEPS, BATCH, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_plan_make(model, &machine, 0, BATCH, plans) == FRNN_BAD_ARGUMENT);
+    for (int i = 0; i < MOST_VALUES; i++) x[i] = inputs > 0 ? 0.1f * (float)(i % 9 - 4) : 0.0f;
+    const int floats = inputs > 0 ? inputs : 1;
+    const size_t outputs = (size_t)frnn_model_outputs(model);
+    const size_t values = frnn_model_steps(model, STEPS) * BATCH * outputs;
+    frnn_model_call call = {.steps = STEPS, .batch = BATCH, .x = x,
+                            .tokens = (const int64_t *)(const void *)x, .x_step = BATCH * floats,
+                            .x_row = floats, .y = wanted, .y_step = (ptrdiff_t)(BATCH * outputs),
+                            .y_row = (ptrdiff_t)outputs, .machine = &machine,
+                            .executor = &executor};
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_OK);
+    CHECK(frnn_model_plan_make(model, &machine, STEPS, BATCH, plans) == FRNN_OK);
+    call.y = y, call.plans = plans;
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_OK);
+    CHECK(memcmp(y, wanted, values * sizeof(float)) == 0);
+    for (int i = 0; i < stacks; i++) /* the same rows by four workers: the bits of one */
+        plans[i].row_groups = 2, plans[i].unit_workers = 2, plans[i].direction_teams = 1,
+        plans[i].layer_teams = 1;
+    memset(y, 0, sizeof y);
+    call.machine = NULL;
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_OK && width == 4);
+    CHECK(memcmp(y, wanted, values * sizeof(float)) == 0);
+    plans[stacks - 1].row_groups = 0;
+    memset(y, 0, sizeof y);
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT && y[0] == 0);
+}
+
 int main(int argc, char **argv)
 {
     const check_options options = check_parse(argc, argv);
@@ -207,6 +259,7 @@ int main(int argc, char **argv)
             continue;
         CHECK(read_checked(bytes, size, isa) == FRNN_OK);
         test_arguments(bytes, size, isa);
+        test_plans(bytes, size, isa);
         test_cuts(bytes, size, isa);
         test_flips(bytes, size, isa, 8 * options.stride);
         test_edges(bytes, size, isa, options.stride);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The pool of threads: who works when, refusals, many callers, fork, exit, idleness, cost. */
+/* The thread pool: widths, refusals, sleep, many callers, fork, exit, idle CPU time, cost. */
 #define _GNU_SOURCE
 #include "../platform/pool.h"
 
@@ -26,8 +26,8 @@
 
 enum { MOST = 8, CALLERS = 8, MS = 1000000 };
 
-/* Unless told not to, one sanitizer ends children that start threads, and another complains of
- * threads that run at exit. */
+/* By default the thread sanitizer ends children that start threads, and the address sanitizer
+ * reports threads that run at exit. */
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void) { return "die_after_fork=0"; }
 const char *__asan_default_options(void);
@@ -35,7 +35,7 @@ const char *__asan_default_options(void) { return "detect_leaks=0"; }
 
 static const frnn_executor *pool;
 
-/* More than the pool's threads have, but for the system's usual stack. */
+/* More than the stack that the pool requests first: it must fall back to the system's default. */
 _Thread_local char large[3 << 20];
 
 static void pause_ns(long ns) { nanosleep(&(struct timespec){0, ns}, NULL); }
@@ -49,7 +49,7 @@ static double seconds(clockid_t clock)
 
 /* ---- Tasks ---------------------------------------------------------------------------------- */
 
-/* Ends only when all workers are in it at once. */
+/* A task that ends only when all workers are in it at the same time. */
 typedef struct {
     int width;
     atomic_int arrived, visits[MOST];
@@ -63,7 +63,7 @@ static void meet(void *argument, int worker)
     while (atomic_load(&m->arrived) < m->width) pool->yield(pool->context);
 }
 
-/* Whether a meeting took place, each worker coming once; if not, whether nobody came. */
+/* Runs a meeting; returns 1 if it took place. Checks that each worker came once, or none at all. */
 static int run_meeting(int width, int wake)
 {
     meeting m = {.width = width};
@@ -72,8 +72,8 @@ static int run_meeting(int width, int wake)
     return ran;
 }
 
-/* The same for a call that may wake, with patience: where the workers of a meeting share CPUs, the
- * pool leaves callers alone for a while. */
+/* The same for a call that may wake workers, repeated until it takes place: if the workers of a
+ * meeting share CPUs, the pool refuses calls for a while. */
 static int meet_in_the_end(int width)
 {
     const double start = seconds(CLOCK_MONOTONIC);
@@ -91,7 +91,7 @@ static void nothing(void *argument, int worker)
     large[0] = (char)worker;
 }
 
-/* Waits until a call that may not wake gets nobody. */
+/* Waits until a call that may not wake workers is refused. */
 static void let_sleep(int width)
 {
     do pause_ns(5 * MS);
@@ -133,13 +133,13 @@ static void check_sleep(void)
     snprintf(check_case, sizeof check_case, "sleep");
     CHECK(meet_in_the_end(3));
     let_sleep(3);
-    for (int i = 0; i < 5; i++) { /* calls that come slowly wake nobody */
+    for (int i = 0; i < 5; i++) { /* slow calls wake no workers */
         pause_ns(MS / 2);
         CHECK(!run_meeting(3, 0));
     }
     CHECK(meet_in_the_end(3));
     let_sleep(3);
-    while (!run_meeting(3, 0)) continue; /* calls that come fast do */
+    while (!run_meeting(3, 0)) continue; /* fast calls do */
     let_sleep(8);
     while (!run_meeting(8, 0)) continue;
 }
@@ -175,7 +175,7 @@ static void check_signals(void)
     CHECK(!sigismember(&blocked, SIGINT));
 }
 
-/* Worker 1 is away from its CPU while the others wait. */
+/* A task in which worker 1 gives up its CPU while the others wait. */
 static void be_kept(void *argument, int worker)
 {
     atomic_int *back = argument;
@@ -190,7 +190,7 @@ static void check_left_alone(void)
 {
     snprintf(check_case, sizeof check_case, "left alone");
     int left_alone = 0;
-    for (int round = 0; round < 50 && !left_alone; round++) { /* a stopped process sees it end */
+    for (int round = 0; round < 50 && !left_alone; round++) { /* repeated: the time may be over */
         CHECK(meet_in_the_end(2));
         for (int turns = 0; turns < 3 && !left_alone; turns++) {
             atomic_int back = 0;
@@ -225,7 +225,7 @@ static void check_callers(void)
         CHECK(!pthread_create(&callers[i], NULL, call_often, &seeds[i]));
     }
     for (int i = 0; i < CALLERS; i++) pthread_join(callers[i], NULL);
-    CHECK(meet_in_the_end(MOST)); /* the pool is free again */
+    CHECK(meet_in_the_end(MOST)); /* the pool is available again */
     printf("of %d runs by %d callers, %d were refused\n", CALLERS * runs_of_a_caller, CALLERS,
            atomic_load(&refusals));
 }
@@ -234,14 +234,14 @@ static void check_callers(void)
 
 static int failed; /* in a child: the exit status */
 
-/* Waits for a child; whether it ended well. */
+/* Waits for a child and returns 1 if it exited with status 0. */
 static int ended_well(pid_t child)
 {
     int status = 1;
     return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* A pass that lasts until the flag it is given is set. */
+/* A task that lasts until its second flag is set; it sets the first. */
 static void last_until(void *argument, int worker)
 {
     atomic_int *flags = argument;
@@ -259,7 +259,7 @@ static void *call_lasting(void *argument)
 static void in_child(void)
 {
     failed |= frnn_pool_threads() != 0;
-    while (!run_meeting(3, 0)) continue; /* its threads start without a task: not the parent's */
+    while (!run_meeting(3, 0)) continue; /* new threads must not take up the parent's task */
     failed |= !meet_in_the_end(MOST) || frnn_pool_threads() != MOST - 1;
     let_sleep(MOST);
     failed |= !meet_in_the_end(2);
@@ -270,7 +270,7 @@ static void in_child(void)
     _exit(failed);
 }
 
-/* A fork while another thread is inside run: the child gets a pool of its own. */
+/* Forks while another thread is inside run: the child has a pool of its own. */
 static void check_fork(void)
 {
     snprintf(check_case, sizeof check_case, "fork inside run");
@@ -281,14 +281,14 @@ static void check_fork(void)
     const pid_t child = fork();
     if (child == 0)
         in_child();
-    CHECK(!run_meeting(2, 1)); /* the parent's pool is still taken */
+    CHECK(!run_meeting(2, 1)); /* the parent's pool is still in use */
     CHECK(ended_well(child));
     atomic_store(&flags[1], 1);
     pthread_join(caller, NULL);
     CHECK(meet_in_the_end(MOST));
 }
 
-/* Forks at any moment of many runs. */
+/* Forks at arbitrary moments of many runs. */
 static void check_forks(void)
 {
     snprintf(check_case, sizeof check_case, "fork at any moment");
@@ -304,10 +304,10 @@ static void check_forks(void)
     pthread_join(caller, NULL);
 }
 
-/* exit() while workers run, spin and sleep. */
+/* Calls exit() while workers run, spin and sleep. */
 static void check_exit(void)
 {
-    fflush(stdout); /* or each child would print it again */
+    fflush(stdout); /* otherwise each child would print the buffer again */
     for (int kind = 0; kind < 3; kind++) {
         snprintf(check_case, sizeof check_case, "exit %d", kind);
         const pid_t child = fork();
@@ -328,7 +328,7 @@ static void check_exit(void)
     }
 }
 
-/* Before the process has threads, whose stacks a child could use again. */
+/* Runs before the process has threads, because a child could reuse their stacks. */
 static void check_no_threads_left(void)
 {
 #if !defined(SANITIZED)
@@ -361,7 +361,7 @@ static void report_cost(void)
         const double each = (seconds(CLOCK_MONOTONIC) - start) / RUNS;
         best = ran == RUNS && each < best ? each : best;
     }
-    if (best < 1.0) /* else others kept the workers from their CPUs all the time */
+    if (best < 1.0) /* otherwise other programs kept the workers off their CPUs throughout */
         printf("an empty task on 2 workers: %.0f ns\n", 1e9 * best);
 }
 

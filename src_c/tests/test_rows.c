@@ -33,8 +33,8 @@ static frnn_status run(const frnn_isa *isa, row_kind kind, const frnn_rows *rows
     }
 }
 
-/* A difference from the largest value has an error of half an ulp, and so its exp a relative one;
- * sums and the last product add a few ulp of the result. */
+/* The difference from the largest value has an absolute error of half an ulp, which becomes a
+ * relative error of its exp. Sums and the last product add a few ulp of the result. */
 static void check_softmax_row(row_kind kind, const float *x, const float *y, size_t size)
 {
     double top = (double)x[0], sum = 0.0;
@@ -75,7 +75,7 @@ static int same(const float *a, const float *b, size_t count)
     return memcmp(a, b, count * sizeof *a) == 0;
 }
 
-/* Rows with gaps, then in place and one by one: the same bits. */
+/* Checks rows with gaps; in place and one by one the bits must be the same. */
 static void check_rows(const frnn_isa *isa, row_kind kind, size_t size, uint64_t *seed)
 {
     const size_t stride = size + GAP, floats = ROWS * stride;
@@ -85,7 +85,7 @@ static void check_rows(const frnn_isa *isa, row_kind kind, size_t size, uint64_t
     const float scales[ROWS] = {1.0f, 30.0f, 1e-3f};
     snprintf(check_case, sizeof check_case, "%s %s of %zu", frnn_isa_name(isa), names[kind], size);
     for (size_t row = 0; row < ROWS; row++) random_fill(seed, x + row * stride, size, scales[row]);
-    for (size_t i = 0; i < size && size % 7 == 0; i++) x[i] += 100.0f; /* a mean to take off */
+    for (size_t i = 0; i < size && size % 7 == 0; i++) x[i] += 100.0f; /* a large mean */
     if (weight)
         random_fill(seed, weight, size, 2.0f);
     if (bias)
@@ -111,7 +111,7 @@ static void check_rows(const frnn_isa *isa, row_kind kind, size_t size, uint64_t
     CHECK(run(isa, kind, &rows, weight, bias) == FRNN_OK && isnan(y[0]));
 }
 
-/* Masked values are -infinity, and large ones must not overflow. */
+/* Values of -infinity, as masks have them, and values whose exp would overflow. */
 static void check_extremes(const frnn_isa *isa)
 {
     enum { SIZE = 19 };
@@ -150,7 +150,7 @@ static void check_sequences(const frnn_isa *isa, size_t steps, size_t size, uint
     frnn_sequences s = {steps, ROWS, size, x, (ptrdiff_t)step, (ptrdiff_t)row, lengths, NULL,
                         (ptrdiff_t)row};
     snprintf(check_case, sizeof check_case, "%s %zu steps of %zu", frnn_isa_name(isa), steps, size);
-    for (size_t b = 0; b < ROWS; b++) /* beyond a row's length there is poison */
+    for (size_t b = 0; b < ROWS; b++) /* x is NaN beyond a row's length */
         for (size_t t = 0; t < lengths[b]; t++)
             random_fill(seed, x + t * step + b * row, size, 3.0f);
     for (int function = 0; function < 3; function++) {
@@ -176,7 +176,7 @@ static void check_sequences(const frnn_isa *isa, size_t steps, size_t size, uint
             }
         }
     }
-    if (steps > 0) { /* without lengths, and a NaN that is the largest */
+    if (steps > 0) { /* without lengths; NaN is the maximum */
         for (size_t i = 0; i < size; i++) x[(steps - 1) / 2 * step + i] = NAN;
         s.lengths = NULL, s.batch = 1, s.y = take(&y_block, row, size);
         CHECK(frnn_pool_max(&s) == FRNN_OK);

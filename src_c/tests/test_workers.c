@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What every worker of a pass does alike, and how many there are: flushed denormals, rows dealt
- * evenly, waking, the widest plan, no workers without panels. */
+/* Workers of a pass: all flush denormals, rows are distributed evenly, sleeping ones are woken when
+ * it pays, and plans have no more workers than the limit or than there is work for. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +22,7 @@ static frnn_stack *new_stack(const frnn_isa *isa, const frnn_config *config, voi
     return stack;
 }
 
-/* Runs a pass on a plan in a workspace of its own. */
+/* Runs a pass in a new workspace. */
 static void run(const frnn_stack *stack, const frnn_call *call)
 {
     size_t bytes = 0;
@@ -36,12 +36,12 @@ static void run(const frnn_stack *stack, const frnn_call *call)
 
 /* ---- Denormals -------------------------------------------------------------------------------- */
 
-enum { UNITS = 8 * 16, ROWS = 4 }; /* some panels, and rows, for each of two workers */
+enum { UNITS = 8 * 16, ROWS = 4 }; /* several panels and rows for each of two workers */
 
-/* Outputs that are denormal unless they are flushed are the same from every worker. */
+/* Outputs that would be denormal are flushed to zero by every worker. */
 static void check_denormals(const frnn_isa *isa)
 {
-    const frnn_config config = {FRNN_RNN_RELU, 1, UNITS, 1, 0, 0, 0};
+    const frnn_config config = {FRNN_RNN_RELU, 1, UNITS, 1, 0, 0, 0, FRNN_FLOAT32};
     static float weight_ih[UNITS], weight_hh[UNITS * UNITS], x[ROWS], y[ROWS * UNITS];
     void *memory;
     frnn_stack *const stack = new_stack(isa, &config, &memory);
@@ -71,7 +71,7 @@ static void check_denormals(const frnn_isa *isa)
 
 /* ---- Rows ------------------------------------------------------------------------------------- */
 
-/* No group has more steps than another by more than one row's. */
+/* The steps of two groups differ by at most those of one row. */
 static void check_dealing(void)
 {
     enum { MOST = 40, MOST_LENGTH = 30 };
@@ -101,7 +101,7 @@ static void check_dealing(void)
 
 /* ---- Waking and width ------------------------------------------------------------------------- */
 
-/* Says what it was asked for, and refuses. */
+/* Records its arguments and refuses. */
 static int note(void *context, int width, int wake, frnn_task *task, void *argument)
 {
     int *const asked = context;
@@ -118,10 +118,10 @@ static frnn_plan made(const frnn_stack *stack, int width, size_t steps, size_t b
     return plan;
 }
 
-/* Sleepers are woken for passes that gain much by it, and only for these. */
+/* Sleeping workers are woken for passes that gain much by it, and for no others. */
 static void check_waking(const frnn_isa *isa)
 {
-    const frnn_config config = {FRNN_GRU, 64, 64, 1, 0, 0, 0};
+    const frnn_config config = {FRNN_GRU, 64, 64, 1, 0, 0, 0, FRNN_FLOAT32};
     enum { ROWS_OF_X = 64, STEPS = 200 };
     void *memory;
     frnn_stack *const stack = new_stack(isa, &config, &memory);
@@ -134,12 +134,12 @@ static void check_waking(const frnn_isa *isa)
         snprintf(check_case, sizeof check_case, "%s waking %d", frnn_isa_name(isa), longer);
         frnn_plan plan = made(stack, 2, steps[longer], longer ? ROWS_OF_X : 1);
         CHECK(plan.wake == longer);
-        plan = made(stack, 1, STEPS, ROWS_OF_X); /* nobody to wake */
+        plan = made(stack, 1, STEPS, ROWS_OF_X); /* no worker to wake */
         CHECK(plan.wake == 0);
         int asked[2] = {0, -1};
         const frnn_executor executor = {asked, note, NULL};
         plan.row_groups = 2, plan.wake = longer;
-        run(stack, &(frnn_call){.steps = STEPS, .batch = ROWS_OF_X, .x = x, .x_step = ROWS_OF_X * 64,
+        run(stack, &(frnn_call){.steps = 1, .batch = ROWS_OF_X, .x = x, .x_step = ROWS_OF_X * 64,
                                 .x_row = 64, .y = y, .y_step = ROWS_OF_X * 64, .y_row = 64,
                                 .plan = &plan, .executor = &executor});
         CHECK(asked[0] == 2 && asked[1] == longer);
@@ -149,8 +149,8 @@ static void check_waking(const frnn_isa *isa)
 
 static void check_width(const frnn_isa *isa)
 {
-    /* Panels of one gate go to workers by fours. */
-    const frnn_config config = {FRNN_RNN_TANH, 8192, 8 * isa->lanes, 1, 0, 0, 0};
+    /* With one gate, panels are assigned to workers in groups of four. */
+    const frnn_config config = {FRNN_RNN_TANH, 8192, 8 * isa->lanes, 1, 0, 0, 0, FRNN_FLOAT32};
     void *memory;
     frnn_stack *const stack = new_stack(isa, &config, &memory);
     snprintf(check_case, sizeof check_case, "%s width", frnn_isa_name(isa));

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The same numbers have the same bits, however the work is batched, cut, streamed or threaded."""
+"""The same inputs give the same bits in any batch, in pieces, in a stream and on any threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from configurations import Configuration, make_layer
 
 import fastrnn
 
-# Hidden sizes around the vector widths and around what one pass over a single row takes.
+# Hidden sizes around the vector widths and the panels that a tile of one row takes.
 HIDDENS = (1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 48, 65, 128, 130)
 KINDS: dict[str, dict[str, Any]] = {
     "lstm": {"cell": "LSTM"},
@@ -79,7 +79,7 @@ def pick(results: tuple[np.ndarray, ...], which: Any) -> tuple[np.ndarray, ...]:
 @kinds
 @hiddens
 def test_batch_size(isa: str, kind: str, hidden: int) -> None:
-    """A row does not see how many rows there are, nor where it stands among them."""
+    """A row's result depends neither on the number of rows nor on its place among them."""
     case = Case(isa, kind, hidden, bidirectional=hidden % 2 == 0)
     whole = case.run(case.x, case.state)
     for count in (1, 2, 3, 4, 5, 6, 7, 8, 12, 13):
@@ -102,24 +102,24 @@ def test_neighbours(isa: str, kind: str, hidden: int) -> None:
 
 @kinds
 @hiddens
-@pytest.mark.parametrize("batch", [1, 3, BATCH])
-def test_cuts_in_time(isa: str, kind: str, hidden: int, batch: int) -> None:
+def test_cuts_in_time(isa: str, kind: str, hidden: int) -> None:
     """A sequence in pieces, the state carried, equals the sequence in one call."""
     case = Case(isa, kind, hidden)
-    x, state = case.rows(slice(0, batch))
-    whole = case.run(x, state)
-    for cuts in ([1], [3], [6], [1, 2, 3, 4, 5, 6], [2, 4]):
-        pieces, carried = [], state
-        for piece in np.split(x, cuts):
-            y, *carried = case.run(piece, tuple(carried))
-            pieces.append(y)
-        assert same((np.concatenate(pieces), *carried), whole), cuts
+    for batch in (1, 3, BATCH):
+        x, state = case.rows(slice(0, batch))
+        whole = case.run(x, state)
+        for cuts in ([1], [3], [6], [1, 2, 3, 4, 5, 6], [2, 4]):
+            pieces, carried = [], state
+            for piece in np.split(x, cuts):
+                y, *carried = case.run(piece, tuple(carried))
+                pieces.append(y)
+            assert same((np.concatenate(pieces), *carried), whole), (batch, cuts)
 
 
 @kinds
 @pytest.mark.parametrize("batch", [1, 6])
 def test_cuts_of_a_long_sequence(isa: str, kind: str, batch: int) -> None:
-    """Long enough to be projected in several chunks of time."""
+    """Long enough to be projected in several chunks of steps."""
     case = Case(isa, kind, 24, steps=700, batch=batch)
     whole = case.run(case.x, case.state)
     for cut in (1, 333, 699):
@@ -130,27 +130,26 @@ def test_cuts_of_a_long_sequence(isa: str, kind: str, batch: int) -> None:
 
 @kinds
 @hiddens
-@pytest.mark.parametrize("batch", [1, 2, 7])
-def test_stream(isa: str, kind: str, hidden: int, batch: int) -> None:
+def test_stream(isa: str, kind: str, hidden: int) -> None:
     """Steps of a stream equal the sequence, with and without `out`."""
     case = Case(isa, kind, hidden)
-    x, state = case.rows(slice(0, batch))
-    whole = case.run(x, state)
-    stream = case.layer.stream(batch_size=batch)
-    stream.state = state if case.configuration.cell == "LSTM" else state[0]
-    out = np.full((batch, case.configuration.output_size), np.nan, np.float32)
-    ys = []
-    for step, x_t in enumerate(x):
-        y = stream.step(x_t, out=out) if step % 2 else stream.step(x_t)
-        ys.append(y.copy())
-    final = stream.state if case.configuration.cell == "LSTM" else (stream.state,)
-    assert same((np.stack(ys), *final), whole)
+    for batch in (1, 2, 7):
+        x, state = case.rows(slice(0, batch))
+        stream = case.layer.stream(batch_size=batch)
+        stream.state = state if case.configuration.cell == "LSTM" else state[0]
+        out = np.full((batch, case.configuration.output_size), np.nan, np.float32)
+        ys = []
+        for step, x_t in enumerate(x):
+            y = stream.step(x_t, out=out) if step % 2 else stream.step(x_t)
+            ys.append(y.copy())
+        final = stream.state if case.configuration.cell == "LSTM" else (stream.state,)
+        assert same((np.stack(ys), *final), case.run(x, state)), batch
 
 
 @kinds
 @few_hiddens
 def test_stream_reset(isa: str, kind: str, hidden: int) -> None:
-    """Rows that are reset start anew, the others go on."""
+    """Rows that are reset start again, the others continue."""
     case = Case(isa, kind, hidden)
     stream = case.layer.stream(batch_size=3)
     x = case.x[:, :3]
@@ -168,7 +167,7 @@ def test_stream_reset(isa: str, kind: str, hidden: int) -> None:
 @few_hiddens
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_ragged_rows_alone(isa: str, kind: str, hidden: int, bidirectional: bool) -> None:
-    """A row of a ragged batch equals the row alone, cut to its length."""
+    """A row of a ragged batch equals the row alone, shortened to its length."""
     case = Case(isa, kind, hidden, bidirectional=bidirectional)
     lengths = np.random.default_rng(hidden).integers(1, STEPS + 1, BATCH)
     y, *final = case.run(case.x, case.state, lengths)
@@ -198,7 +197,7 @@ def test_zero_state_equals_none(isa: str, kind: str, hidden: int) -> None:
 @kinds
 @few_hiddens
 def test_alignment(isa: str, kind: str, hidden: int) -> None:
-    """Where an array begins in memory has no effect."""
+    """The address of an array has no effect."""
     case = Case(isa, kind, hidden)
     whole = case.run(case.x, case.state)
     for offset in (1, 4, 12, 32):
@@ -210,15 +209,16 @@ def test_alignment(isa: str, kind: str, hidden: int) -> None:
 
 @kinds
 @pytest.mark.parametrize("hidden", [*HIDDENS, 257])
-@pytest.mark.parametrize("batch", [1, 5, 64])
-def test_threads(isa: str, kind: str, hidden: int, batch: int) -> None:
-    case = Case(isa, kind, hidden, batch=batch, bidirectional=hidden % 2 == 0)
-    results = []
-    for threads in (1, 2, 3):
-        with fastrnn.num_threads(threads):
-            results.append(case.run(case.x, case.state))
-    assert same(results[1], results[0])
-    assert same(results[2], results[0])
+def test_threads(isa: str, kind: str, hidden: int) -> None:
+    case = Case(isa, kind, hidden, batch=64, bidirectional=hidden % 2 == 0)
+    for batch in (1, 5, 64):
+        x, state = case.rows(slice(0, batch))
+        results = []
+        for threads in (1, 2, 3):
+            with fastrnn.num_threads(threads):
+                results.append(case.run(x, state))
+        assert same(results[1], results[0]), batch
+        assert same(results[2], results[0]), batch
 
 
 @kinds
@@ -235,7 +235,7 @@ def test_threads_ragged(isa: str, kind: str) -> None:
 @kinds
 @hiddens
 def test_repeated_runs(isa: str, kind: str, hidden: int) -> None:
-    """Nothing is left over from one call to the next, nor from other layers."""
+    """No call leaves anything behind for the next one, or for other layers."""
     case = Case(isa, kind, hidden)
     whole = case.run(case.x, case.state)
     case.run(np.full_like(case.x, np.nan), case.state)

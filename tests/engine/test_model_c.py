@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from c_builds import BUILT, EMBEDDED, ROOT, make_embedded
+from c_builds import make as run_make
 from limits import PARITY, error
 from model_files import make
-from test_c import make as run_make
 
 import fastrnn
 from fastrnn.cli import main
 from fastrnn.files.build import from_description
 from fastrnn.files.frnn_writer import read_model, write_model
-from fastrnn.readers.description import Description, Layer
+from fastrnn.readers.description import DescribedLayer, Description
 
-ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests/golden"
 Run = Callable[..., np.ndarray]
 
@@ -27,8 +27,8 @@ Run = Callable[..., np.ndarray]
 @pytest.fixture(scope="module")
 def program() -> Path:
     """src_c/tests/run_file.c, compiled."""
-    run_make("gcc", "build/c/gcc/run_file", "OUT=build/c/gcc")
-    return ROOT / "build/c/gcc/run_file"
+    run_make("gcc", "gcc", "build/c/gcc/run_file")
+    return BUILT / "gcc/run_file"
 
 
 @pytest.fixture
@@ -99,9 +99,11 @@ STEP = (
     make("linear", "Linear", in_features=4, out_features=6),
     make("unsqueeze", "Unsqueeze", dim=1),
     make("gru", "GRU", True, input_size=6, hidden_size=4, batch_first=True, reset_after=False),
+    make("lstm", "LSTM", True, input_size=4, hidden_size=4, batch_first=True, coupled=True),
     make("flatten", "Flatten", start_dim=1),
     make("log_softmax", "LogSoftmax", dim=1),
 )
+MANY_STACKS = tuple(make(f"rnn{i}", "RNN", True, **SMALL_RNN) for i in range(11))
 FINAL_STATE = (
     make("lstm", "LSTM", **SMALL_RNN, bidirectional=True),
     make("state", "Last", of="state"),
@@ -116,6 +118,7 @@ MODELS = {
     "sound": (SOUND, floats(3, 3, 21), "BFT", "BTF", [21, 5, 13]),
     "residual": (RESIDUAL, floats(7, 2, 6), "TBF", "TBF", [3, 7]),
     "samples": (SAMPLES, floats(2, 12), "BT", "BT", [12, 4]),
+    "many stacks": (MANY_STACKS, floats(5, 3, 6), "TBF", "TBF", [5, 2, 4]),
     "one step": (STEP, floats(3, 4), "BF", "BF", None),
     "final state": (FINAL_STATE, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
     "mean": (MEAN, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
@@ -193,7 +196,7 @@ LSTM = make("lstm", "LSTM", input_size=3, hidden_size=3)
     ],
     ids=lambda layers: layers[-1].name,
 )
-def test_what_c_does_not_run(program, tmp_path, layers: tuple[Layer, ...]):
+def test_what_c_does_not_run(program, tmp_path, layers: tuple[DescribedLayer, ...]):
     write_model(tmp_path / "model.frnn", Description("", layers))
     files = [tmp_path / "model.frnn", tmp_path / "model.frnn", tmp_path / "y.bin"]
     done = subprocess.run([program, "scalar", *files, *"111"], capture_output=True, text=True)
@@ -203,13 +206,13 @@ def test_what_c_does_not_run(program, tmp_path, layers: tuple[Layer, ...]):
 
 def test_example(tmp_path):
     """src_c/examples/run_model.c with the core and one instruction set, which need no system."""
-    output = "build/c/gcc-embedded"
-    core = ROOT / output / "freestanding/scalar.o"
-    run_make("gcc", f"{output}/freestanding/scalar.o", f"OUT={output}", "OPT=-O1")
+    make_embedded("freestanding/scalar.o")
+    core = BUILT / EMBEDDED / "freestanding/scalar.o"
     header = tmp_path / "model.h"
     model = GOLDEN / "v1_0_series.frnn"
     assert main(["convert", str(model), str(header), "--c-array", "model"]) == 0
-    command = ["gcc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{tmp_path}"]
+    command = ["gcc", "-std=c11", "-no-pie", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+    command += [f"-I{tmp_path}"]
     source = ROOT / "src_c/examples/run_model.c"
     assert len(source.read_text().splitlines()) < 40
     command += [f"-I{ROOT}/src_c/include", str(source), str(core), "-o", str(tmp_path / "run")]

@@ -89,15 +89,13 @@ class Problem:
     def vjp(self, state: Any) -> tuple[np.ndarray, Any, Callable[..., reference.Gradients]]:
         configuration = self.case.configuration
         return reference.vjp(
-            configuration.cell,
+            configuration.spec.cell if self.case.reset_after else "gru_reset_before",
             self.inputs["x"],
             self.inputs,
             state,
             num_layers=configuration.num_layers,
             bidirectional=configuration.bidirectional,
             lengths=configuration.lengths,
-            nonlinearity=configuration.nonlinearity,
-            reset_after=self.case.reset_after,
             masks=self.masks,
         )
 

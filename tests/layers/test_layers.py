@@ -258,7 +258,7 @@ def test_a_step_may_write_over_x_but_not_over_a_part_of_it(isa):
     rows = batch(301, 4)
     wanted = stream.step(rows[:-1])
     stream.reset()
-    with pytest.raises(ValueError, match="out: expected memory of its own"):
+    with pytest.raises(ValueError, match="out: expected separate memory"):
         stream.step(rows[:-1], rows[1:])
     assert stream.step(rows[:-1], rows[:-1]).tobytes() == wanted.tobytes()
 

@@ -465,5 +465,5 @@ def test_stream_refuses() -> None:
 
 
 def test_top_level_names() -> None:
-    for name in fastrnn.modules.__all__:
-        assert name == "Layer" or getattr(fastrnn, name) is getattr(fastrnn.modules, name)
+    for name in fastrnn.layers.__all__:
+        assert name == "Layer" or getattr(fastrnn, name) is getattr(fastrnn.layers, name)

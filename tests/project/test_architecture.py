@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from c_builds import BUILT, EMBEDDED, make_embedded
 
 ROOT = Path(__file__).resolve().parents[2]
 C = ROOT / "src_c"
@@ -110,7 +111,7 @@ def included(path: Path) -> Iterator[set[str]]:
 def test_includes(path: Path) -> None:
     if layer(path) == "tests":
         allowed = {"include", "tests", "kernels/table.h", "isa/cpu.h", "platform", "system"}
-        allowed.add("core/order.h")  # how evenly rows are dealt shows in nothing but time
+        allowed.add("core/pass/order.h")  # how evenly rows are dealt shows in nothing but time
     elif layer(path) in USERS:
         allowed = USERS[layer(path)] | {"system"}
     else:
@@ -154,29 +155,24 @@ def test_cython_files_are_short(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """core/ and isa/ compiled without position independence: constants are read-only then."""
-    for tool in ("gcc", "nm", "objdump"):
+def objects() -> dict[str, Path]:
+    """core/ and isa/ compiled without position independence, so that constants are read-only."""
+    for tool in ("nm", "objdump"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
-    folder = tmp_path_factory.mktemp("objects")
-    found = {}
-    for path in [*sorted(C.glob("core/*/*.c")), *sorted(C.glob("isa/*.c"))]:
-        if not X86 and INSTRUCTION_SETS.search(path.name):
-            continue
-        target = folder / f"{path.parent.name}_{path.stem}.o"
-        flags = [
-            "-std=c11",
-            "-O1",
-            "-ffp-contract=off",
-            "-fno-pie",
-            "-fno-pic",
-            "-fno-stack-protector",
-        ]
-        command = ["gcc", *flags, f"-I{C}/include", "-c", str(path), "-o", str(target)]
-        subprocess.run(command, check=True)
-        found[f"{path.parent.name}/{path.stem}"] = target
-    return found
+    sources = [
+        path
+        for path in [*sorted(C.glob("core/*/*.c")), *sorted(C.glob("isa/*.c"))]
+        if X86 or not INSTRUCTION_SETS.search(path.name)
+    ]
+    found = {
+        f"{path.parent.name}/{path.stem}": Path(
+            "freestanding", path.relative_to(C).with_suffix(".o")
+        )
+        for path in sources
+    }
+    make_embedded(*map(str, found.values()))
+    return {name: BUILT / EMBEDDED / path for name, path in found.items()}
 
 
 def symbols(path: Path) -> list[tuple[str, str]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The documents tell the truth: snippets run, names and links exist, no path is a machine's own."""
+"""The documents are true: snippets and commands run, names and links exist, no machine's paths."""
 
 from __future__ import annotations
 
@@ -22,13 +22,10 @@ from fastrnn.cli import build_parser
 from fastrnn.demo import DATA
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted(ROOT.glob("*.md"))
-EVERY_DOCUMENT = [
-    *DOCUMENTS,
-    ROOT / "benchmarks/README.md",
-    ROOT / "docs/file_format.md",
-    ROOT / "fastrnn/demo_data/README.md",
-]
+README = ROOT / "README.md"
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES, ROOT / "benchmarks/README.md"]
+EVERY_DOCUMENT = [*DOCUMENTS, ROOT / "fastrnn/demo_data/README.md"]
 MODULES = ["fastrnn"] + [
     found.name
     for found in pkgutil.walk_packages(fastrnn.__path__, "fastrnn.")
@@ -46,6 +43,7 @@ MACHINE = re.compile(
 
 name_of = {"ids": lambda path: path.relative_to(ROOT).as_posix()}
 documents = pytest.mark.parametrize("document", DOCUMENTS, **name_of)
+every_document = pytest.mark.parametrize("document", EVERY_DOCUMENT, **name_of)
 
 
 def snippets(document: Path, language: str) -> list[str]:
@@ -76,21 +74,34 @@ def test_python_snippets_run(document, folder):
         python("-c", snippet, cwd=folder)
 
 
-def test_readme_has_snippets():
-    readme = ROOT / "README.md"
-    assert snippets(readme, "python")
-    assert snippets(readme, "c")
+def test_readme_has_an_example_for_each_of_its_users():
+    text = README.read_text()
+    assert len(text.splitlines()) < 170
+    python_code = "\n".join(snippets(README, "python"))
+    for use in ("fastrnn.load(", ".stream()", "fastrnn.fit(", "fastrnn.torch.accelerate("):
+        assert use in python_code
+    assert snippets(README, "c")
+    assert re.search(r"^    fastrnn run ", text, re.MULTILINE)
+    for command in ("pip install . && fastrnn demo", "pip install '.[test]' && pytest"):
+        assert f"\n    {command}\n" in text
 
 
-def test_c_snippet_runs(tmp_path):
-    """Compiled by the command that stands in the README."""
+def test_contents_list_every_page():
+    contents = (ROOT / "docs/README.md").read_text()
+    listed = re.findall(r"^\| \[[^\]]+\]\(([\w.]+)\) \|", contents, re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in PAGES if page.name != "README.md")
+
+
+@pytest.mark.parametrize("document", [README, ROOT / "docs/c.md"], **name_of)
+def test_c_snippet_runs(document, tmp_path):
+    """Compiled by the command in the same document."""
     compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
     if shutil.which(compiler) is None:
         pytest.skip(f"no C compiler {compiler}")
-    (snippet,) = snippets(ROOT / "README.md", "c")
+    (snippet,) = snippets(document, "c")
     (tmp_path / "example.c").write_text(snippet)
     (tmp_path / "src_c").symlink_to(ROOT / "src_c")
-    (command,) = re.findall(r"^    cc (.*example\.c.*)$", (ROOT / "README.md").read_text(), re.M)
+    (command,) = re.findall(r"^    cc (.*example\.c.*)$", document.read_text(), re.M)
     # Unoptimised: that would take most of the time, and the point is that it builds.
     words = [compiler, *shlex.split(command), "-O0", "-Wall", "-Wextra"]
     words = [
@@ -105,15 +116,34 @@ def test_c_snippet_runs(tmp_path):
     assert (ran.returncode, ran.stdout) == (0, f"{fastrnn.isas()[0]}: no error\n")
 
 
-def test_commands_run(folder):
-    """Every command of the README's table runs; every command that there is stands in it."""
-    table = re.findall(r"^\| `fastrnn (.+?)` \|", (ROOT / "README.md").read_text(), re.M)
-    (choices,) = [action.choices for action in build_parser()._actions if action.choices]
-    assert sorted(line.split()[0] for line in table) == sorted(choices)
-    for line in table:
+def run_commands(lines: list[str], folder: Path) -> None:
+    for line in lines:
         arguments = line.replace("MODEL", "model.pt").split()
         assert python("-m", "fastrnn", *arguments, cwd=folder)
     assert np.load(folder / "Y.npy").shape == (20, 3, 64)
+
+
+def test_commands_run(folder):
+    """The page's table lists every command that there is, and each of them runs."""
+    table = re.findall(r"^\| `fastrnn (.+?)` \|", (ROOT / "docs/command_line.md").read_text(), re.M)
+    (choices,) = [action.choices for action in build_parser()._actions if action.choices]
+    assert sorted(line.split()[0] for line in table) == sorted(choices)
+    run_commands(table, folder)
+
+
+def test_commands_of_the_readme_run(folder):
+    run_commands(re.findall(r"^    fastrnn (.+)$", README.read_text(), re.MULTILINE), folder)
+
+
+def test_options_of_the_command_line_exist(folder):
+    """Every option that the page's second table lists is one of `fastrnn run`."""
+    page = (ROOT / "docs/command_line.md").read_text()
+    rows = re.findall(r"^\| (`--.+?) \|", page, re.MULTILINE)
+    options = [option for row in rows for option in re.findall(r"`(--[\w-]+)", row)]
+    usage = python("-m", "fastrnn", "run", "--help", cwd=folder)
+    assert len(options) > 5
+    for option in options:
+        assert option in usage
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -122,10 +152,29 @@ def test_docstrings_run(name):
     assert failed == 0
 
 
-@pytest.mark.parametrize("document", EVERY_DOCUMENT, **name_of)
+@every_document
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", document.read_text()):
         assert (document.parent / target).exists(), target
+
+
+def anchors(document: Path, level: str = "#+") -> list[str]:
+    """The names that a document's headings have as targets of links, in order."""
+    headings = re.findall(rf"^{level} (.+)$", document.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@every_document
+def test_links_to_headings_lead_somewhere(document):
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", document.read_text()):
+        assert anchor in anchors(document.parent / path if path else document), anchor
+
+
+@documents
+def test_contents_of_a_page_are_complete(document):
+    """A page with a list of its sections lists all of them, in order."""
+    listed = re.findall(r"^- \[[^\]]+\]\(#([^)]+)\)$", document.read_text(), re.MULTILINE)
+    assert not listed or listed == anchors(document, "##")
 
 
 @documents

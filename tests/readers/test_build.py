@@ -15,7 +15,7 @@ from test_sequential import LENGTHS, MODELS
 import fastrnn
 from fastrnn.files.build import KINDS, describe, from_description
 from fastrnn.readers import UnsupportedModel
-from fastrnn.readers.description import Description, Layer
+from fastrnn.readers.description import DescribedLayer, Description
 
 RNG = np.random.default_rng(0)
 
@@ -62,14 +62,14 @@ def test_options_of_files() -> None:
     described = Description(
         "onnx",
         (
-            Layer("mask", "Mask", {"value": 0}),
-            Layer(
+            DescribedLayer("mask", "Mask", {"value": 0}),
+            DescribedLayer(
                 "a.embed", "Embedding", {"num_embeddings": 5, "embedding_dim": 3}, {"weight": table}
             ),
-            Layer("turn", "Transpose", {"dim0": 0, "dim1": 1}),
-            Layer("a.rnn", "LSTM", options | {"dropout": 0.3}, arrays | first),
-            Layer("a.last", "Last", {"bidirectional": True}),
-            Layer("drop", "Dropout", {}),
+            DescribedLayer("turn", "Transpose", {"dim0": 0, "dim1": 1}),
+            DescribedLayer("a.rnn", "LSTM", options | {"dropout": 0.3}, arrays | first),
+            DescribedLayer("a.last", "Last", {"bidirectional": True}),
+            DescribedLayer("drop", "Dropout", {}),
         ),
     )
     model = from_description(described)
@@ -83,10 +83,12 @@ def test_options_of_files() -> None:
         for key, array in ours.arrays.items():
             assert np.array_equal(array, theirs.arrays[key].astype(np.float32))
     for kind in ("GRU", "RNN"):
-        layer = Layer("r", kind, {"input_size": 3, "hidden_size": 4, "proj_size": 0}, {})
+        layer = DescribedLayer("r", kind, {"input_size": 3, "hidden_size": 4, "proj_size": 0}, {})
         weights = getattr(fastrnn, kind)(3, 4).state_dict()
         from_description(
-            Description("x", (Layer("r", kind, {**layer.options, "dropout": 0.0}, weights),))
+            Description(
+                "x", (DescribedLayer("r", kind, {**layer.options, "dropout": 0.0}, weights),)
+            )
         )
 
 
@@ -94,13 +96,13 @@ def test_refused_with_every_layer() -> None:
     described = Description(
         "x",
         (
-            Layer("a", "Linear", {"in_features": 2, "out_features": 3}, {}),
-            Layer("b", "Conv3d"),
-            Layer("c", "ReLU", {"slope": 1}),
-            Layer("c", "ReLU"),
-            Layer("d", "Linear", {"in_features": 2, "out_features": -1}),
-            Layer("e", "Tanh"),
-            Layer("e", "Tanh"),
+            DescribedLayer("a", "Linear", {"in_features": 2, "out_features": 3}, {}),
+            DescribedLayer("b", "Conv3d"),
+            DescribedLayer("c", "ReLU", {"slope": 1}),
+            DescribedLayer("c", "ReLU"),
+            DescribedLayer("d", "Linear", {"in_features": 2, "out_features": -1}),
+            DescribedLayer("e", "Tanh"),
+            DescribedLayer("e", "Tanh"),
         ),
     )
     with pytest.raises(UnsupportedModel) as refused:

@@ -19,7 +19,7 @@ from model_files import EVERY_KIND, patched, sample, written
 import fastrnn
 from fastrnn.files.frnn_writer import read_model, write_c_array, write_model
 from fastrnn.readers import FormatError
-from fastrnn.readers.description import Description, Layer
+from fastrnn.readers.description import DescribedLayer, Description
 from fastrnn.readers.frnn.frnn_fields import REQUIRED, Choice, Flag, Integer, Integers, Number
 from fastrnn.readers.frnn.frnn_kinds import KINDS, MOST_LAYERS, check_arrays
 
@@ -68,14 +68,14 @@ def test_round_trip(path, layer):
     ],
 )  # fmt: skip
 def test_options_get_one_form(path, kind, given, found):
-    write_model(path, Description("", (Layer("a", kind, given),)))
+    write_model(path, Description("", (DescribedLayer("a", kind, given),)))
     assert read_model(path).layers[0].options == found
 
 
 def test_sizes_of_one_axis_as_torch_keeps_them(path):
     options = {"in_channels": 2, "out_channels": 2, "kernel_size": (3,), "padding": "valid"}
     arrays = {"bias": np.ones(2), "weight": np.ones((2, 2, 3))}
-    write_model(path, Description("", (Layer("a", "Conv1d", options, arrays),)))
+    write_model(path, Description("", (DescribedLayer("a", "Conv1d", options, arrays),)))
     (found,) = read_model(path).layers
     assert (found.options["kernel_size"], found.options["padding"]) == (3, 0)
     assert list(found.arrays) == ["weight", "bias"]
@@ -88,7 +88,9 @@ def test_other_floats_become_float32(path):
         with np.errstate(over="ignore"):
             given = weight.astype(dtype)
             wanted = given.astype(np.float32)
-        write_model(path, Description("", (Layer("a", "Linear", options, {"weight": given}),)))
+        write_model(
+            path, Description("", (DescribedLayer("a", "Linear", options, {"weight": given}),))
+        )
         found = read_model(path).layers[0].arrays["weight"]
         assert found.dtype == np.float32
         assert found.tobytes() == wanted.tobytes()
@@ -107,13 +109,15 @@ def test_file_is_replaced_at_once(path):
     write_model(path, sample())
     before = read_model(path)
     content = path.read_bytes()
-    without_arrays = Layer("a", "ReLU"), Layer("b", "Linear", SIZES)
+    without_arrays = DescribedLayer("a", "ReLU"), DescribedLayer("b", "Linear", SIZES)
     with pytest.raises(FormatError, match=r"'b' \(Linear\): the array weight is missing"):
         write_model(path, Description("", without_arrays))
     assert path.read_bytes() == content
     weight = np.ones((1, 1))
     options = {"in_features": 1, "out_features": 1, "bias": False}
-    write_model(path, Description("", (Layer("a", "Linear", options, {"weight": weight}),)))
+    write_model(
+        path, Description("", (DescribedLayer("a", "Linear", options, {"weight": weight}),))
+    )
     assert len(read_model(path).layers) == 1
     written_before = BytesIO()
     write_model(written_before, before)  # still the old file's numbers
@@ -161,7 +165,7 @@ SIZES = {"in_features": 3, "out_features": 2}
         ("Linear", SIZES | {"out_features": 0}, STATE, "out_features: expected an integer from 1"),
         ("Linear", SIZES | {"out_features": 2.0}, STATE, "out_features: expected an integer, got"),
         ("Linear", SIZES | {"bias": "no"}, STATE, "bias: expected True or False, got 'no'"),
-        ("Linear", SIZES | {"lora": 3}, STATE, "option 'lora' has no place in the file"),
+        ("Linear", SIZES | {"lora": 3}, STATE, "option 'lora' is not part of the format"),
         ("Linear", SIZES | {"out_features": 2**31}, STATE, "from 1 to 2147483647, got 2147483648"),
         ("Linear", SIZES, {"weight": STATE["weight"]}, "the array bias is missing"),
         ("Linear", SIZES, STATE | {"scale": np.ones(1)}, "'scale' is no array of a Linear"),
@@ -186,23 +190,25 @@ SIZES = {"in_features": 3, "out_features": 2}
 )  # fmt: skip
 def test_layers_without_a_place(kind, options, arrays, match):
     with pytest.raises(FormatError, match=match):
-        write_model(BytesIO(), Description("", (Layer("a", kind, options, arrays),)))
+        write_model(BytesIO(), Description("", (DescribedLayer("a", kind, options, arrays),)))
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "x" * 1025, "\ud800"])
 def test_names_without_a_place(name):
     with pytest.raises(FormatError, match="name: expected 1 to 1024 bytes"):
-        write_model(BytesIO(), Description("", (Layer(name, "ReLU"),)))
+        write_model(BytesIO(), Description("", (DescribedLayer(name, "ReLU"),)))
 
 
 def test_models_without_a_place():
     with pytest.raises(FormatError, match="at least one layer"):
         write_model(BytesIO(), Description("", ()))
     with pytest.raises(FormatError, match="two layers have this name"):
-        write_model(BytesIO(), Description("", (Layer("a", "ReLU"), Layer("a", "Tanh"))))
+        write_model(
+            BytesIO(), Description("", (DescribedLayer("a", "ReLU"), DescribedLayer("a", "Tanh")))
+        )
     sizes = {"input_size": 1, "hidden_size": 1, "num_layers": MOST_LAYERS + 1}
     with pytest.raises(FormatError, match=f"num_layers: at most {MOST_LAYERS}"):
-        write_model(BytesIO(), Description("", (Layer("a", "GRU", sizes),)))
+        write_model(BytesIO(), Description("", (DescribedLayer("a", "GRU", sizes),)))
 
 
 def refused(path: Path, content: bytes, match: str, **options: bool) -> None:
@@ -238,14 +244,14 @@ def test_versions(path):
         (24, "<I", 0, "a model without layers"),
         (28, "<I", 2**32 - 1, "records and their names do not fit"),
         (40, "<I", 1, "a reserved byte of the header is not 0"),
-        (16, "<Q", 2**63, "by its header it ends at byte 9223372036854775808"),
+        (16, "<Q", 2**63, "its header says 9223372036854775808"),
         (130, "<H", 77, "an array of role 77"),
         (132, "<H", 1, "an array of role 1, layer 1"),
         (136, "<H", 2, "elements of type 2, expected 1"),
         (138, "<H", 5, "its shape or a reserved byte"),
         (140, "<I", 1, "its shape or a reserved byte"),
-        (144, "<Q", 0, "byte 0 is no place for an array"),
-        (144, "<Q", 2**64 - 64, "byte 18446744073709551552 is no place for an array"),
+        (144, "<Q", 0, "an array cannot begin at byte 0"),
+        (144, "<Q", 2**64 - 64, "an array cannot begin at byte 18446744073709551552"),
         (152, "<Q", 2**63, "bytes for the shape"),
         (160, "<II", (2**31, 2**31), "bytes for the shape"),
         (188, "<I", 1, "its shape or a reserved byte"),
@@ -280,7 +286,7 @@ def test_optional_records_are_skipped(path):
 
 
 def test_places_that_are_not_files(tmp_path):
-    with pytest.raises(FormatError, match="this is a directory"):
+    with pytest.raises(FormatError, match="got a directory"):
         read_model(tmp_path)
     with pytest.raises(OSError, match="No such file"):
         read_model(tmp_path / "none.frnn")
@@ -361,7 +367,7 @@ def test_c_array(tmp_path):
 def table_row(name: str) -> str:
     fields = KINDS[name].fields
     flags = [
-        f"{one.place} {one.name}" + f" ({', '.join(one.words)})"
+        f"{one.place} {one.name}" + f" ({', '.join(one.texts)})"
         if isinstance(one, Choice)
         else f"{one.place} {one.name}"
         for one in sorted(
@@ -388,9 +394,19 @@ def test_numbers_of_kinds_are_unique():
     assert len({kind.number for kind in KINDS.values()}) == len(KINDS)
 
 
+def test_c_knows_the_same_kinds():
+    """src_c/core/model/kinds.c lists rows by number, and each row has the kind's name."""
+    folder = ROOT / "src_c/core/model"
+    rows = re.findall(r"\[(\d+)\] = &frnn_(\w+)", (folder / "kinds.c").read_text())
+    text = "".join(path.read_text() for path in folder.glob("kind_*.c"))
+    names = dict(re.findall(r'frnn_(kind_\w+) = (?:\w+\(|{[^."]*\.name = )"(\w+)"', text))
+    found = {names[row]: int(number) for number, row in rows}
+    assert found == {name: kind.number for name, kind in KINDS.items()}
+
+
 def test_example_of_the_document():
     rows = re.findall(r"^    ([0-9a-f]{3})  ((?:[0-9a-f]{2} ?){16})$", DOCUMENT, re.MULTILINE)
     assert [int(at, 16) for at, _ in rows] == list(range(0, 16 * len(rows), 16))
     arrays = {"weight": np.array([[1.0, -2.0]]), "bias": np.array([0.5])}
-    layer = Layer("fc", "Linear", {"in_features": 2, "out_features": 1}, arrays)
+    layer = DescribedLayer("fc", "Linear", {"in_features": 2, "out_features": 1}, arrays)
     assert b"".join(bytes.fromhex(row) for _, row in rows) == written(Description("", (layer,)))

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from limits import IMPORTED, error
 
 from fastrnn.readers import FormatError, UnsupportedModel
-from fastrnn.readers.audio_json import describe
+from fastrnn.readers.audio_json import describe_audio
 from fastrnn.readers.containers.json_text import LARGEST_TEXT
+from fastrnn.readers.containers.source import open_named
 
 torch = pytest.importorskip("torch")
 
@@ -80,6 +81,12 @@ def read(tmp_path, content):
     path = tmp_path / "model.json"
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     return describe(path)
+
+
+def describe(path):
+    """What the reader makes of a file, whatever its first bytes are."""
+    with open_named(str(path)) as source:
+        return describe_audio(source)
 
 
 def agrees(tmp_path, file, model, inputs):
@@ -177,7 +184,7 @@ GUITARML, NAM = guitarml(hidden=2)[0], nam(hidden=2)[0]
         (b"", "not valid JSON"),
         (b"\xff\xfe", "not valid JSON"),
         (b"\xef\xbb\xbf{}", "not valid JSON"),
-        (b'{"a":1,"a":2}', "'a' stands twice"),
+        (b'{"a":1,"a":2}', "'a' occurs twice"),
         (b"[NaN]", "number 'NaN'"),
         (b"[-Infinity]", "number '-Infinity'"),
         (b"[1e400]", "number '1e400'"),
@@ -185,8 +192,8 @@ GUITARML, NAM = guitarml(hidden=2)[0], nam(hidden=2)[0]
         (b"[0." + b"9" * 100_000 + b"]", "number '0.9"),
         (b"[" * 99_999, "nested more than 64"),
         (b'{"a":' * 99_999, "nested more than 64"),
-        (b"[" * 300_000, "unfolds to more than"),
-        (b'["", ' * 300_000, "unfolds to more than"),
+        (b"[" * 300_000, "expands to more than"),
+        (b'["", ' * 300_000, "expands to more than"),
         (b'"' + b'\\"' * 150_000, "not valid JSON"),
     ],
 )  # fmt: skip

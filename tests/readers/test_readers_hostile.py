@@ -198,7 +198,7 @@ def test_lack_of_memory(tmp_path, monkeypatch):
         (b'{"model_data": 1}', r"no known model \(GuitarML or NAM\)"),
         (b"hello, world", "not a model file of a known kind"),
         (b"P", "not a model file"),
-        (b"PK\3\4", "too short"),
+        (b"PK\3\4", "expected at least 22 bytes, got 4"),
     ],
 )
 def test_other_kinds_are_recognised(tmp_path, head, match):
@@ -211,7 +211,7 @@ def test_other_kinds_are_recognised(tmp_path, head, match):
         (["m/archive_format", "m/models/model.json"], "archive_format is b'1', expected b'pt2'"),
         (["m/models/model.json", "m/data/weights/weight_0"], "model.json is not an object"),
         (["serialized_exported_program.json", "version"], "unknown version b'1'"),
-        (["metadata.json", "config.json", "model.weights.h5"], "only files of Keras 3"),
+        (["metadata.json", "config.json", "model.weights.h5"], "expected a file of Keras 3"),
         (["a.txt", "b/c.txt"], r"no known model: 'a.txt', 'b/c.txt'"),
         (["m/data.pkl", "n/data/0"], "'n/data/0' is outside the folder 'm/'"),
         (["data.pkl"], "no known model"),
@@ -241,7 +241,7 @@ def test_other_archives_are_recognised(tmp_path, names, match):
         (b"\x95" + bytes(8), "FRAME"),
         (b"\x93", "STACK_GLOBAL"),
         (b"\x94", "MEMOIZE"),
-        (b"\x80\x04", "pickle protocol 4"),
+        (b"\x80\x04", "pickle protocol 2 .*, got 4"),
         (b"", "underflow"),
         (b"NN", "values left on the stack"),
         (b"(N", "values left|underflow"),
@@ -286,9 +286,9 @@ def test_other_archives_are_recognised(tmp_path, names, match):
          "impossible element count"),
         (storage(-1), "impossible element count"),
         (storage(1 << 62), "impossible element count"),
-        (call("collections", "OrderedDict", integer(1)), "OrderedDict from something else"),
-        (call("collections", "OrderedDict", list_(integer(1))), "OrderedDict from something else"),
-        (call("collections", "OrderedDict", b"]", b"]"), "OrderedDict from something else"),
+        (call("collections", "OrderedDict", integer(1)), "OrderedDict: expected a list"),
+        (call("collections", "OrderedDict", list_(integer(1))), "OrderedDict: expected a list"),
+        (call("collections", "OrderedDict", b"]", b"]"), "OrderedDict: expected a list"),
         (call("os", "system", text("false")), "class 'os.system'"),
         (call("torch._utils", "os.system", text("false")), "class 'torch._utils.os.system'"),
         (call("torch._utils", "_rebuild_tensor_v2\u0430"), "whole pickled object"),
@@ -414,7 +414,7 @@ def parameter(*args: bytes) -> bytes:
         (tensor([2, 2], [1 << 61, 1 << 61], source=storage(6)), "reaches element"),
         (tensor([1 << 31, 1 << 31], source=storage(6)), "reaches element|too large"),
         (tensor([1 << 33, 1 << 33], [0, 0], source=storage(6)), "too large"),
-        (tensor([1 << 40], [0], source=storage(6)), "unfolds to more than"),
+        (tensor([1 << 40], [0], source=storage(6)), "expands to more than"),
         (tensor([1 << 62], [0], source=storage(6)), "not a count"),
         (tensor([0, 1 << 62], [1, 1], source=storage(6)), "not a count"),
         (tensor([0, 1 << 61, 1 << 61], [1, 1, 1], source=storage(6)), "too large"),
@@ -422,8 +422,8 @@ def parameter(*args: bytes) -> bytes:
         (tensor([6], [-1], source=storage(6)), "negative"),
         (tensor([6], offset=-1), "negative"),
         (tensor([6], [1, 1], source=storage(6)), "differ in length"),
-        (tensor([1] * 20, source=storage(6)), "20 dimensions"),
-        (tensor([1] * 100_000, [1] * 100_000, source=storage(6)), "100000 dimensions"),
+        (tensor([1] * 20, source=storage(6)), "dimensions, got 20"),
+        (tensor([1] * 100_000, [1] * 100_000, source=storage(6)), "16 dimensions, got 100000"),
         (tensor([6], source=storage(7)), "has 24 bytes, the pickle says 28"),
         (tensor([6], source=storage(6, kind="DoubleStorage")), "has 24 bytes, the pickle says 48"),
         (tensor([6], source=storage(6, kind="QInt8Storage")), "QInt8Storage"),
@@ -432,7 +432,7 @@ def parameter(*args: bytes) -> bytes:
         (tensor([6], source=storage(6, key="1")), "'m/data/1' is missing"),
         (tensor([6], source=b"N"), "does not refer to a storage"),
         (tensor([6], source=STATE), "does not refer to a storage"),
-        (call("torch._utils", "_rebuild_tensor_v2"), "too few"),
+        (call("torch._utils", "_rebuild_tensor_v2"), "expected 6 arguments, got 0"),
         (rebuilt(offset=b"\x88"), "negative or not a number"),
         (rebuilt(offset=b"G?\xf0\0\0\0\0\0\0"), "negative or not a number"),
         (rebuilt(shape=tuple_(b"\x88")), "not a count"),
@@ -441,7 +441,7 @@ def parameter(*args: bytes) -> bytes:
         (rebuilt(strides=b"N"), "differ in length"),
         (rebuilt("tensor_v2", b"K\0", numbers([6]), numbers([1]), dict_({"conj": b"\x88"})),
          "conjugate"),
-        (rebuilt("tensor_v3"), "too few"),
+        (rebuilt("tensor_v3"), "expected 7 arguments, got 6"),
         (rebuilt("tensor_v3", b"K\0", numbers([6]), numbers([1]), b"N"), "type NoneType"),
         (rebuilt("tensor_v3", b"K\0", numbers([6]), numbers([1]), global_("torch", "float4")),
          "torch.float4"),
@@ -466,7 +466,7 @@ def test_broken_tensor_beside_good_ones(tmp_path):
     body = dict_(
         {"state_dict": dict_({"bad.weight": broken, "n": integer(1)}), "epoch": integer(1)}
     )
-    refuses(tmp_path, torch_file(body), "'bad.weight': 0 arguments are too few")
+    refuses(tmp_path, torch_file(body), "'bad.weight': expected 6 arguments, got 0")
 
 
 def test_empty_tensors_of_any_place(tmp_path):
@@ -478,7 +478,7 @@ def test_empty_tensors_of_any_place(tmp_path):
 
 def test_expanded_tensors_have_a_budget(tmp_path):
     wide = {f"weight{at}": tensor([1 << 20, 1 + at], [0, 0], source=storage(6)) for at in range(8)}
-    refuses(tmp_path, state_file(**wide), "'weight.' *: the file unfolds to more than")
+    refuses(tmp_path, state_file(**wide), "'weight.' *: the file expands to more than")
     one = read_bytes(tmp_path, state_file(weight=tensor([1 << 20], [0], source=storage(6))))
     assert not one.arrays["weight"].any()
 

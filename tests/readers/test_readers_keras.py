@@ -22,7 +22,7 @@ from limits import IMPORTED, error
 
 import fastrnn
 from fastrnn.readers import UnsupportedModel
-from fastrnn.readers.keras.keras_archive import describe
+from fastrnn.readers import describe_file as describe
 
 keras = import_keras()
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Keras's, about masks it drops
@@ -359,7 +359,7 @@ def test_classes_of_the_user(tmp_path):
     model = OwnModel()
     model(X)
     path = save(shuffle(model), tmp_path / "m.keras")
-    with pytest.raises(UnsupportedModel, match="class of its own"):
+    with pytest.raises(UnsupportedModel, match="subclass of Model"):
         describe(path)
     arrays, known = weights_of(path)
     ((prefix, options),) = known.items()

@@ -277,5 +277,5 @@ def test_one_file_for_many_tensors_is_bounded(tmp_path):
     some = [external("w.bin", name=f"w{k}", dims=dims) for k in range(3)]
     assert len(read(tmp_path, *some)) == 3
     many = [external("w.bin", name=f"w{k}", dims=dims) for k in range(40)]
-    with pytest.raises(FormatError, match="unfolds"):
+    with pytest.raises(FormatError, match="expands"):
         read(tmp_path, *many)

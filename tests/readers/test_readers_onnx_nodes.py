@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import pkgutil
 import warnings
 
 import numpy as np
@@ -89,6 +90,21 @@ def test_linear_before_reset(tmp_path, after, direction):
     description = describe_file(path)
     compare(run(description, x), merged(session(path).run(None, {"X": x})[0]))
     assert description.layers[0].options.get("reset_after", True) is bool(after)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_coupled_gates(tmp_path, direction, bias):
+    made = node_model("LSTM", direction, bias=bias, outputs=("Y", "Y_h"), input_forget=1)
+    path = save(tmp_path, made)
+    x = draw([STEPS, BATCH, INPUTS])
+    y, h = session(path).run(None, {"X": x})
+    description = describe_file(path)
+    compare(run(description, x), merged(y))
+    compare(run(describe_file(path, key="Y_h"), x), final(h))
+    layer = description.layers[len(description.layers) // 2]
+    assert layer.options["coupled"] is True
+    assert layer.arrays["weight_hh_l0"].shape == (3 * HIDDEN, HIDDEN)
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
@@ -203,7 +219,6 @@ def test_zero_states_and_peepholes(tmp_path):
 
 REFUSED = {
     "clip": ("LSTM", {"clip": 3.0}, "clips"),
-    "input_forget": ("LSTM", {"input_forget": 1}, "input_forget"),
     "activations": ("LSTM", {"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "hardsigmoid|HardS"),
     "relu gru": ("GRU", {"activations": ["Sigmoid", "Relu"]}, "expected sigmoid, tanh"),
     "affine": ("RNN", {"activations": ["Affine"]}, "Affine"),
@@ -222,7 +237,7 @@ def test_refused(tmp_path, case):
 def test_all_reasons_are_listed(tmp_path):
     extra = {"arrays": {"P": np.ones((1, 3 * HIDDEN), np.float32)}}
     made = node_model(
-        "LSTM", inputs=["", "", "", "P"], extra=extra, clip=1.0, input_forget=1, outputs=("Y",)
+        "LSTM", inputs=["", "", "", "P"], extra=extra, clip=1.0, layout=2, outputs=("Y",)
     )
     made.graph.node.extend(
         [
@@ -235,7 +250,7 @@ def test_all_reasons_are_listed(tmp_path):
     made.graph.output[0].name = "out"
     with pytest.raises(UnsupportedModel) as caught:
         describe_file(save(tmp_path, made))
-    for part in ("peepholes", "clips", "input_forget", "'erf' (Erf)", "com.example.Gelu"):
+    for part in ("peepholes", "clips", "layout is 2", "'erf' (Erf)", "com.example.Gelu"):
         assert part in str(caught.value)
     assert "read_state_dict" in str(caught.value)
 
@@ -266,11 +281,17 @@ CASES = {  # name -> why it is refused, if it is
 
 @pytest.fixture(scope="module")
 def cases():
-    """Those of ONNX for the three operators: making them makes those of all, which may warn."""
+    """Those of ONNX for the three operators: only their modules are imported."""
     from onnx.backend.test.case.node import collect_testcases
 
-    with warnings.catch_warnings():
+    modules = pkgutil.iter_modules
+
+    def ours(*arguments):
+        return (m for m in modules(*arguments) if m.name in ("lstm", "gru", "rnn"))
+
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
+        patch.setattr(pkgutil, "iter_modules", ours)
         found = collect_testcases(None)
     return {case.name: case for case in found if case.model.graph.node[0].op_type in CELLS}
 

@@ -355,7 +355,7 @@ CONFIG = "data/weights/model_weights_config.json"
     [
         (MODEL, b'"major": 8', b'"major": 9', "schema version 9, expected one of"),
         (MODEL, b"{", b"[" * 100 + b"]" * 100 + b"{", "nested more than 64 deep"),
-        (MODEL, b'"opset_version"', b'"graph_module": 1, "opset_version"', "stands twice"),
+        (MODEL, b'"opset_version"', b'"graph_module": 1, "opset_version"', "occurs twice"),
         (MODEL, b'"as_int": 1', b'"as_int": ' + b"9" * 5000, "number '9999"),
         (MODEL, b'"as_int": 1', b'"as_int": NaN', "number 'NaN'"),
         (
@@ -404,7 +404,7 @@ def test_memory_is_bounded(tmp_path):
     path = tmp_path / "m.pt2"
     path.write_bytes(zip_file([Entry(name, raw, 8) for name, raw in members.items()]))
     tracemalloc.start()
-    with pytest.raises(FormatError, match="unfolds to more than"):
+    with pytest.raises(FormatError, match="expands to more than"):
         read_file(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

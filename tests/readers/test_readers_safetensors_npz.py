@@ -89,7 +89,7 @@ ONE = '"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}'
         ({"w": entry(0, 0, shape=(0, 1 << 63))}, "not a count"),
         ({"w": entry(0, 0, shape=(0, 1 << 61, 1 << 61))}, "too large"),
         ({"w": entry(shape=(1 << 32, 1 << 32))}, "too large"),
-        ({"w": entry(shape=(1,) * 100000)}, "100000 dimensions"),
+        ({"w": entry(shape=(1,) * 100000)}, "at most 16 dimensions, got 100000"),
         ({"w": entry(dtype="F8_E4M3")}, "takes 24 bytes, its shape needs 6"),
         ({"w": entry(dtype="F9")}, "type 'F9': not supported"),
         ({"w": entry(dtype="F8_E4M3", shape=(4, 6))}, "'F8_E4M3': not supported"),
@@ -101,8 +101,8 @@ ONE = '"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}'
         ({"w": entry(), "__metadata__": []}, "map of strings"),
         ({"\ud800": entry()}, "not valid text"),
         ({"x" * 5000: entry()}, "5000 characters"),
-        (f"{{{ONE},{ONE}}}".encode(), "'w' stands twice"),
-        (b'{"w":{"dtype":"F32","dtype":"F32"}}', "'dtype' stands twice"),
+        (f"{{{ONE},{ONE}}}".encode(), "'w' occurs twice"),
+        (b'{"w":{"dtype":"F32","dtype":"F32"}}', "'dtype' occurs twice"),
         (b'{"w":{"dtype":"F32","shape":[6.0],"data_offsets":[0,24]}}', "number '6.0'"),
         (b'{"w":{"dtype":"F32","shape":[NaN],"data_offsets":[0,24]}}', "number 'NaN'"),
         (b'{"w":{"dtype":"F32","shape":[-Infinity],"data_offsets":[0,24]}}', "-Infinity"),
@@ -179,29 +179,29 @@ def test_npy_versions(tmp_path, version):
 @pytest.mark.parametrize(
     ("header", "match"),
     [
-        ("{'descr': '|O', 'fortran_order': False, 'shape': (6,), }", "not an array of plain"),
-        ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (6,), }", "not an array"),
-        ("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (6,), }", "not an array"),
-        ("{'descr': '<f3', 'fortran_order': False, 'shape': (6,), }", "not an array"),
-        ("{'descr': '<f16', 'fortran_order': False, 'shape': (6,), }", "not an array"),
-        ("{'descr': '<U0', 'fortran_order': False, 'shape': (6,), }", "not an array"),
-        ("{'descr': '<f4', 'fortran_order': 1, 'shape': (6,), }", "not an array"),
-        ("{'descr': '<f4', 'fortran_order': False}", "not an array"),
-        ("{'descr': '<f4', 'descr': '<f8', 'fortran_order': False, 'shape': (6,)}", "not an array"),
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': (-6,), }", "not an array"),
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': (6.0,), }", "not an array"),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (6,), }", "array of numbers"),
+        ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (6,), }", "array of numbers"),
+        ("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (6,), }", "array of numbers"),
+        ("{'descr': '<f3', 'fortran_order': False, 'shape': (6,), }", "array of numbers"),
+        ("{'descr': '<f16', 'fortran_order': False, 'shape': (6,), }", "array of numbers"),
+        ("{'descr': '<U0', 'fortran_order': False, 'shape': (6,), }", "array of numbers"),
+        ("{'descr': '<f4', 'fortran_order': 1, 'shape': (6,), }", "array of numbers"),
+        ("{'descr': '<f4', 'fortran_order': False}", "array of numbers"),
+        ("{'descr': '<f4', 'descr': '<f8', 'fortran_order': False, 'shape': (6,)}", "array of"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (-6,), }", "array of numbers"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (6.0,), }", "array of numbers"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (2 3), }", "malformed shape"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (,6), }", "malformed shape"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (6,,), }", "malformed shape"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }" % ("9" * 5000), "malformed"),
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': (%s)}" % ("1," * 99), "99 dimensions"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (%s)}" % ("1," * 99), "16 .*, got 99"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (7,), }", "has 24 bytes, .* needs 28"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }", "large"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 9223372036854775807), }", "count"),
         ("{'descr': '<U99999999', 'fortran_order': False, 'shape': (6,), }", "needs"),
-        ("((((((((((((((((((((((((((((", "not an array"),
-        ("__import__('os').system('false')", "not an array"),
-        ("\x00\xff", "not an array"),
+        ("((((((((((((((((((((((((((((", "array of numbers"),
+        ("__import__('os').system('false')", "array of numbers"),
+        ("\x00\xff", "array of numbers"),
     ],
 )  # fmt: skip
 def test_bad_npy_headers(tmp_path, header, match):
@@ -226,7 +226,7 @@ def test_bad_npy_members(tmp_path, member, match):
 def test_compressed_bomb(tmp_path):
     content = npz(npy(np.zeros(1 << 25, np.float32)), method=8)
     assert len(content) < 1 << 20
-    refuses(tmp_path, content, "unfolds to more than")
+    refuses(tmp_path, content, "expands to more than")
 
 
 def test_many_small_arrays_of_one_name_stay_apart(tmp_path):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from configurations import CONFIGURATIONS, Configuration, torch_module
 
-from fastrnn.files.stacks import Stack, find_stacks, scan_stacks, take_stack
-from fastrnn.layers.weighted import check_state_dict
+from fastrnn.files.stacks import FoundStack, find_stacks, scan_stacks, take_stack
+from fastrnn.layers.state_dicts import check_state_dict
 from fastrnn.readers import FormatError
-from fastrnn.stack_spec import GATES, parameter_names, parameter_shapes
+from fastrnn.stack_spec import LAYERS, Spec, find_cell, parameter_names
 
 State = dict[str, np.ndarray]
 
@@ -27,7 +27,7 @@ def make_state(prefix: str = "", cell: str = "LSTM", **options: Any) -> State:
         "bidirectional": True,
         "proj_size": 0,
     }
-    shapes = parameter_shapes(cell, **(sizes | options))
+    shapes = Spec.of(cell, sizes | options).shapes()
     return {prefix + name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
 
 
@@ -72,35 +72,31 @@ def test_stack_is_inferred(configuration: Configuration) -> None:
     data = configuration.data()
     prefixed = {f"model.rnn.{name}": array for name, array in data.weights.items()}
     (stack,) = find_stacks({"fc.weight": np.zeros((2, 2)), **prefixed})
-    assert stack == Stack(
-        "model.rnn.",
-        configuration.cell,
-        configuration.input_size,
-        configuration.hidden_size,
-        configuration.num_layers,
-        configuration.bias,
-        configuration.bidirectional,
-        configuration.proj_size,
-        is_cell=False,
-    )
+    cell = find_cell(configuration.cell, {})  # the weights do not tell its options
+    spec = configuration.spec._replace(cell=cell.name)
+    assert stack == FoundStack("model.rnn.", spec, is_cell=False)
+    # A coupled LSTM has three gates, too: an option has to ask for it.
+    coupled = ["LSTM"] if configuration.cell == "GRU" else []
+    assert stack.layers == [configuration.cell, *coupled]
     taken = take_stack(prefixed, stack)
     assert list(taken) == list(data.weights)
     assert all(taken[name] is prefixed[f"model.rnn.{name}"] for name in taken)
 
 
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", LAYERS)
 @pytest.mark.parametrize("bias", [False, True])
 def test_cell_names(cell: str, bias: bool) -> None:
     state = make_state("c.", cell, num_layers=1, bidirectional=False, bias=bias)
     state = {name.removesuffix("_l0"): array for name, array in state.items()}
     (stack,) = find_stacks(state)
-    assert (stack.prefix, stack.cell, stack.is_cell, stack.bias) == ("c.", cell, True, bias)
+    found = (stack.prefix, stack.layers[0], stack.is_cell, stack.spec.bias)
+    assert found == ("c.", cell, True, bias)
     assert list(take_stack(state, stack)) == parameter_names(1, False, bias, 0)
 
 
 def test_stacks_in_file_order() -> None:
     state = {**make_state("z."), **make_state("a.b.", "GRU"), **make_state("", "RNN")}
-    assert [(s.prefix, s.cell) for s in find_stacks(state)] == [
+    assert [(s.prefix, s.layers[0]) for s in find_stacks(state)] == [
         ("z.", "LSTM"),
         ("a.b.", "GRU"),
         ("", "RNN"),
@@ -204,7 +200,7 @@ def test_cell_and_layer_names_are_ambiguous() -> None:
 
 
 def test_projection_needs_an_lstm() -> None:
-    state = make_state("r.", "GRU", num_layers=1, bidirectional=False)
+    state = make_state("r.", "RNN", num_layers=1, bidirectional=False)
     state["r.weight_hr_l0"] = np.zeros((2, 4), np.float32)
     text = problem(state, "r.")
     assert "only an LSTM has a projection" in text
@@ -270,7 +266,7 @@ def test_broken_stack_beside_a_sound_one() -> None:
 
 
 def test_checked_state_dict_is_taken() -> None:
-    shapes = parameter_shapes("LSTM", 3, 4, 2, True, True, 0)
+    shapes = Spec("lstm", 3, 4, 2, True, True).shapes()
     state = {**make_state("rnn."), "fc.weight": np.zeros(1)}
     for prefix in ("rnn", "rnn."):
         taken = check_state_dict(state, prefix, shapes)
@@ -279,7 +275,7 @@ def test_checked_state_dict_is_taken() -> None:
 
 
 def test_checked_state_dict_names_everything() -> None:
-    shapes = parameter_shapes("LSTM", 3, 4, 2, True, True, 0)
+    shapes = Spec("lstm", 3, 4, 2, True, True).shapes()
     state = {**make_state("rnn."), "rnn.norm.weight": np.zeros(1), "rnn.weight_x": np.zeros(1)}
     del state["rnn.weight_ih_l0"], state["rnn.bias_hh_l1_reverse"]
     state["rnn.weight_hh_l1"] = np.zeros((16, 5))
@@ -297,7 +293,7 @@ def test_checked_state_dict_names_everything() -> None:
 
 def test_checked_state_dict_without_prefix() -> None:
     with pytest.raises(ValueError, match="'weight_ih_l0'") as caught:
-        check_state_dict(make_state("rnn."), "", parameter_shapes("RNN", 3, 4, 1, True, False, 0))
+        check_state_dict(make_state("rnn."), "", Spec("rnn_tanh", 3, 4).shapes())
     assert "'rnn.weight_ih_l0'" in str(caught.value)
     with pytest.raises(ValueError, match="missing"):
         check_state_dict({}, "", {"weight_ih_l0": (1, 1)})
@@ -307,11 +303,11 @@ def test_checked_state_dict_without_prefix() -> None:
 def test_checked_state_dict_wants_floats(dtype: type) -> None:
     state = {name: array.astype(dtype) for name, array in make_state().items()}
     with pytest.raises(TypeError, match="'weight_ih_l0' has dtype"):
-        check_state_dict(state, "", parameter_shapes("LSTM", 3, 4, 2, True, True, 0))
+        check_state_dict(state, "", Spec("lstm", 3, 4, 2, True, True).shapes())
 
 
 def test_checked_state_dict_wants_a_mapping() -> None:
-    shapes = parameter_shapes("RNN", 3, 4, 1, True, False, 0)
+    shapes = Spec("rnn_tanh", 3, 4).shapes()
     cases: list[tuple[object, object, str]] = [
         (list(make_state()), "", "arrays: expected a mapping of names, got list"),
         (None, "", "arrays: expected a mapping of names, got NoneType"),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn import reference
-from fastrnn.stack_spec import GATES, parameter_shapes
+from fastrnn.stack_spec import LAYERS, Spec
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -67,33 +67,31 @@ class Configuration:
         return "-".join(part for part in parts if part)
 
     @property
+    def spec(self) -> Spec:
+        """The stack: its cell in the core and its sizes."""
+        return Spec.of(self.cell, vars(self))
+
+    @property
     def directions(self) -> int:
-        return 2 if self.bidirectional else 1
+        return self.spec.directions
 
     @property
     def output_size(self) -> int:
         """The width of h: R in the weights' shapes."""
-        return self.proj_size or self.hidden_size
+        return self.spec.output_size
 
     @property
     def work(self) -> int:
         """Multiply-adds of the call."""
         width = self.output_size
         inputs = self.input_size + (self.num_layers - 1) * self.directions * width
-        gates = GATES[self.cell] * self.hidden_size * (inputs + self.num_layers * width)
+        rows = len(self.spec.declaration.gates) * self.hidden_size
+        gates = rows * (inputs + self.num_layers * width)
         projection = self.num_layers * self.hidden_size * self.proj_size
         return self.steps * self.batch * self.directions * (gates + projection)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        return parameter_shapes(
-            self.cell,
-            self.input_size,
-            self.hidden_size,
-            self.num_layers,
-            self.bias,
-            self.bidirectional,
-            self.proj_size,
-        )
+        return self.spec.shapes()
 
     def data(self) -> Data:
         """Draw the arrays of the call: normal x, weights as PyTorch draws its initial ones."""
@@ -106,9 +104,9 @@ class Configuration:
         x = float32(rng.standard_normal((self.steps, self.batch, self.input_size)))
         state = None
         if self.with_state:
-            rows = self.num_layers * self.directions
-            sizes = [self.output_size] + [self.hidden_size] * (self.cell == "LSTM")
-            state = tuple(float32(rng.standard_normal((rows, self.batch, n))) for n in sizes)
+            spec = self.spec
+            shapes = [(spec.state_rows, self.batch, size) for size in spec.state_sizes]
+            state = tuple(float32(rng.standard_normal(shape)) for shape in shapes)
         return Data(weights, x, state)
 
 
@@ -177,14 +175,13 @@ CONFIGURATIONS = tuple(generate())
 def run_reference(configuration: Configuration, data: Data | None = None) -> Arrays:
     data = data or configuration.data()
     return reference.forward(
-        configuration.cell,
+        configuration.spec.cell,
         data.x,
         data.weights,
         bare_state(configuration, data.state),
         num_layers=configuration.num_layers,
         bidirectional=configuration.bidirectional,
         lengths=configuration.lengths,
-        nonlinearity=configuration.nonlinearity,
     )
 
 
@@ -269,9 +266,10 @@ def run_fastrnn(
 
 def cell_options(configuration: Configuration) -> dict[str, Any]:
     """The constructor arguments that only this cell has, with the same names in torch.nn."""
-    if configuration.cell == "LSTM":
-        return {"proj_size": configuration.proj_size}
-    return {"nonlinearity": configuration.nonlinearity} if configuration.cell == "RNN" else {}
+    projects = any(cell.projects for cell in LAYERS[configuration.cell])
+    options = {"proj_size": configuration.proj_size} if projects else {}
+    names = LAYERS[configuration.cell][0].options.keys() & vars(configuration).keys()
+    return options | {name: getattr(configuration, name) for name in names}
 
 
 def time_axis(configuration: Configuration, array: np.ndarray) -> np.ndarray:
@@ -281,10 +279,10 @@ def time_axis(configuration: Configuration, array: np.ndarray) -> np.ndarray:
 
 def bare_state(configuration: Configuration, state: Any) -> Any:
     """Turn (h,) into h for the cells whose state is one array."""
-    return state if state is None or configuration.cell == "LSTM" else state[0]
+    return state if state is None or configuration.spec.has_c else state[0]
 
 
 def outputs(configuration: Configuration, y: np.ndarray, state: Any) -> Arrays:
     """Return y, time first, and the parts of the final state."""
-    parts = state if configuration.cell == "LSTM" else (state,)
+    parts = state if configuration.spec.has_c else (state,)
     return (time_axis(configuration, y), *(np.asarray(part) for part in parts))

@@ -25,7 +25,8 @@ from limits import IMPORTED, error
 
 from fastrnn import reference
 from fastrnn.files.build import from_description
-from fastrnn.readers.description import Description, Layer
+from fastrnn.readers.description import DescribedLayer, Description
+from fastrnn.stack_spec import find_cell
 
 
 @dataclass
@@ -60,7 +61,7 @@ def run(
     return value.x
 
 
-def axes(layer: Layer) -> bool | None:
+def axes(layer: DescribedLayer) -> bool | None:
     """Whether the batch comes first in a layer that has steps."""
     if layer.kind == "Mask":
         return True
@@ -86,7 +87,7 @@ def run_in_numpy(
     return value
 
 
-def valid(layer: Layer, value: Value) -> np.ndarray:
+def valid(layer: DescribedLayer, value: Value) -> np.ndarray:
     """The length of each row."""
     batch, steps = value.x.shape[:2]
     return np.full(batch, steps) if value.lengths is None else value.lengths
@@ -112,17 +113,17 @@ def recurrent(
     dropout=0.0, proj_size=0, state=None, **options,
 ):  # fmt: skip
     weights = {n: a for n, a in layer.arrays.items() if n not in ("h_0", "c_0")}
-    expected = (4 if layer.kind == "LSTM" else 3 if layer.kind == "GRU" else 1) * hidden_size
-    assert weights["weight_ih_l0"].shape == (expected, input_size)
+    cell = find_cell(layer.kind, options)
+    assert weights["weight_ih_l0"].shape == (len(cell.gates) * hidden_size, input_size)
     assert bias == ("bias_ih_l0" in weights)
     if "h_0" in layer.arrays:
         batch = len(value.x)
         parts = [layer.arrays[part] for part in ("h_0", "c_0") if part in layer.arrays]
         state = tuple(np.repeat(part[:, None], batch, 1) for part in parts)
-        state = state if layer.kind == "LSTM" else state[0]
+        state = state if cell.has_c else state[0]
     y, *_ = reference.forward(
-        layer.kind, value.x.swapaxes(0, 1), weights, state, num_layers=num_layers,
-        bidirectional=bidirectional, lengths=valid(layer, value), **options,
+        cell.name, value.x.swapaxes(0, 1), weights, state, num_layers=num_layers,
+        bidirectional=bidirectional, lengths=valid(layer, value),
     )  # fmt: skip
     return y.swapaxes(0, 1)
 

@@ -9,20 +9,20 @@ from io import BytesIO
 import numpy as np
 
 from fastrnn.files.frnn_writer import write_model
-from fastrnn.readers.description import Description, Layer
+from fastrnn.readers.description import DescribedLayer, Description
 from fastrnn.readers.frnn.frnn_fields import pack, unpack
 from fastrnn.readers.frnn.frnn_kinds import KINDS, initial_states, plain_options
 from fastrnn.readers.frnn.frnn_reader import CHECKSUM_AT, checksum
 
 
-def make(name: str, kind: str, states: bool = False, **options: object) -> Layer:
+def make(name: str, kind: str, states: bool = False, **options: object) -> DescribedLayer:
     """A layer with weights drawn by its name."""
     rng = np.random.default_rng(list(name.encode()))
     fields = KINDS[kind].fields
     whole = unpack(fields, pack(fields, plain_options(kind, options)))
     shapes = KINDS[kind].shapes(whole) | (initial_states(kind, whole) if states else {})
     arrays = {n: rng.uniform(-0.7, 0.7, shape).astype(np.float32) for n, shape in shapes.items()}
-    return Layer(name, kind, options, arrays)
+    return DescribedLayer(name, kind, options, arrays)
 
 
 RNN = {"input_size": 3, "hidden_size": 4}
@@ -30,6 +30,7 @@ RNN = {"input_size": 3, "hidden_size": 4}
 EVERY_KIND = (
     make("lstm", "LSTM", **RNN, num_layers=2, bidirectional=True, dropout=0.25),
     make("lstm.projected", "LSTM", True, **RNN, proj_size=2, batch_first=True, bias=False),
+    make("lstm.coupled", "LSTM", **RNN, num_layers=2, coupled=True),
     make("gru", "GRU", **RNN, reset_after=False),
     make("gru.states", "GRU", True, **RNN, bidirectional=True),
     make("rnn", "RNN", **RNN),

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -225,6 +227,37 @@ def refuses(folder: Path, content: bytes, match: str, **options) -> None:
     name, _, reason = str(caught.value).partition("model.bin: ")
     assert name.startswith(str(folder))
     assert re.search(match, reason), reason
+
+
+_READ = """
+import sys
+from pathlib import Path
+from fastrnn.readers import FormatError, read_file
+
+def peak():
+    (line,) = [x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x]
+    return 1024 * int(line.split()[1])
+
+before = peak()
+try:
+    read_file(sys.argv[1])
+except FormatError as error:
+    print(peak() - before, error)
+"""
+
+
+def refused_in_new_process(path: Path) -> tuple[int, str]:
+    """Bytes of memory that reading a bad file takes, and why it is refused.
+
+    tracemalloc would make millions of small objects ten times slower.
+    """
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _READ, str(path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout, "the file was read"
+    peak, _, reason = done.stdout.partition(" ")
+    return int(peak), reason
 
 
 def survives(folder: Path, content: bytes) -> bool:

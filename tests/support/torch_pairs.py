@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""A module of torch.nn beside fastrnn's for it: the same weights, inputs, results and gradients."""
+"""Pairs of a module of torch.nn and fastrnn's: the same weights, inputs, results and gradients."""
 
 from __future__ import annotations
 
 import copy
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def leaves(value: Any) -> list[Tensor]:
 
 
 def own_inputs(values: Any) -> Any:
-    """Copies of inputs, which gather gradients of their own."""
+    """Copies of inputs, each with a gradient of its own."""
     if isinstance(values, PackedSequence):
         return values._replace(data=own_inputs(values.data))
     if isinstance(values, Tensor):
@@ -48,7 +49,7 @@ def own_inputs(values: Any) -> Any:
 
 
 def backward(results: list[Tensor], seed: int = 0) -> None:
-    """Go back from a weighted sum of all results."""
+    """Run the backward pass of a weighted sum of all results."""
     generator = torch.Generator().manual_seed(seed)
     weights = [
         torch.randn(result.shape, dtype=result.dtype, generator=generator) for result in results
@@ -73,26 +74,40 @@ def same_gradient(found: Tensor | None, wanted: Tensor | None) -> None:
         assert float((found - wanted).abs().max()) <= TORCH_GRADIENT * scale
 
 
+@dataclass(frozen=True)
+class Passed:
+    """What a call of a module returned, and where the gradients of its backward pass are."""
+
+    results: list[Tensor]
+    owners: list[Tensor]  # the inputs and all parameters
+
+
+def run_pass(module: nn.Module, *inputs: Any, call: Callable[..., Any] | None = None) -> Passed:
+    """Call a module on copies of the inputs, and go back from what needs a gradient."""
+    own = own_inputs(inputs)
+    module.zero_grad()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="LSTM with projections is not supported")
+        results = leaves(call(module, *own) if call else module(*own))
+    if any(result.requires_grad for result in results):
+        backward([result for result in results if result.requires_grad])
+    return Passed(results, [*leaves(own), *module.parameters()])
+
+
+def same_pass(found: Passed, wanted: Passed) -> None:
+    """The same results and gradients, to within the limits."""
+    for one, other in zip(found.results, wanted.results, strict=True):
+        close(one, other, PARITY)
+    for one, other in zip(found.owners, wanted.owners, strict=True):
+        same_gradient(one.grad, other.grad)
+
+
 def compare(
     theirs: nn.Module, ours: nn.Module, *inputs: Any, call: Callable[..., Any] | None = None
 ) -> None:
     """The same results of a call, and the same gradients of its inputs and of all parameters."""
-    call = call or (lambda module, *given: module(*given))
-    found = []
-    for module in (theirs, ours):
-        own = own_inputs(inputs)
-        module.zero_grad()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="LSTM with projections is not supported")
-            results = leaves(call(module, *own))
-        if any(result.requires_grad for result in results):
-            backward([result for result in results if result.requires_grad])
-        found.append((results, [*leaves(own), *module.parameters()]))
-    (wanted, wanted_of), (got, got_of) = found
-    for one, other in zip(got, wanted, strict=True):
-        close(one, other, PARITY)
-    for one, other in zip(got_of, wanted_of, strict=True):
-        same_gradient(one.grad, other.grad)
+    wanted = run_pass(theirs, *inputs, call=call)
+    same_pass(run_pass(ours, *inputs, call=call), wanted)
 
 
 def twin(model: nn.Module) -> nn.Module:

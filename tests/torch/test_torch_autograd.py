@@ -293,7 +293,7 @@ def test_hooks() -> None:
 
 
 def test_padding_between_packed_rows_is_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastrnn.torch import spec
+    from fastrnn.torch import layouts
 
     def hostile(shape: Any, dtype: Any = float, **more: Any) -> Any:
         return np.full(shape, np.nan, dtype, **more)
@@ -305,7 +305,7 @@ def test_padding_between_packed_rows_is_never_read(monkeypatch: pytest.MonkeyPat
         layer.zero_grad()
         layer(x)[0].data.pow(2).sum().backward()
         found.append([p.grad.clone() for p in layer.parameters()])
-        monkeypatch.setattr(spec.np, "empty", hostile)
+        monkeypatch.setattr(layouts.np, "empty", hostile)
     assert all(map(torch.equal, *found))
 
 

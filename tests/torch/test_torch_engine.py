@@ -15,8 +15,8 @@ from torch_pairs import compare, make_pair  # noqa: E402
 import fastrnn  # noqa: E402
 import fastrnn.torch  # noqa: E402
 from fastrnn import _core  # noqa: E402
+from fastrnn.stack_spec import Spec  # noqa: E402
 from fastrnn.torch import engine  # noqa: E402
-from fastrnn.torch.spec import Spec  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -42,7 +42,7 @@ def test_formula_is_enough_for_every_tape(isa: str, cell: str, projected: int) -
 
 
 def passes(model: _core.Stack, memory: Any, threads: tuple[int, int]) -> list[bytes]:
-    """A recorded pass and its way back, each with a number of threads; y and all gradients."""
+    """A recorded pass and its backward pass, each with a number of threads; y and all gradients."""
     rng = np.random.default_rng(0)
     x, dy = (rng.standard_normal((9, 40, n), np.float32) for n in (3, 34))
     lengths = np.array([1 + i % 9 for i in range(40)], np.uintp)
@@ -98,7 +98,7 @@ def test_tapes_of_other_passes_are_refused(isa: str) -> None:
 
 def test_thread_number_may_change_before_backward(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x = fastrnn.torch.LSTM(8, 64), torch.randn(20, 32, 8)
-    monkeypatch.setattr("fastrnn.threads._said", 0)
+    monkeypatch.setattr("fastrnn.runtime.threads._said", 0)
     found = []
     try:
         for forward, backward in ((1, 1), (1, 2), (2, 1)):

@@ -44,9 +44,8 @@ def deterministic() -> Iterator[None]:
 def operands(name: str, layout: str) -> tuple[Any, ...]:
     """Arguments of the forward operator."""
     spec = ops.Spec(*SPECS[name])
-    shapes = fastrnn.torch.spec.weight_shapes(spec)
-    weights = [torch.randn(shape).div_(2).requires_grad_() for shape in shapes]
-    rows, batch, sizes = spec.num_layers * spec.directions, 4, None
+    weights = [torch.randn(s).div_(2).requires_grad_() for s in spec.shapes().values()]
+    rows, batch, sizes = spec.state_rows, 4, None
     x = {
         "time": torch.randn(6, 4, 3),
         "batch": torch.randn(4, 6, 3),

@@ -227,7 +227,7 @@ def test_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         ops.engine, "record", lambda *given: (seen.append(fastrnn.get_num_threads()), run(*given))
     )
-    monkeypatch.setattr("fastrnn.threads._said", 0)
+    monkeypatch.setattr("fastrnn.runtime.threads._said", 0)
     layer = fastrnn.torch.RNN(3, 5)
     before = torch.get_num_threads()
     for n in (3, 1):
@@ -236,7 +236,7 @@ def test_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(before)
     with fastrnn.num_threads(2):
         layer(SHORT)
-    monkeypatch.setattr("fastrnn.threads._said", 7)
+    monkeypatch.setattr("fastrnn.runtime.threads._said", 7)
     layer(SHORT)
     assert seen[:3] == [3, 1, 2]
     assert fastrnn.get_num_threads() == seen[3]
@@ -248,7 +248,7 @@ def test_memory_of_old_weights_and_tapes_is_used_again() -> None:
     packed, seen = layer._packed, set()
     for _ in range(4):
         loss = layer(x)[0].square().sum()
-        seen.add((id(packed._found.model), packed._old_tapes[-1].ctypes.data))
+        seen.add((id(packed._found.model), packed._tapes._kept[-1][1].ctypes.data))
         loss.backward()
         del loss
         with torch.no_grad():

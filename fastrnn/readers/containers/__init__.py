@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Containers that several formats share: ZIP, pickle, HDF5, JSON, safetensors, npz."""
+"""Container formats: ZIP, pickle, HDF5, JSON, safetensors and npz. Nothing is executed."""

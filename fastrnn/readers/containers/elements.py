@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Element types of model files, checked sizes, and the step from raw elements to numpy arrays."""
+"""Element types of model files, checks of shapes, and the conversion of bytes to numpy arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_DIMENSIONS = 16
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Stands for an entry of a kind that is not read."""
+    """An entry of an unsupported kind; `why` is the text of the error for whoever needs it."""
 
     why: str
 
@@ -29,7 +29,7 @@ Entry = Array | Unreadable
 
 
 def raw_dtype(code: str, big_endian: bool = False) -> np.dtype[Any]:
-    """The numpy type of the elements as they stand in the file."""
+    """The numpy type of the elements as stored in the file; bfloat16 as 16-bit integers."""
     return np.dtype((">" if big_endian else "<") + ("u2" if code == BFLOAT16 else code))
 
 
@@ -39,12 +39,14 @@ def is_floating(code: str) -> bool:
 
 
 def check_shape(shape: object, itemsize: int, what: str) -> tuple[tuple[int, ...], int]:
-    """The shape as a tuple of plain ints, and its size in bytes."""
+    """Return the shape as a tuple of ints, and its size in bytes. `what` is named in errors."""
     if not isinstance(shape, (tuple, list)):
         raise FormatError(f"{what}: the shape is not a list of sizes")
     if len(shape) > _MOST_DIMENSIONS:
-        raise FormatError(f"{what}: {len(shape)} dimensions, at most {_MOST_DIMENSIONS} are read")
-    extent = itemsize  # zero sizes left out: numpy multiplies the others
+        raise FormatError(
+            f"{what}: expected at most {_MOST_DIMENSIONS} dimensions, got {len(shape)}"
+        )
+    extent = itemsize  # without sizes of 0, as numpy multiplies the others even then
     for size in shape:
         if type(size) is not int or not 0 <= size < _LARGEST:
             raise FormatError(f"{what}: a size in the shape is not a count")
@@ -55,7 +57,7 @@ def check_shape(shape: object, itemsize: int, what: str) -> tuple[tuple[int, ...
 
 
 def finish(array: Array, code: str) -> Array:
-    """Native, aligned, contiguous, writable elements; bfloat16 widened to float32."""
+    """Return native, aligned, contiguous, writable elements; bfloat16 becomes float32."""
     if code == BFLOAT16:
         return (array.astype(np.uint32, order="C") << 16).view(np.float32).reshape(array.shape)
     if code == "b1":

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The part of HDF5 that Keras writes: old-style groups and contiguous arrays, nothing else.
 
-The whole file is walked and checked when it is opened; every header lies within the file, is read
-once, and only the structures below are understood. Links, external data, filters and chunks are
-refused, so that an array takes no more memory than it has bytes in the file.
+Opening a file walks and checks all of it. Every header must be within the file and is read once.
+Links, external data, filters and chunks raise FormatError, so an array never takes more memory
+than it has bytes in the file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REFUSED = {
     _EXTERNAL: "data outside the file",
     _FILTERS: "compressed data",
 }
-_SHARED = 2  # flag of a message that stands elsewhere
+_SHARED = 2  # flag of a message that is stored elsewhere
 _FIXED, _FLOAT, _STRING, _OPAQUE, _ENUM, _VARIABLE = 0, 1, 3, 5, 8, 9  # classes of datatypes
 _IEEE = {  # bytes: place and size of exponent and mantissa, bias
     2: (10, 5, 0, 10, 15), 4: (23, 8, 0, 23, 127), 8: (52, 11, 0, 52, 1023),
@@ -46,7 +46,7 @@ Messages = dict[int, list[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a checked array's elements are."""
+    """The elements of an array: their checked place in the file."""
 
     shape: tuple[int, ...]
     code: str
@@ -64,19 +64,19 @@ class Node:
 
 
 class Hdf5File:
-    """The groups and arrays of a file by path, as "layers/lstm/cell/vars/0"."""
+    """An open file. `nodes` are its groups and arrays by path, as "layers/lstm/cell/vars/0"."""
 
     def __init__(self, data: Bytes, budget: Budget) -> None:
         self._data = data
         self._view = data.data
         self._budget = budget
-        self._unread = 2 * len(data)  # headers that overlap would make reading them long
+        self._unread = 2 * len(data)  # bounds the work that overlapping headers could cause
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
         self.nodes: dict[str, Node] = {}
         self._walk(self._root())
 
     def array(self, path: str) -> Array:
-        """The elements of one array."""
+        """Return the elements of one array; UnsupportedError if their type is not supported."""
         place, what = self.nodes[path].place, f"array {quote(path)}"
         if not isinstance(place, _Place):
             raise UnsupportedError(f"{what} {place or 'is a group'}: not supported")
@@ -112,11 +112,11 @@ class Hdf5File:
         if base != 0 or driver != _UNDEFINED:
             raise FormatError(f"{what}: a base address or a driver is not supported; {_RESAVE}")
         if end != len(self._view):
-            raise FormatError(f"{what}: the file should have {end} bytes, not {len(self._view)}")
+            raise FormatError(f"{what}: expected a file of {end} bytes, got {len(self._view)}")
         return int(root)
 
     def _walk(self, root: int) -> None:
-        """Read every object that can be reached from the root, each once."""
+        """Read every object that the root leads to, each once."""
         todo, seen = [("", root, 0)], {root}
         while todo:
             path, at, depth = todo.pop()
@@ -131,7 +131,7 @@ class Hdf5File:
             for name, child in self._children(messages[_SYMBOL_TABLE][0], what):
                 below = f"{path}/{name}" if path else name
                 if child in seen or below in self.nodes:
-                    raise FormatError(f"object {quote(below)} stands twice in the file")
+                    raise FormatError(f"object {quote(below)} occurs twice in the file")
                 seen.add(child)
                 self.nodes[below] = Node()
                 todo.append((below, child, depth + 1))
@@ -168,7 +168,7 @@ class Hdf5File:
 
     def _name(self, at: int, end: int, what: str) -> str:
         raw = bytes(self._bytes(at, max(0, min(_LONGEST_NAME, end - at)), what))
-        self._unread += len(raw) - len(raw.partition(b"\0")[0])  # the rest was not looked at
+        self._unread += len(raw) - len(raw.partition(b"\0")[0])  # the rest was not used
         name, stop, _ = raw.partition(b"\0")
         try:
             text = name.decode("utf-8")
@@ -210,7 +210,7 @@ class Hdf5File:
         return messages
 
     def _attributes(self, messages: Messages, what: str) -> dict[str, str]:
-        """The attributes that are single short texts; others are left out."""
+        """Return the attributes that are single short texts; the others are ignored."""
         found: dict[str, str] = {}
         for body in messages.get(_ATTRIBUTE, []):
             version, flags, *sizes = _fields("<BB3H", body, 0, what)
@@ -240,9 +240,9 @@ class Hdf5File:
         return raw.decode("utf-8", "replace")
 
     def _heap_object(self, at: int, wanted: int, length: int, what: str) -> bytes:
-        """One text of a global heap."""
+        """Return one text of a global heap."""
         if length > _LONGEST_ATTRIBUTE:
-            raise FormatError(f"{what}: an attribute of {length} characters")
+            raise FormatError(f"{what}: an attribute of {length} characters is too long")
         if at not in self._heaps:
             sign, version, size = self._unpack("<4sB3xQ", at, what)
             if sign != b"GCOL" or version != 1:
@@ -257,7 +257,7 @@ class Hdf5File:
         objects = {}
         while at + 16 <= end:
             index, size = self._unpack("<H6xQ", at, what)
-            if not index:  # what is left of the heap
+            if not index:  # the unused rest of the heap
                 break
             if at + 16 + size > end:
                 raise FormatError(f"{what}: bad global heap")
@@ -281,7 +281,9 @@ class Hdf5File:
         shape, nbytes = check_shape(_shape(space, what), itemsize, what)
         version, kind = _fields("<BB", layout, 0, what)
         if (version, kind) != (3, 1):
-            raise FormatError(f"{what}: layout {version}.{kind}, not contiguous; {_RESAVE}")
+            raise FormatError(
+                f"{what}: expected a contiguous layout, got {version}.{kind}; {_RESAVE}"
+            )
         begin, stored = _fields("<2Q", layout, 2, what)
         if stored != nbytes:
             raise FormatError(f"{what} has {stored} bytes, its shape needs {nbytes}")
@@ -304,7 +306,7 @@ def _shape(space: bytes, what: str) -> list[int]:
 
 
 def _element_type(datatype: bytes, attributes: dict[str, str], what: str) -> tuple[str, bool]:
-    """The type code, empty if it is not read, and whether the elements are big-endian."""
+    """Return the type code, "" if it is not supported, and whether elements are big-endian."""
     head, bits, _, _, size = _fields("<4BL", datatype, 0, what)
     kind, big_endian = head & 15, bool(bits & 1)
     if kind == _OPAQUE and size == 2 and attributes.get("dtype") == "bfloat16":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Strict JSON of strangers: one meaning per text, bounded in size, depth and what it unfolds to."""
+"""A strict JSON parser for untrusted text: no ambiguity, bounded size, depth and memory."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from ..errors import FormatError, quote
 from .source import Budget
 
 LARGEST_TEXT = 64 << 20
-_CONTAINER_BYTES = 240  # of a dict of a few items, the largest container for its text
+_CONTAINER_BYTES = 240  # of a dict of a few items, which takes the most memory for its text
 _STRING_BYTES = 64
 _ITEM_BYTES = 40  # a number and its place in a list
 _DEEPEST = 64
 _LONGEST_NUMBER = 64
-# Strings are skipped whole; one that does not end takes the rest of the text.
+# Strings are skipped as one token; one without an end is the rest of the text.
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def parse_json(raw: bytes, what: str, budget: Budget) -> object:
-    """The value of a JSON text; FormatError names `what` it is.
+    """Return the value of a JSON text. Raises FormatError, which begins with `what`.
 
-    Memory is accounted for before the text is parsed, by the items, objects and strings in it.
+    The memory is charged to the budget before parsing, from the number of items, containers and
+    strings in the text.
     """
     if len(raw) > LARGEST_TEXT:
-        raise FormatError(f"{what} has {len(raw)} bytes, at most {LARGEST_TEXT} are read")
+        raise FormatError(f"{what}: expected at most {LARGEST_TEXT} bytes, got {len(raw)}")
     containers = raw.count(b"{") + raw.count(b"[")
     unfolded = _CONTAINER_BYTES * containers + _STRING_BYTES * raw.count(b'"') // 2
     unfolded += _ITEM_BYTES * raw.count(b",") + len(raw) * (1 if raw.isascii() else 4)
@@ -64,7 +65,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(result) != len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = next(name for name, count in counts.items() if count > 1)
-        raise FormatError(f"{quote(twice)} stands twice in an object")
+        raise FormatError(f"{quote(twice)} occurs twice in an object")
     return result
 
 
@@ -82,4 +83,4 @@ def _number(text: str) -> float:
 
 
 def _refuse(text: str) -> NoReturn:
-    raise FormatError(f"number {quote(text)}")
+    raise FormatError(f"the number {quote(text)} is not finite or too long")

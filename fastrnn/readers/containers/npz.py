@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""NumPy .npz archives of plain arrays; object arrays, which are pickles, are refused."""
+"""NumPy .npz archives of plain arrays. Object arrays, which are pickles, raise FormatError."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 
 import numpy as np
 
+from ..entry_names import check_name
 from ..errors import FormatError, quote
-from ..torch.state_dict import check_name
 from .elements import Array, check_shape, finish
 from .source import Bytes, Source
 from .zip_archive import ZipArchive
@@ -23,7 +23,7 @@ _SHAPE = re.compile(r"'shape': *\(([0-9L, ]*)\)")
 
 
 def read_npz(archive: ZipArchive, source: Source) -> dict[str, Array]:
-    """All arrays of the archive, in its order."""
+    """Read all arrays of the archive by name, in its order."""
     arrays: dict[str, Array] = {}
     for member in archive.members:
         name = check_name(member.removesuffix(".npy"))
@@ -46,7 +46,7 @@ def _read_npy(data: Bytes, what: str) -> Array:
 
 
 def _split(data: Bytes, what: str) -> tuple[str, int]:
-    """The text of the .npy header and where the elements begin."""
+    """Return the text of the .npy header and the offset of the elements."""
     head = data[:12].tobytes()
     version = head[6] if len(head) == 12 and head.startswith(_MAGIC) else 0
     if version not in _HEADER_LENGTH_BYTES:
@@ -54,20 +54,20 @@ def _split(data: Bytes, what: str) -> tuple[str, int]:
     text_at = 8 + _HEADER_LENGTH_BYTES[version]
     length = int.from_bytes(head[8:text_at], "little")
     if length > min(_LONGEST_HEADER, data.size - text_at):
-        raise FormatError(f"{what}: .npy header of {length} bytes")
+        raise FormatError(f"{what}: the .npy header of {length} bytes is too long")
     return data[text_at : text_at + length].tobytes().decode("latin-1"), text_at + length
 
 
 def _only(pattern: re.Pattern[str], header: str, what: str) -> re.Match[str]:
-    """The single place in the header that fits."""
+    """Return the match of a pattern that must occur exactly once in the header."""
     found = list(pattern.finditer(header))
     if len(found) != 1:
-        raise FormatError(f"{what} is not an array of plain numbers: its header is {quote(header)}")
+        raise FormatError(f"{what}: expected an array of numbers, got the header {quote(header)}")
     return found[0]
 
 
 def _sizes(text: str, what: str) -> list[int]:
-    """The shape: "3, 4" or "3,", with an L behind each number in files of Python 2."""
+    """Parse a shape: "3, 4" or "3,", in files of Python 2 with an L after each number."""
     pieces = [piece.strip().removesuffix("L") for piece in text.split(",")]
     if not pieces[-1]:
         pieces.pop()

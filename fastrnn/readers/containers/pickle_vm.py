@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""An inert interpreter of pickle protocol 2: it builds plain containers and calls nothing.
+"""An interpreter of pickle protocol 2 that builds plain containers and never calls anything.
 
-A global is only its name (Global); calling or instantiating one only notes the name and the
-arguments (Node). What a few names mean is decided by the readers, from closed tables. The single
-exception is collections.OrderedDict, which becomes a plain dict.
+A global becomes a Global, which holds only its name. A call or an instance becomes a Node, which
+holds the name and the arguments. The readers give a meaning to a few names, from closed tables. One
+exception: collections.OrderedDict becomes a dict.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from ..errors import FormatError, quote
 LARGEST_PICKLE = 64 << 20
 _LONGEST_GLOBAL = 1024
 _MEMO_LIMIT = 1 << 24
-# A container costs about 80 bytes of memory but as little as one byte of pickle; real pickles
-# spend at least four bytes on each.
+# A container takes about 80 bytes of memory but may take a single byte of pickle. Real pickles have
+# at least four bytes for each.
 _FREE_CONTAINERS = 10_000
 _BYTES_PER_CONTAINER = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """The dotted name of something that the pickle would import."""
+    """Something that the pickle would import, by its dotted name."""
 
     name: str
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class Node:
-    """A call or instance that was not made: whose, with which arguments and which state."""
+    """A call or instance that was not executed: the name, the arguments and the state."""
 
     name: str
     args: tuple[object, ...]
@@ -50,7 +50,7 @@ class Storage:
 
 @dataclass(slots=True)
 class Unpickled:
-    """The object, the offset behind its STOP, and the storages it refers to by key."""
+    """The result: the object, the offset after its STOP, and the storages that it refers to."""
 
     value: object
     end: int
@@ -58,7 +58,7 @@ class Unpickled:
 
 
 def load_pickle(data: bytes, where: str, start: int = 0) -> Unpickled:
-    """Interpret the pickle that begins at `start` of `data`."""
+    """Interpret the pickle that begins at `start` of `data`; `where` is named in errors."""
     return _Machine(data, where, start).run()
 
 
@@ -121,7 +121,7 @@ class _Machine:
         self.stack.append(value)
 
     def push_new(self, value: object) -> None:
-        """Push a fresh container and account for it."""
+        """Push a new container and count it."""
         self.charge(1)
         self.stack.append(value)
 
@@ -153,7 +153,7 @@ class _Machine:
         version = self.take(1)[0]
         if version != 2:
             raise self.error(
-                f"pickle protocol {version}, only 2 (the default of torch.save) is read"
+                f"expected pickle protocol 2 (the default of torch.save), got {version}"
             )
 
     def mark(self) -> None:
@@ -174,7 +174,7 @@ class _Machine:
         self.push(self.text(self.take(self.number(layout))))
 
     def byte_string(self, layout: struct.Struct) -> None:
-        # Python 2 str: either text or bytes, nothing tells which.
+        # A str of Python 2 is text or bytes; the pickle does not say which.
         self.push(self.take(self.number(layout)).decode("utf-8", "surrogateescape"))
 
     def long1(self) -> None:
@@ -198,7 +198,7 @@ class _Machine:
         target = self.stack[-1]
         if isinstance(target, list):
             target.extend(values)
-        elif not isinstance(target, Node):  # into a foreign object: dropped
+        elif not isinstance(target, Node):  # appended to an object that is not built: ignored
             raise self.error(f"APPEND to {_kind(target)}")
 
     def set_items(self, values: list[object]) -> None:
@@ -226,15 +226,15 @@ class _Machine:
             self.push_new(Node(callee.name, args))
 
     def ordered_dict(self, args: tuple[object, ...]) -> dict[object, object]:
-        """An OrderedDict: empty, or (Python 2) from a list of pairs."""
+        """Build an OrderedDict: empty, or (Python 2) from a list of pairs."""
         result: dict[object, object] = {}
         pairs = args[0] if len(args) == 1 else []
         if len(args) > 1 or not isinstance(pairs, list):
-            raise self.error("OrderedDict from something else than a list of pairs")
-        self.charge(len(pairs))  # the memo may give the same list many times
+            raise self.error("OrderedDict: expected a list of pairs")
+        self.charge(len(pairs))  # the memo may return the same list many times
         for pair in pairs:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-                raise self.error("OrderedDict from something else than a list of pairs")
+                raise self.error("OrderedDict: expected a list of pairs")
             result[_key(pair[0])] = pair[1]
         return result
 
@@ -244,7 +244,7 @@ class _Machine:
         target = self.stack[-1]
         if isinstance(target, Node):
             target.state = state
-        elif not isinstance(target, dict):  # a state dict's _metadata: not needed
+        elif not isinstance(target, dict):  # the _metadata of a state dict is not needed
             raise self.error(f"BUILD on {_kind(target)}")
 
     def persistent(self) -> None:
@@ -253,7 +253,7 @@ class _Machine:
         if not isinstance(parts, tuple) or len(parts) < 4:
             raise self.error("persistent id that is not a storage")
         if parts[0] == "module" and isinstance(parts[1], Global):
-            self.push(parts[1])  # a class with its source text, in legacy files of whole modules
+            self.push(parts[1])  # a class with its source, in legacy files of whole modules
             return
         if len(parts) not in (5, 6) or parts[0] != "storage":
             raise self.error("persistent id that is not a storage")
@@ -270,7 +270,7 @@ class _Machine:
 
 
 def _key(key: object) -> object:
-    """A dict key that is cheap and safe to hash; any other kind becomes unfindable."""
+    """Return the key if it is cheap and safe to hash, otherwise one that nothing can look up."""
     return key if isinstance(key, (str, int, float, type(None))) else object()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The safetensors format: a JSON header that tells type, shape and place, then the raw elements."""
+"""The safetensors format: a JSON header with type, shape and offsets, then the elements."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import numpy as np
 
+from ..entry_names import check_name
 from ..errors import FormatError, quote
-from ..torch.state_dict import check_name
 from .elements import Array, Entry, Unreadable, check_shape, finish, raw_dtype
 from .source import Source
 
@@ -21,7 +21,7 @@ _CODES = {
     "BOOL": "b1", "U8": "u1", "I8": "i1", "U16": "u2", "I16": "i2", "U32": "u4", "I32": "i4",
     "U64": "u8", "I64": "i8", "F16": "f2", "BF16": "bf16", "F32": "f4", "F64": "f8", "C64": "c8",
 }  # fmt: skip
-_BITS_OF_OTHERS = {  # not read, but their place in the file is checked
+_BITS_OF_OTHERS = {  # unsupported; only their offsets are checked
     "F8_E4M3": 8, "F8_E4M3FNUZ": 8, "F8_E5M2": 8, "F8_E5M2FNUZ": 8, "F8_E8M0": 8,
     "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
@@ -37,10 +37,12 @@ class _Place:
 
 
 def read_safetensors(source: Source) -> dict[str, Entry]:
-    """All tensors of the file, in the order of the header."""
+    """Read all tensors of the file by name, in the order of the header."""
     length = int.from_bytes(source.read(0, 8, "header length"), "little")
     if length > _LARGEST_HEADER:
-        raise FormatError(f"safetensors header of {length} bytes, at most {_LARGEST_HEADER}")
+        raise FormatError(
+            f"safetensors header: expected at most {_LARGEST_HEADER} bytes, got {length}"
+        )
     header = _parse(source.read(8, length, "safetensors header"))
     entries = [_entry(name, item) for name, item in header.items() if name != "__metadata__"]
     _check_cover(entries, source.size - 8 - length)
@@ -84,7 +86,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(result) != len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = next(name for name, count in counts.items() if count > 1)
-        raise FormatError(f"{quote(twice)} stands twice in the safetensors header")
+        raise FormatError(f"{quote(twice)} occurs twice in the safetensors header")
     return result
 
 
@@ -95,7 +97,7 @@ def _integer(text: str) -> int:
 
 
 def _refuse_number(text: str) -> NoReturn:
-    raise FormatError(f"number {quote(text)} in the safetensors header")
+    raise FormatError(f"unexpected number {quote(text)} in the safetensors header")
 
 
 def _entry(name: str, item: object) -> _Place:
@@ -123,7 +125,7 @@ def _entry(name: str, item: object) -> _Place:
 
 
 def _check_cover(entries: list[_Place], size: int) -> None:
-    """The tensors must fill the data without gap or overlap, to the last byte of the file."""
+    """Check that the tensors fill the data to the end of the file, without gaps or overlaps."""
     at = 0
     for entry in sorted(entries, key=lambda entry: (entry.begin, entry.end)):
         if entry.begin != at:

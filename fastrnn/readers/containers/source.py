@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Bounds-checked access to the bytes of one regular file, and the budget for what they become."""
+"""Bounds-checked access to the bytes of one regular file, and a budget for the memory it uses."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _BUDGET_SLACK = 64 << 20
 
 
 class Budget:
-    """A limit on all memory that a file may ask for: a small multiple of its own size."""
+    """A limit on the memory that reading a file may take: 4 times its size and 64 MiB."""
 
     def __init__(self, file_size: int) -> None:
         self.limit = _BUDGET_FACTOR * file_size + _BUDGET_SLACK
         self.spent = 0
 
     def spend(self, count: int, what: str) -> None:
-        """Account for `count` bytes before they are allocated."""
+        """Charge `count` bytes before they are allocated; FormatError if that is too much."""
         self.spent += count
         if self.spent > self.limit:
             raise FormatError(
-                f"{what}: the file unfolds to more than {self.limit} bytes "
+                f"{what}: the file expands to more than {self.limit} bytes "
                 f"({_BUDGET_FACTOR} times its size and {_BUDGET_SLACK >> 20} MiB)"
             )
 
 
 class Source:
-    """Reads of exactly the asked length, anywhere inside the file."""
+    """An open file. Every read is within the file and returns exactly the requested length."""
 
     def __init__(self, handle: io.BufferedReader, size: int) -> None:
         self._handle = handle
@@ -46,7 +46,7 @@ class Source:
         self.budget = Budget(size)
 
     def read(self, offset: int, count: int, what: str) -> bytes:
-        """The `count` bytes at `offset`."""
+        """Return `count` bytes at `offset`."""
         self._check(offset, count, what)
         self._handle.seek(offset)
         data = self._handle.read(count)
@@ -55,7 +55,7 @@ class Source:
         return data
 
     def read_array(self, offset: int, count: int, what: str) -> Bytes:
-        """The `count` bytes at `offset` as a fresh writable array."""
+        """Return `count` bytes at `offset` as a new writable array."""
         self._check(offset, count, what)
         array = np.empty(count, np.uint8)
         self._handle.seek(offset)
@@ -68,8 +68,8 @@ class Source:
         return array
 
     def map(self) -> Bytes:
-        """The whole file, which is not empty, as a read-only array that shows the file itself."""
-        import mmap  # not with fastrnn itself, which hardly ever maps
+        """Map the whole file, which must not be empty, as a read-only array."""
+        import mmap  # imported here, as few programs need it
 
         try:
             mapped = mmap.mmap(self._handle.fileno(), self.size, access=mmap.ACCESS_READ)
@@ -87,7 +87,7 @@ class Source:
 
 @contextmanager
 def open_source(path: str) -> Iterator[Source]:
-    """Open a regular file; a directory, pipe or device is refused before it is opened."""
+    """Open a regular file; FormatError for a directory, pipe or device, which is not opened."""
     _require_regular(os.stat(path).st_mode)
     with open(path, "rb") as handle:
         status = os.fstat(handle.fileno())
@@ -95,7 +95,20 @@ def open_source(path: str) -> Iterator[Source]:
         yield Source(handle, status.st_size)
 
 
+@contextmanager
+def open_named(path: str) -> Iterator[Source]:
+    """As `open_source`; every FormatError within the block begins with the path."""
+    try:
+        with open_source(path) as source:
+            yield source
+    except FormatError as error:
+        error.args = (f"{path}: {error}",)
+        raise
+    except MemoryError:
+        raise FormatError(f"{path}: not enough memory to read this file") from None
+
+
 def _require_regular(mode: int) -> None:
     if not stat.S_ISREG(mode):
-        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-        raise FormatError(f"expected a model file, this is {kind}")
+        kind = "a directory" if stat.S_ISDIR(mode) else "something that is not a regular file"
+        raise FormatError(f"expected a model file, got {kind}")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A strict ZIP reader: one meaning per archive, every size checked against the file.
+"""A strict ZIP reader that checks every size against the file.
 
-The central directory tells which members exist; each local header must agree with it. Whatever
-lets two ZIP readers see different contents (prefix or trailing data, comments, duplicates,
-overlaps, disagreeing headers) is refused.
+The central directory defines the members, and each local header must agree with it. Archives that
+two ZIP readers could understand differently raise FormatError: data before or after the archive,
+comments, duplicates, overlaps, headers that disagree.
 """
 
 from __future__ import annotations
@@ -56,13 +56,15 @@ class ZipArchive:
         self.members = {m.name: m for m in members if not m.name.endswith("/")}
 
     def read(self, name: str, limit: int) -> bytes:
-        """The content of a small member, refused beyond `limit` bytes."""
+        """Return the content of a small member; FormatError if it has more than `limit` bytes."""
         if self.size(name) > limit:
-            raise FormatError(f"member {quote(name)} has {self.size(name)} bytes, limit {limit}")
+            raise FormatError(
+                f"member {quote(name)}: expected at most {limit} bytes, got {self.size(name)}"
+            )
         return self.read_array(name).tobytes()
 
     def read_array(self, name: str) -> Bytes:
-        """The content of a member as a fresh array."""
+        """Return the content of a member as a new array."""
         member, what = self._member(name), f"member {quote(name)}"
         data = self._source.read_array(self._data[name], member.stored, what)
         if member.method == _DEFLATED:
@@ -75,7 +77,7 @@ class ZipArchive:
         return data
 
     def size(self, name: str) -> int:
-        """The length of a member's content."""
+        """Return the length of a member's content in bytes."""
         return self._member(name).size
 
     def _member(self, name: str) -> Member:
@@ -85,21 +87,21 @@ class ZipArchive:
 
 
 def _inflate(data: Bytes, size: int, what: str) -> Bytes:
-    """Inflate a raw deflate stream that must give exactly `size` bytes and use all its input."""
+    """Inflate a raw deflate stream, which must yield `size` bytes and consume all of its input."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         content = stream.decompress(data.data, size + 1)
     except zlib.error as error:
         raise FormatError(f"{what}: bad deflate stream ({error})") from None
     if len(content) != size or not stream.eof or stream.unused_data:
-        raise FormatError(f"{what}: the deflate stream does not give the declared {size} bytes")
+        raise FormatError(f"{what}: the deflate stream does not yield the declared {size} bytes")
     return np.frombuffer(bytearray(content), np.uint8)
 
 
 def _find_directory(source: Source) -> tuple[int, int, int]:
-    """Start, size and entry count of the central directory, from the end records."""
+    """Return start, size and entry count of the central directory, from the end records."""
     if source.size < _END.size:
-        raise FormatError(f"a ZIP file of {source.size} bytes is too short")
+        raise FormatError(f"ZIP file: expected at least {_END.size} bytes, got {source.size}")
     end = source.size - _END.size
     sign, disk, first_disk, here, count, size, start, comment = _END.unpack(
         source.read(end, _END.size, "ZIP end record")
@@ -153,7 +155,7 @@ def _read_directory(source: Source, start: int, size: int, count: int) -> list[M
             raise FormatError(f"the ZIP central directory ends within entry {len(members)}")
         member, at = _read_entry(directory, at)
         if member.name in seen:
-            raise FormatError(f"member {quote(member.name)} stands twice in the archive")
+            raise FormatError(f"member {quote(member.name)} occurs twice in the archive")
         seen.add(member.name)
         members.append(member)
     if at != size:
@@ -180,7 +182,7 @@ def _read_entry(directory: bytes, at: int) -> tuple[Member, int]:
     if method not in (_STORED, _DEFLATED):
         raise FormatError(f"{what} uses compression method {method}, only 0 and 8 are supported")
     if method == _STORED and stored != content:
-        raise FormatError(f"{what} is stored but its two sizes differ ({stored}, {content})")
+        raise FormatError(f"{what} is not compressed but its sizes differ ({stored}, {content})")
     if name.endswith("/") and content:
         raise FormatError(f"{what} is a folder with {content} bytes of content")
     return Member(name, flags, method, crc, stored, content, header), end
@@ -203,7 +205,7 @@ def _check_name(raw: bytes) -> str:
 
 
 def _widen(extra: bytes, fields: tuple[int, ...], what: str) -> tuple[int, ...]:
-    """Replace 32-bit fields that say "see the ZIP64 extra field" by the values there."""
+    """Replace 32-bit fields that refer to the ZIP64 extra field by the values in it."""
     missing = sum(field == _UNKNOWN32 for field in fields)
     wide: list[int] = []
     at = 0
@@ -214,7 +216,9 @@ def _widen(extra: bytes, fields: tuple[int, ...], what: str) -> tuple[int, ...]:
             raise FormatError(f"{what}: an extra field is longer than its header says")
         if kind == 1 and missing and not wide:
             if length != 8 * missing:
-                raise FormatError(f"{what}: ZIP64 extra field of {length} bytes, not {8 * missing}")
+                raise FormatError(
+                    f"{what}: expected a ZIP64 extra field of {8 * missing} bytes, got {length}"
+                )
             wide = list(struct.unpack_from(f"<{missing}Q", extra, at))
         at += length
     if len(wide) != missing:
@@ -224,13 +228,13 @@ def _widen(extra: bytes, fields: tuple[int, ...], what: str) -> tuple[int, ...]:
 
 
 def _locate_data(source: Source, members: list[Member], directory: int) -> dict[str, int]:
-    """Where each member's bytes begin, after all local headers agreed and none overlap."""
+    """Return the offset of each member's data, after checking all local headers for overlaps."""
     located: dict[str, int] = {}
     end, previous = 0, ""
     for member in sorted(members, key=lambda member: member.header):
         what = f"member {quote(member.name)}"
         if not previous and member.header:
-            raise FormatError(f"{member.header} bytes of other data stand before the ZIP archive")
+            raise FormatError(f"{member.header} bytes of other data precede the ZIP archive")
         if member.header < end:
             raise FormatError(f"{what} overlaps member {quote(previous)}")
         begin = _check_local(source, member, what)
@@ -245,7 +249,7 @@ def _locate_data(source: Source, members: list[Member], directory: int) -> dict[
 
 
 def _check_local(source: Source, member: Member, what: str) -> int:
-    """Compare the local header with the central entry; return where the data begins."""
+    """Compare the local header with the central entry; return the offset of the data."""
     at = member.header
     (sign, _, flags, method, _, _, crc, stored, content, name_length, extra_length) = _LOCAL.unpack(
         source.read(at, _LOCAL.size, what)
@@ -267,7 +271,7 @@ def _check_local(source: Source, member: Member, what: str) -> int:
 
 
 def _check_descriptor(source: Source, member: Member, at: int, what: str) -> int:
-    """The length of the data descriptor, which must repeat the central entry."""
+    """Return the length of the data descriptor, which must repeat the central entry."""
     found = source.read(at, min(24, source.size - at), what)
     values = (member.crc, member.stored, member.size)
     for signature in (b"PK\7\x08", b""):

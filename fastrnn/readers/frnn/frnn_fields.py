@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Options of layers as fields of a .frnn file's 64-byte record, both ways."""
+"""Converts the options of layers to fields of a .frnn file's 64-byte record, and back."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..errors import FormatError
 
 REQUIRED = object()  # in place of a default
 LARGEST = 2**31 - 1
-MOST_SIZES = 7  # that a list of integers in a record can hold
+MOST_SIZES = 7  # of a list of integers in a record
 
 Options = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Record:
-    """The part of a layer's record that its kind gives a meaning."""
+    """The part of a layer's record whose meaning depends on its kind."""
 
     flags: int = 0
     integers: list[int] = field(default_factory=lambda: [0] * 8)
-    numbers: list[float] = field(default_factory=lambda: [0.0] * 2)
+    floats: list[float] = field(default_factory=lambda: [0.0] * 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +46,26 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of two words, bit `place` of the flags."""
+    """One of two texts, bit `place` of the flags."""
 
     name: str
     place: int
-    words: tuple[str, str]
+    texts: tuple[str, str]
     default: object = REQUIRED
 
     def pack(self, value: object, record: Record) -> None:
-        if value not in self.words:
-            expected = " or ".join(map(repr, self.words))
+        if value not in self.texts:
+            expected = " or ".join(map(repr, self.texts))
             raise FormatError(f"{self.name}: expected {expected}, got {value!r:.80}")
-        record.flags |= self.words.index(str(value)) << self.place
+        record.flags |= self.texts.index(str(value)) << self.place
 
     def unpack(self, record: Record) -> object:
-        return self.words[record.flags >> self.place & 1]
+        return self.texts[record.flags >> self.place & 1]
 
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """An integer of at least `lowest`, in slot `place`; `word` stands for -1 where it is set."""
+    """An integer of at least `lowest`, in slot `place`; `word`, if set, is stored as -1."""
 
     name: str
     place: int
@@ -88,7 +88,7 @@ class Integer:
 
 @dataclass(frozen=True, slots=True)
 class Integers:
-    """A few integers of at least `lowest`: slot 0 holds how many, the next ones hold them."""
+    """A few integers of at least `lowest`: slot 0 holds their number, the next slots the values."""
 
     name: str
     lowest: int
@@ -114,7 +114,7 @@ class Integers:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A float from `low` to `high`, in slot `place` of the numbers."""
+    """A float from `low` to `high`, in slot `place` of the floats."""
 
     name: str
     place: int
@@ -124,13 +124,13 @@ class Number:
 
     def pack(self, value: object, record: Record) -> None:
         try:
-            record.numbers[self.place] = float(value)  # type: ignore[arg-type]
+            record.floats[self.place] = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
             raise FormatError(f"{self.name}: expected a number, got {value!r:.80}") from None
         self.unpack(record)
 
     def unpack(self, record: Record) -> object:
-        value = record.numbers[self.place]
+        value = record.floats[self.place]
         if not (math.isfinite(value) and self.low <= value <= self.high):
             raise FormatError(
                 f"{self.name}: expected a number from {self.low:g} to {self.high:g}, got {value!r}"
@@ -142,7 +142,7 @@ Field = Flag | Choice | Integer | Integers | Number
 
 
 def check_integer(name: str, value: object, lowest: int) -> int:
-    """A plain int within the bounds of its slot."""
+    """Return an int that fits its slot; FormatError otherwise."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -155,17 +155,17 @@ def check_integer(name: str, value: object, lowest: int) -> int:
 
 
 def _single(value: object) -> object:
-    """The v of (v,), as torch.nn.Conv1d keeps its sizes."""
+    """Return v of (v,), the form in which torch.nn.Conv1d keeps its sizes."""
     return value[0] if isinstance(value, (tuple, list)) and len(value) == 1 else value
 
 
 def pack(fields: Sequence[Field], options: Options) -> Record:
-    """The record of a layer's options; those that are left out get the default of torch.nn."""
+    """Return the record of a layer's options; missing ones get the default of torch.nn."""
     names = {one.name for one in fields}
     for name in options:
         if name not in names:
             known = ", ".join(sorted(names)) or "none"
-            raise FormatError(f"option {name!r:.80} has no place in the file, expected of {known}")
+            raise FormatError(f"option {name!r:.80} is not part of the format, expected of {known}")
     record = Record()
     for one in fields:
         value = options.get(one.name, one.default)
@@ -176,7 +176,7 @@ def pack(fields: Sequence[Field], options: Options) -> Record:
 
 
 def unpack(fields: Sequence[Field], record: Record) -> Options:
-    """The options of a record, all of them; what no field owns must be zero."""
+    """The options of a record, all of them; bits that no field owns must be zero."""
     options = {one.name: one.unpack(record) for one in fields}
     if pack(fields, options) != record:
         raise FormatError("a reserved flag or number of its record is not 0")

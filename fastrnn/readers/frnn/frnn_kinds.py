@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...stack_spec import LAYERS, Spec, cell_options, constructor_options
 from ..containers.elements import Array
 from ..errors import FormatError
 from .frnn_fields import MOST_SIZES, Choice, Field, Flag, Integer, Integers, Number, Options
@@ -43,24 +44,6 @@ class Kind:
     check: Callable[[Options], None] = lambda options: None
 
 
-def _recurrent(gates: int) -> Callable[[Options], Shapes]:
-    def shapes(options: Options) -> Shapes:
-        hidden, proj = options["hidden_size"], options.get("proj_size", 0)
-        directions, rows, size = 1 + options["bidirectional"], gates * hidden, proj or hidden
-        found: Shapes = {}
-        for layer in range(options["num_layers"]):
-            inputs = directions * size if layer else options["input_size"]
-            for end in [f"_l{layer}", f"_l{layer}_reverse"][:directions]:
-                found |= {f"weight_ih{end}": (rows, inputs), f"weight_hh{end}": (rows, size)}
-                if options["bias"]:
-                    found |= {f"bias_ih{end}": (rows,), f"bias_hh{end}": (rows,)}
-                if proj:
-                    found[f"weight_hr{end}"] = (proj, hidden)
-        return found
-
-    return shapes
-
-
 def _check_recurrent(options: Options) -> None:
     if options["num_layers"] > MOST_LAYERS:
         raise FormatError(f"num_layers: at most {MOST_LAYERS}, got {options['num_layers']}")
@@ -72,12 +55,12 @@ def _check_recurrent(options: Options) -> None:
 
 
 def initial_states(kind: str, options: Options) -> Shapes:
-    """The arrays that a recurrent layer may have beside its parameters: where it starts from."""
-    if kind not in ("LSTM", "GRU", "RNN"):
+    """The arrays that a recurrent layer may also have: its first states."""
+    if kind not in LAYERS:
         return {}
-    states = options["num_layers"] * (1 + options["bidirectional"])
-    found: Shapes = {"h_0": (states, options.get("proj_size", 0) or options["hidden_size"])}
-    return found | ({"c_0": (states, options["hidden_size"])} if kind == "LSTM" else {})
+    spec = Spec.of(kind, options)
+    sizes = zip(spec.declaration.states, spec.state_sizes, strict=True)
+    return {f"{state}_0": (spec.state_rows, size) for state, size in sizes}
 
 
 def _with_bias(options: Options, weight: tuple[int, ...]) -> Shapes:
@@ -127,9 +110,9 @@ def _check_permute(options: Options) -> None:
         raise FormatError(f"dims: expected a permutation, got {dims}")
 
 
-def _stack_fields(*more: Field) -> tuple[Field, ...]:
-    """Options of the recurrent kinds."""
-    return (
+def _recurrent(number: int, layer: str) -> Kind:
+    """The kind of a recurrent layer; flags from 3 on hold the options that choose the cell."""
+    fields: list[Field] = [
         Integer("input_size", 0),
         Integer("hidden_size", 1),
         Integer("num_layers", 2, default=1),
@@ -137,8 +120,19 @@ def _stack_fields(*more: Field) -> tuple[Field, ...]:
         Flag("batch_first", 1, False),
         Number("dropout", 0, 0.0, 1.0, 0.0),
         Flag("bidirectional", 2, False),
-        *more,
-    )
+    ]
+    if "proj_size" in constructor_options(layer):
+        fields.append(Integer("proj_size", 3, 0, 0))
+    for place, (name, values) in enumerate(cell_options(layer).items(), 3):
+        if isinstance(values[0], bool):
+            fields.append(Flag(name, place, values[0]))
+        else:
+            fields.append(Choice(name, place, values, values[0]))
+
+    def shapes(options: Options) -> Shapes:
+        return Spec.of(layer, options).shapes()
+
+    return Kind(number, tuple(fields), shapes, _check_recurrent)
 
 
 def _axis(name: str, place: int = 0) -> Integer:
@@ -150,14 +144,9 @@ _BATCH_FIRST = Flag("batch_first", 1, False)
 _LARGE = 3.4e38  # the largest float32, nearly
 
 KINDS: dict[str, Kind] = {
-    "LSTM": Kind(1, _stack_fields(Integer("proj_size", 3, 0, 0)), _recurrent(4), _check_recurrent),
-    "GRU": Kind(2, _stack_fields(Flag("reset_after", 3, True)), _recurrent(3), _check_recurrent),
-    "RNN": Kind(
-        3,
-        _stack_fields(Choice("nonlinearity", 3, ("tanh", "relu"), "tanh")),
-        _recurrent(1),
-        _check_recurrent,
-    ),
+    "LSTM": _recurrent(1, "LSTM"),
+    "GRU": _recurrent(2, "GRU"),
+    "RNN": _recurrent(3, "RNN"),
     "Embedding": Kind(
         4,
         (
@@ -220,7 +209,7 @@ BY_NUMBER = {kind.number: name for name, kind in KINDS.items()}
 
 
 def plain_options(kind: str, options: Options) -> Options:
-    """Options in the one form that the file has a place for."""
+    """Options in the one form that the file has fields for."""
     plain = dict(options)
     if kind == "Last" and plain.pop("bidirectional", False):
         plain["of"] = "state"
@@ -232,8 +221,9 @@ def plain_options(kind: str, options: Options) -> Options:
         plain["left"], plain["right"] = both
     elif kind == "Conv1d" and plain.get("padding") == "valid":
         plain["padding"] = 0
-    elif kind in ("GRU", "RNN") and plain.get("proj_size") == 0:
-        del plain["proj_size"]
+    elif kind in LAYERS and "proj_size" not in constructor_options(kind):
+        if plain.get("proj_size") == 0:
+            del plain["proj_size"]
     elif kind == "Embedding":
         index, count = plain.get("padding_idx"), plain.get("num_embeddings")
         if isinstance(index, int) and isinstance(count, int) and -count <= index < 0:
@@ -242,7 +232,7 @@ def plain_options(kind: str, options: Options) -> Options:
 
 
 def torch_options(kind: str, options: Options) -> Options:
-    """Options of a file in the words of the layer's constructor."""
+    """Options of a file as arguments of the layer's constructor."""
     if kind == "ZeroPad1d":
         return {"padding": (options["left"], options["right"])}
     return options

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The .frnn format: whole models in 64-byte records and aligned arrays; docs/file_format.md."""
+"""Reads the .frnn format: whole models in 64-byte records and aligned arrays.
+
+docs/file_format.md specifies it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import numpy as np
 
 from ..containers.elements import Array
 from ..containers.source import Bytes, Source
-from ..description import Description, Layer
+from ..description import DescribedLayer, Description
 from ..errors import FormatError, quote
 from .frnn_fields import Options, Record, unpack
 from .frnn_kinds import (
@@ -38,11 +41,11 @@ LAYER, ARRAY, OPTIONAL = 1, 2, 0x8000
 FLOAT32 = 1
 
 LONGEST_NAME = 1024
-_OBJECT_BYTES = 1024  # what a record may take as Python objects
+_OBJECT_BYTES = 1024  # upper bound of the memory of a record as Python objects
 
 
 def read_frnn(source: Source, check_crc: bool = True, mapped: bool = False) -> Description:
-    """The layers of the model; if mapped, their arrays are read-only views of the file itself."""
+    """Read the model; if mapped, its arrays are read-only views of the file itself."""
     _check_head(source.read(0, min(source.size, HEADER.size), "header"), source.size)
     source.budget.spend(0 if mapped else source.size, "the file")
     data = source.map() if mapped else source.read_array(0, source.size, "the file")
@@ -50,7 +53,7 @@ def read_frnn(source: Source, check_crc: bool = True, mapped: bool = False) -> D
 
 
 def checksum(pieces: list[Bytes]) -> int:
-    """CRC-32 of the file without the four bytes of the checksum itself."""
+    """Return the CRC-32 of the file without the four bytes of the checksum itself."""
     crc = zlib.crc32(pieces[0][:CHECKSUM_AT].data)
     crc = zlib.crc32(pieces[0][CHECKSUM_AT + 4 :].data, crc)
     for piece in pieces[1:]:
@@ -59,13 +62,13 @@ def checksum(pieces: list[Bytes]) -> int:
 
 
 def aligned(count: int) -> int:
-    """The count, rounded up to the alignment of the format."""
+    """Round a count up to the alignment of the format."""
     return -(-count // ALIGNMENT) * ALIGNMENT
 
 
 def _check_head(head: bytes, size: int) -> None:
     if head[: len(MAGIC)] != MAGIC[: len(head)] or len(head) < len(MAGIC):
-        raise FormatError("not a .frnn file, or damaged as by a transfer as text")
+        raise FormatError("not a .frnn file, or damaged by a transfer in text mode")
     if len(head) < HEADER.size:
         raise FormatError(f"the file ends in its header ({size} bytes)")
     _, major, minor, _, total, *_ = HEADER.unpack(head)
@@ -75,14 +78,14 @@ def _check_head(head: bytes, size: int) -> None:
             f"{': a newer one may read it' if major > MAJOR else ''}"
         )
     if total != size:
-        raise FormatError(f"the file has {size} bytes, by its header it ends at byte {total}")
+        raise FormatError(f"the file has {size} bytes, its header says {total}")
     if size % ALIGNMENT:
         raise FormatError(f"the size of the file, {size} bytes, is not a multiple of {ALIGNMENT}")
 
 
 @dataclass
 class _Open:
-    """A layer whose array records are still to come."""
+    """A layer whose array records follow."""
 
     name: str
     kind: str
@@ -108,7 +111,7 @@ class _Reader:
         source.budget.spend(_OBJECT_BYTES * self._records, "the records of the file")
 
     def read(self) -> Description:
-        layers: list[Layer] = []
+        layers: list[DescribedLayer] = []
         names: set[str] = set()
         current: _Open | None = None
         for number in range(self._records):
@@ -185,11 +188,11 @@ class _Reader:
         if 4 * math.prod(shape) != count or not count:
             raise FormatError(f"{what}: {count} bytes for the shape {list(shape)}")
         if at % ALIGNMENT or at < self._at or count > len(self._data) or at > len(self._data):
-            raise FormatError(f"{what}: byte {at} is no place for an array")
+            raise FormatError(f"{what}: an array cannot begin at byte {at}")
         if at + count > len(self._data):
             raise FormatError(f"{what} reaches beyond the end of the file")
         if name in layer.arrays:
-            raise FormatError(f"{what} is there twice")
+            raise FormatError(f"{what} occurs twice")
         self._at = aligned(at + count)
         array = self._data[at : at + count].view("<f4").reshape(shape)
         layer.arrays[name] = array if array.dtype.isnative else array.astype(np.float32)
@@ -210,9 +213,10 @@ def _array_name(role: int, number: int, direction: int) -> str:
     return name
 
 
-def _finish(layer: _Open) -> Layer:
+def _finish(layer: _Open) -> DescribedLayer:
     try:
         check_arrays(layer.kind, layer.options, {n: a.shape for n, a in layer.arrays.items()})
     except FormatError as error:
         raise FormatError(f"layer {quote(layer.name)} ({layer.kind}): {error}") from None
-    return Layer(layer.name, layer.kind, torch_options(layer.kind, layer.options), layer.arrays)
+    options = torch_options(layer.kind, layer.options)
+    return DescribedLayer(layer.name, layer.kind, options, layer.arrays)

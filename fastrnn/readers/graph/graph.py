@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ... import stack_spec
 from ..containers.elements import Array
 from ..description import Obstacle
 
@@ -78,7 +79,8 @@ class Graph:
     is_onnx: bool = False
 
 
-CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
+# Operators that call a recurrent layer, by the names of their cells, and the layer's class.
+CELLS = {name: cell.layer for name, cell in stack_spec.CELLS.items()}
 
 # Positional arguments of the operators by name.
 _SCHEMAS = {

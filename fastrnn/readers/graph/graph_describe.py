@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ... import stack_spec
 from ..containers.source import Budget
 from ..description import Description, Layer, Obstacle, unsupported
 from .graph import Graph, Node, needed_nodes
@@ -23,7 +24,10 @@ _HANDLERS = {**MOVES, **SELECTIONS, **LAYERS, **RECURRENT}
 _MODULES = {f"torch.nn.modules.rnn.{cell}" for cell in ("LSTM", "GRU", "RNN")}
 _MOST_OBSTACLES = 100
 _OF_TIME = ("Conv1d", "Pool", "Flatten", "Permute", "Transpose")  # see all steps, or move them
-_STACKED = ("hidden_size", "bias", "batch_first", "bidirectional", "nonlinearity", "reset_after")
+_STACKED = (
+    *("hidden_size", "bias", "batch_first", "bidirectional"),
+    *(name for layer in stack_spec.LAYERS for name in stack_spec.cell_options(layer)),
+)
 
 
 def describe_graph(graph: Graph, format_name: str, advice: str, budget: Budget) -> Description:

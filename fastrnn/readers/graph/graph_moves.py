@@ -159,7 +159,7 @@ def _gates(call: OperatorCall) -> Value:
         raise ObstructionError(f"its {shape}, expected {directions} directions")
     with call.folding(array[index].nbytes):
         rows = array[index] if half is None else np.split(array[index], 2)[half[0]]
-        blocks = np.split(rows, len(order))
+        blocks = np.split(rows, call.integer("gates", 1))
         return Const(np.concatenate([blocks[place] for place in order]))
 
 

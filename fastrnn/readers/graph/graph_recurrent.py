@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from ...stack_spec import GATES, parameter_shapes
+from ...stack_spec import CELLS, Spec, constructor_options
 from ..containers.elements import Array
 from ..recurrent_names import flat_names
-from .graph import CELLS
 from .graph_call import Handler, OperatorCall, PoisonError, weight_of
 from .graph_steps import after, features_last, reverse, with_time, without_ones
 from .graph_values import (
@@ -34,29 +33,16 @@ from .graph_values import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Stack:
-    """What a call says by itself, apart from its data and states."""
-
-    cell: str
-    rows: int  # of the final states: layers times directions
-    inputs: int
-    hidden: int
-    width: int  # of y and h, for each direction
-    options: dict[str, object]
-    arrays: dict[str, Array]
-
-
 def _recurrent(call: OperatorCall) -> tuple[Value, ...]:
     """The outputs y, h_n and c_n of a call; its input must be data with a time axis."""
-    stack = _stack(call)
+    spec, arrays = _parameters(call)
     data = call.data("input")
     if len(data.axes) != 3:
         raise ObstructionError(f"its input has {len(data.axes)} axes, expected 3")
     time, batch, features = data.axes
     if call.get("batch_first") is True:
         time, batch = batch, time
-    check_features(features, stack.inputs)
+    check_features(features, spec.input_size)
     if not time:
         raise ObstructionError("its input has no time axis, only one step")
     step = features_last(without_ones(data.step, data.axes), features)
@@ -65,74 +51,45 @@ def _recurrent(call: OperatorCall) -> tuple[Value, ...]:
     lengths = _lengths(call.get("lengths"), time)
     if step.lengths is not None and step.lengths != lengths:
         raise ObstructionError("it does not take the same sequence_lens as the layers before it")
-    states, constants = _states(call, stack)
-    name = call.name(stack.cell, "params")
+    states, constants = _states(call.get("hx"), spec)
+    name, kind = call.name(spec.declaration.layer, "params"), spec.declaration.layer
     if backwards := call.get("reverse") is True:
         step = replace(reverse(Data(step, data.axes), time, name).step, lengths=lengths)
-    direction = Atom("direction", 2 if stack.options["bidirectional"] else 1, is_feature=True)
-    hidden = Atom("hidden", stack.width, is_feature=True)
-    options = {**stack.options, "batch_first": position == 1}
+    direction = Atom("direction", spec.directions, is_feature=True)
+    hidden = Atom("hidden", spec.output_size, is_feature=True)
+    options = {**_options(call, spec), "batch_first": position == 1}
     layout = (*step.layout[:-1], (direction, hidden))
-    made = after(step, stack.cell, name, options, stack.arrays | constants, layout)
-    recurrence = Recurrence(direction, hidden, stack.rows, states)
+    made = after(step, kind, name, options, arrays | constants, layout)
+    recurrence = Recurrence(direction, hidden, spec.state_rows, states)
     made = replace(made, time=time, recurrence=recurrence, lengths=lengths)
     y = Data(made, (*data.axes[:2], (direction, hidden)))
     if backwards:
         y = reverse(y, time, name)
-    return y, *(_finals(made, batch, kind, stack) for kind in "hc"[: len(states)])
+    sizes = zip(spec.declaration.states, spec.state_sizes, strict=True)
+    return y, *(_finals(made, batch, part, size) for part, size in sizes)
 
 
-def _finals(step: Step, batch: Axis, kind: str, stack: _Stack) -> Finals:
+def _finals(step: Step, batch: Axis, part: str, size: int) -> Finals:
     """All final states h or c of a layer."""
-    row = Atom("row", stack.rows)
-    hidden = Atom("hidden", stack.width if kind == "h" else stack.hidden, is_feature=True)
-    rows = tuple(Row(step, index, kind) for index in range(stack.rows))
+    assert step.recurrence is not None
+    count = step.recurrence.rows
+    row, hidden = Atom("row", count), Atom("hidden", size, is_feature=True)
+    rows = tuple(Row(step, index, part) for index in range(count))
     return Finals(rows, row, hidden, ((row,), batch, (hidden,)))
 
 
 # --- The call by itself ---
 
 
-def _stack(call: OperatorCall) -> _Stack:
-    """Options and weights, which have to fit together."""
-    peepholes = call.get("peepholes")
+def _parameters(call: OperatorCall) -> tuple[Spec, dict[str, Array]]:
+    """Sizes and weights, which have to fit together; a call lists weights by layers, directions."""
+    peepholes, params = call.get("peepholes"), call.get("params")
     if not (peepholes is None or (isinstance(peepholes, Const) and peepholes.is_zero)):
         raise ObstructionError("it has peepholes (P)")
-    layers, bias = call.literal("num_layers", 1), call.literal("has_biases", True)
-    two_way, cell = call.literal("bidirectional", False), CELLS[call.op]
-    arrays = _weights(call, layers, bias, two_way)
-    first = arrays["weight_ih_l0"]
-    hidden, rest = divmod(first.shape[0], GATES[cell])
-    projection = arrays["weight_hr_l0"].shape[0] if "weight_hr_l0" in arrays else 0
-    shapes = parameter_shapes(cell, first.shape[1], hidden, layers, bias, two_way, projection)
-    for name, shape in shapes.items():
-        if arrays[name].shape != shape or rest or (projection and cell != "LSTM"):
-            found = f"{name} has shape {arrays[name].shape}"
-            raise ObstructionError(f"{found}, expected {shape} in a {cell} of {hidden} units")
-    if call.integer("hidden_size", hidden) != hidden:
-        said = call.get("hidden_size")
-        raise ObstructionError(f"its hidden_size is {said}, its weights have {hidden}")
-    options: dict[str, object] = {
-        "input_size": first.shape[1], "hidden_size": hidden, "num_layers": layers, "bias": bias,
-        "bidirectional": two_way,
-    }  # fmt: skip
-    if not call.is_onnx:
-        options["dropout"] = call.literal("dropout", 0.0)
-        options |= {"proj_size": projection} if cell == "LSTM" else {}
-    if cell == "RNN":
-        options["nonlinearity"] = call.op.removeprefix("rnn_")
-    if call.get("reset_after") is False:
-        options["reset_after"] = False
-    rows = 2 * layers if two_way else layers
-    width = projection or hidden
-    return _Stack(cell, rows, first.shape[1], hidden, width, options, arrays)
-
-
-def _weights(call: OperatorCall, layers: int, bias: bool, two_way: bool) -> dict[str, Array]:
-    """The weights by name; the call lists them by layers, then directions."""
-    params = call.get("params")
     if not isinstance(params, list) or not params:
         raise ObstructionError("its weights are not a list of parameters")
+    layers, bias = call.literal("num_layers", 1), call.literal("has_biases", True)
+    two_way, cell = call.literal("bidirectional", False), CELLS[call.op]
     names = flat_names(len(params), layers, bias, two_way)
     if not names:
         raise ObstructionError(
@@ -141,7 +98,34 @@ def _weights(call: OperatorCall, layers: int, bias: bool, two_way: bool) -> dict
         )
     ranks = [2 if name.startswith("weight") else 1 for name in names]
     given = zip(names, params, ranks, strict=True)
-    return {name: weight_of(value, name, rank).array for name, value, rank in given}
+    arrays = {name: weight_of(value, name, rank).array for name, value, rank in given}
+    rows, inputs = arrays["weight_ih_l0"].shape
+    hidden, rest = divmod(rows, len(cell.gates))
+    projection = arrays["weight_hr_l0"].shape[0] if "weight_hr_l0" in arrays else 0
+    spec = Spec(call.op, inputs, hidden, layers, bias, two_way, projection)
+    for name, shape in spec.shapes().items():
+        if arrays[name].shape != shape or rest or (projection and not cell.projects):
+            found, unit = arrays[name].shape, f"{cell.layer} of {hidden} units"
+            raise ObstructionError(f"{name} has shape {found}, expected {shape} in a {unit}")
+    if call.integer("hidden_size", hidden) != hidden:
+        said = call.get("hidden_size")
+        raise ObstructionError(f"its hidden_size is {said}, its weights have {hidden}")
+    return spec, arrays
+
+
+def _options(call: OperatorCall, spec: Spec) -> dict[str, object]:
+    """The options of the layer, as far as the format knows them or they are not the usual ones."""
+    cell = spec.declaration
+    options: dict[str, object] = {
+        "input_size": spec.input_size, "hidden_size": spec.hidden_size,
+        "num_layers": spec.num_layers, "bias": spec.bias, "bidirectional": spec.bidirectional,
+    }  # fmt: skip
+    if not call.is_onnx:
+        options["dropout"] = call.literal("dropout", 0.0)
+        options |= {"proj_size": spec.proj_size} if cell.projects else {}
+    usual = constructor_options(cell.layer)
+    named = {name for name, value in cell.options.items() if value != usual[name]}
+    return options | {k: v for k, v in cell.options.items() if k in named or k == "nonlinearity"}
 
 
 # --- The call in the model ---
@@ -168,43 +152,41 @@ def _lengths(value: Value, time: Axis) -> str | None:
     )
 
 
-def _states(call: OperatorCall, stack: _Stack) -> tuple[tuple[State | None, ...], dict[str, Array]]:
+def _states(value: Value, spec: Spec) -> tuple[tuple[State | None, ...], dict[str, Array]]:
     """Initial states that the caller gives, and those that are constants, as h_0 and c_0."""
-    value, parts = call.get("hx"), "hc" if stack.cell == "LSTM" else "h"
     items = [*value, None, None] if isinstance(value, list) else [value, None]
     given: list[State | None] = []
     arrays: dict[str, Array] = {}
-    for part, item in zip(parts, items, strict=False):
-        state = _state(item, part, stack)
+    for part, width, item in zip(spec.declaration.states, spec.state_sizes, items, strict=False):
+        state = _state(item, f"initial_{part}", spec.state_rows, width)
         given.append(state if isinstance(state, tuple) else None)
         if isinstance(state, np.ndarray):
             arrays[f"{part}_0"] = state
     if arrays and any(given):
         raise ObstructionError("of its initial states only one is given by the caller")
-    for part, width in zip(parts, (stack.width, stack.hidden), strict=False) if arrays else ():
-        arrays.setdefault(f"{part}_0", np.zeros((stack.rows, width), np.float32))
+    if arrays:
+        for part, width in zip(spec.declaration.states, spec.state_sizes, strict=True):
+            arrays.setdefault(f"{part}_0", np.zeros((spec.state_rows, width), np.float32))
     return tuple(given), arrays
 
 
-def _state(item: Value, part: str, stack: _Stack) -> State | Array | None:
-    """One initial state: rows of an input, one row of numbers for each layer, or zeros."""
-    name = f"initial_{part}"
+def _state(item: Value, name: str, rows: int, width: int) -> State | Array | None:
+    """One initial state: rows of an input, one row of values for each layer, or zeros."""
     if item is None:
         return None
     if isinstance(item, Poison):
         raise PoisonError
-    width = stack.width if part == "h" else stack.hidden
     if isinstance(item, (Const, Data)):
-        _check_state(name, dims_of(item), stack.rows, width)
+        _check_state(name, dims_of(item), rows, width)
     if isinstance(item, Data) and item.step.parent is None and not item.step.is_integer:
-        return item.step.layer.name, item.rows or range(stack.rows)
+        return item.step.layer.name, item.rows or range(rows)
     if not isinstance(item, Const):
         raise ObstructionError(f"its {name} depends on the data")
     if item.is_zero:
         return None
     if item.array.dtype.kind != "f" or np.any(item.array != item.array[:, :1]):
         raise ObstructionError(f"its {name} is a constant that differs within the batch")
-    return np.broadcast_to(item.array[:, 0], (stack.rows, width))
+    return np.broadcast_to(item.array[:, 0], (rows, width))
 
 
 def _check_state(name: str, shape: Dims, rows: int, width: int) -> None:

@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""Keras 3 files: `.keras` archives as whole models, and the weights of these and `.weights.h5`."""
+"""Keras 3 files: whole models from `.keras`, weights from `.keras` and `.weights.h5`."""
 
 from __future__ import annotations
-
-import os
 
 from ..containers.elements import Entry
 from ..containers.hdf5 import Hdf5File
 from ..containers.json_text import LARGEST_TEXT, parse_json
-from ..containers.source import Source, open_source
+from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
-from ..description import Description, Layer, Obstacle, unsupported
+from ..description import DescribedLayer, Description, Obstacle, unsupported
 from ..errors import FormatError, UnsupportedModel, quote
-from ..sniff import KERAS
 from .keras_config import read_chain
 from .keras_layers import Mapper
 from .keras_weights import Options, read_weights
+
+FORMAT = "keras"
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _ADVICE = (
@@ -24,26 +23,12 @@ _ADVICE = (
 )
 
 
-def describe(path: str | os.PathLike[str], *, check_crc: bool = True) -> Description:
-    """Describe the model of a `.keras` file as a chain of layers; Keras is not needed.
-
-    Raises UnsupportedModel, with a list of everything that is in the way, if the model is no chain
-    or has layers or options that are not supported; FormatError if the file is damaged or of
-    another kind; OSError if it cannot be opened.
-    """
-    name = os.fspath(path)
-    try:
-        with open_source(name) as source:
-            return describe_keras(ZipArchive(source, check_crc), source)
-    except FormatError as error:
-        error.args = (f"{name}: {error}",)
-        raise
-    except MemoryError:
-        raise FormatError(f"{name}: not enough memory to read this file") from None
-
-
 def describe_keras(archive: ZipArchive, source: Source) -> Description:
-    """Describe the model of an open `.keras` archive."""
+    """Describe the model of an open `.keras` archive as a chain of layers; Keras is not needed.
+
+    Raises UnsupportedModel, with a list of everything that is unsupported, if the model is not a
+    chain or has layers or options that are not supported.
+    """
     _check_version(archive, source)
     config = parse_json(archive.read(_CONFIG, LARGEST_TEXT), _CONFIG, source.budget)
     chain, obstacles = read_chain(config)
@@ -57,19 +42,19 @@ def describe_keras(archive: ZipArchive, source: Source) -> Description:
     if not mapper.layers:
         raise UnsupportedModel(f"the model has no layers that compute anything. {_ADVICE}")
     _check_unique(mapper.layers)
-    return Description(KERAS, tuple(mapper.layers))
+    return Description(FORMAT, tuple(mapper.layers))
 
 
 def read_keras_archive(
     archive: ZipArchive, source: Source
 ) -> tuple[dict[str, Entry], dict[str, Options]]:
-    """The weights of a `.keras` archive in PyTorch's names, whatever its architecture is."""
+    """Read the weights of a `.keras` archive by PyTorch's names, whatever the architecture."""
     _check_version(archive, source)
     return read_weights(_weights(archive, source))
 
 
 def read_keras_weights(source: Source) -> tuple[dict[str, Entry], dict[str, Options]]:
-    """The weights of a `.weights.h5` file in PyTorch's names."""
+    """Read the weights of a `.weights.h5` file by PyTorch's names."""
     file = Hdf5File(source.read_array(0, source.size, "HDF5 data"), source.budget)
     if "model_weights" in file.nodes:
         raise FormatError(
@@ -93,20 +78,21 @@ def _check_version(archive: ZipArchive, source: Source) -> None:
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     if not isinstance(version, str) or version.split(".")[0] != "3":
         raise FormatError(
-            f"written by Keras {quote(version) if isinstance(version, str) else 'of no version'}: "
-            "only files of Keras 3 are supported; load it and save it again with Keras 3"
+            "expected a file of Keras 3, got one of version "
+            f"{quote(version) if isinstance(version, str) else 'unknown'}; load it and save it "
+            "again with Keras 3"
         )
 
 
 def _in_order(obstacles: list[Obstacle], names: list[str]) -> list[Obstacle]:
-    """Those of one layer side by side, in the order of the model; others first."""
+    """Sort by the order of the model; what belongs to no layer comes first."""
     places = {name: place for place, name in enumerate(names)}
     return sorted(obstacles, key=lambda obstacle: places.get(obstacle.name, -1))
 
 
-def _check_unique(layers: list[Layer]) -> None:
+def _check_unique(layers: list[DescribedLayer]) -> None:
     seen: set[str] = set()
     for layer in layers:
         if layer.name in seen:
-            raise FormatError(f"layer {quote(layer.name)} stands twice in the model")
+            raise FormatError(f"layer {quote(layer.name)} occurs twice in the model")
         seen.add(layer.name)

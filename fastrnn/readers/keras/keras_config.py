@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The architecture in a Keras 3 file: config.json as a chain of layers, each with its weight path.
+"""The architecture of a Keras 3 file: config.json as a chain of layers with their weights' paths.
 
-Class names are only compared with those that are known; nothing is built from them.
+Class names are only compared with the known ones; nothing is built from them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..description import Obstacle
+from ..entry_names import check_name
 from ..errors import FormatError, quote
-from ..torch.state_dict import check_name
 
 Config = dict[str, object]
 
@@ -24,7 +24,7 @@ _MASK_OPS = ("NotEqual", "Any")  # what Keras adds to a functional model to comp
 
 @dataclass(frozen=True)
 class KerasLayer:
-    """One layer of the chain: its name in the model, its class, and its group of the weights."""
+    """One layer of the chain: its name in the model, its class, and the path of its weights."""
 
     name: str
     type: str
@@ -33,17 +33,17 @@ class KerasLayer:
 
 
 def snake_case(name: str) -> str:
-    """The name of a class as the weights file spells it."""
+    """Return the name of a class as the weights file spells it."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def read_chain(root: object) -> tuple[list[KerasLayer], list[Obstacle]]:
-    """The layers in the order in which they run, and what keeps the model from being a chain."""
+    """Return the layers in the order in which they run, and what makes the model unsupported."""
     kind, _ = _object(root, "config.json")
     if kind not in _MODELS:
-        why = "a model of a class of its own: how its layers run is in its code, not in the file"
+        why = "a subclass of Model: its code, which is not in the file, says how its layers run"
         return [], [Obstacle("model", kind, why)]
     reader = _Reader()
     reader.read_model(root, "", "", 0)
@@ -56,7 +56,7 @@ class _Reader:
         self.obstacles: list[Obstacle] = []
 
     def read_model(self, model: object, prefix: str, path: str, depth: int) -> None:
-        """Add the layers of a model, those of models within it in their place."""
+        """Add the layers of a model, including those of models within it, in order."""
         kind, config = _object(model, "config.json")
         if depth > _DEEPEST:
             raise FormatError(f"config.json: models are nested more than {_DEEPEST} deep")
@@ -83,13 +83,13 @@ class _Reader:
 
 
 def _object(value: object, what: str) -> tuple[str, Config]:
-    """Class name and config of a serialised object."""
+    """Return class name and config of a serialized object."""
     if not isinstance(value, dict):
         raise FormatError(f"{what}: a layer is not a JSON object")
     kind, config = value.get("class_name"), value.get("config")
     if not isinstance(kind, str) or not isinstance(config, dict):
         raise FormatError(f"{what}: a layer has no class_name or no config")
-    # A class of the user may have the name of one of Keras's.
+    # A user's class may have the name of one of Keras's classes.
     registered, package = value.get("registered_name"), value.get("module")
     if isinstance(registered, str) and registered != kind:
         kind = registered
@@ -99,12 +99,12 @@ def _object(value: object, what: str) -> tuple[str, Config]:
 
 
 def wrapped_object(config: Config, key: str, what: str) -> tuple[str, Config]:
-    """Class name and config of the layer that a wrapper holds."""
+    """Return class name and config of the layer inside a wrapper."""
     return _object(config.get(key), what)
 
 
 def layer_name(item: object, config: Config) -> str:
-    """The user's name of a layer."""
+    """Return the name that the user gave a layer."""
     name = config.get("name")
     if name is None and isinstance(item, dict):
         name = item.get("name")
@@ -117,7 +117,7 @@ def layer_name(item: object, config: Config) -> str:
 
 
 def _not_a_chain(config: Config, items: list[object], prefix: str) -> Iterator[Obstacle]:
-    """What keeps a graph from being one layer after another, in the order of the file."""
+    """Yield what makes a graph more than one layer after another, in the order of the file."""
     previous: str | None = None
     mask_ops: set[str] = set()
     for item in items:
@@ -144,21 +144,21 @@ def _not_a_chain(config: Config, items: list[object], prefix: str) -> Iterator[O
 
 
 def first_name(items: list[object]) -> str | None:
-    """The name of the first layer of a model."""
+    """Return the name of the first layer of a model."""
     if not items:
         return None
     return layer_name(items[0], _object(items[0], "config.json")[1])
 
 
 def _call_problem(calls: list[object], previous: str | None, mask_ops: set[str]) -> str | None:
-    """Why the calls of a layer are not one call on the output of the layer before."""
+    """Return why the calls of a layer are not a single call on the previous layer's output."""
     if previous is None:
         return "the first layer of a graph is not its input" if calls else None
     if len(calls) != 1:
-        return f"it is called {len(calls)} times" if calls else "a further input of the model"
+        return f"it is called {len(calls)} times" if calls else "it is another input of the model"
     (call,) = calls
     if not isinstance(call, dict):
-        return "it is called in a way of an older version of Keras"
+        return "its call has the form of an older version of Keras"
     args, kwargs = call.get("args"), call.get("kwargs", {})
     if not isinstance(args, list) or not isinstance(kwargs, dict) or len(args) != 1:
         return f"it takes {len(args) if isinstance(args, list) else 'unknown'} arguments"
@@ -179,7 +179,7 @@ def _call_problem(calls: list[object], previous: str | None, mask_ops: set[str])
 
 
 def _history(value: object) -> tuple[str, int] | None:
-    """Of which layer, and which of its outputs, a tensor of the graph is."""
+    """Return the layer, and the number of its output, that a tensor of the graph comes from."""
     if not isinstance(value, dict) or value.get("class_name") != "__keras_tensor__":
         return None
     config = value.get("config")
@@ -193,7 +193,7 @@ def _history(value: object) -> tuple[str, int] | None:
 
 
 def _ends(value: object) -> list[str]:
-    """The names of the input or output layers of a graph."""
+    """Return the names of the input or output layers of a graph."""
     if isinstance(value, list) and len(value) == 3 and isinstance(value[0], str):
         return [value[0]]
     items = list(value.values()) if isinstance(value, dict) else value

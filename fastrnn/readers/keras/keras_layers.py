@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Keras layers as layers of torch.nn: what each class becomes, and why it cannot where it cannot.
+"""Translates Keras layers to layers of torch.nn, and says why a layer is not supported.
 
-Values are [batch][steps][features] throughout, as in Keras; a convolution is put between two
-transpositions. Training-only behaviour (regularisers, recurrent dropout) is left out.
+Values are [batch][steps][features] throughout, as in Keras; a convolution is placed between two
+transpositions. Behaviour in training only (regularizers, recurrent dropout) is ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..containers.elements import Array
 from ..containers.hdf5 import Hdf5File
-from ..description import Layer, Obstacle
+from ..description import DescribedLayer, Obstacle
 from ..errors import FormatError, UnsupportedError, quote
 from . import keras_weights as weights
 from .keras_config import Config, KerasLayer, wrapped_object
@@ -30,23 +30,23 @@ _POINTWISE = ("Dense", "Activation", "ReLU", "Dropout", "LayerNormalization")
 
 
 class CannotMapError(UnsupportedError):
-    """One layer cannot be mapped; the message says why."""
+    """A layer that is not supported; the message says why."""
 
 
 class Mapper:
-    """Turns the layers of a chain into a description, one `add` after another."""
+    """Translates a chain: call `add` for each layer, then `finish`; `layers` is the result."""
 
     def __init__(self, file: Hdf5File) -> None:
         self._file = file
-        self.layers: list[Layer] = []
+        self.layers: list[DescribedLayer] = []
         self.obstacles: list[Obstacle] = []
-        self._rank: int | None = None  # dimensions of the value with the batch, if known
-        # A mask goes along with the values. It becomes a layer "Mask" only where a layer uses it.
+        self._rank: int | None = None  # dimensions of the value including the batch, if known
+        # A mask accompanies the values. It becomes a layer "Mask" only if a later layer uses it.
         self._mask: tuple[int, str, object] | None = None  # where to insert, name, masked value
         self._masked = False
 
     def add(self, layer: KerasLayer) -> None:
-        """Map one layer, or note why it cannot be."""
+        """Translate one layer, or record why it is not supported."""
         method = _METHODS.get(layer.type)
         try:
             if method is None:
@@ -56,7 +56,7 @@ class Mapper:
             self.obstacles.append(Obstacle(layer.name, layer.type, str(error)))
 
     def finish(self) -> None:
-        """After the last layer."""
+        """Complete the translation after the last layer."""
         if self._mask:
             name = self._mask[1]
             try:
@@ -67,21 +67,21 @@ class Mapper:
     def _put(
         self, name: str, kind: str, arrays: dict[str, Array] | None = None, /, **o: object
     ) -> None:
-        self.layers.append(Layer(name, kind, o, arrays or {}))
+        self.layers.append(DescribedLayer(name, kind, o, arrays or {}))
 
     # --- masks
 
     def _use_mask(self) -> None:
-        """A layer that leaves masked steps out comes: from the mask's origin on they are gone."""
+        """Insert the mask where it was made, for a layer that skips masked steps."""
         if self._mask:
             at, name, value = self._mask
-            self.layers.insert(at, Layer(f"{name}.mask", "Mask", {"value": value}))
+            self.layers.insert(at, DescribedLayer(f"{name}.mask", "Mask", {"value": value}))
             self._mask, self._masked = None, True
 
     def _drop_mask(self) -> None:
-        """A layer that sees masked steps as they are comes."""
+        """Forget the mask, for a layer that reads masked steps like any other."""
         if self._masked:
-            raise CannotMapError("it uses the padding that a masked layer before it leaves out")
+            raise CannotMapError("it reads steps that a mask before it removes: not supported")
         if self._mask and isinstance(self._mask[2], float) and self._mask[2] != 0.0:
             raise CannotMapError("steps masked by a value other than 0 are set to 0: not supported")
         self._mask = None
@@ -136,14 +136,14 @@ class Mapper:
         if layer.config.get("merge_mode") != "concat":
             problems.append(f"merge_mode {_show(layer.config.get('merge_mode'))}, not 'concat'")
         if kind not in _CELLS:
-            raise CannotMapError("; ".join([*problems, f"a layer of class {quote(kind)} within"]))
+            raise CannotMapError("; ".join([*problems, f"it wraps a layer of class {quote(kind)}"]))
         backward = forward
         if isinstance(layer.config.get("backward_layer"), dict):
             other, backward = wrapped_object(layer.config, "backward_layer", quote(layer.name))
             if other != kind or not _alike(forward, backward):
                 problems.append("its two directions differ in their options")
         if forward.get("go_backwards"):
-            problems.append("go_backwards within is not supported")
+            problems.append("go_backwards in the wrapped layer is not supported")
         own, nonlinearity = _cell_problems(kind, forward)
         problems += own
         if problems:
@@ -158,7 +158,7 @@ class Mapper:
         if config.get("return_sequences"):
             self._rank = 3
             return
-        # Forward from each row's last step; of a reverse direction from its first, where it ends.
+        # The last step of the forward direction; the first of the reverse one, where that ends.
         self._put(f"{layer.name}.last", "Last", batch_first=True, bidirectional=bidirectional)
         self._rank, self._masked = 2, False
 
@@ -197,7 +197,7 @@ class Mapper:
         self._activate(f"{layer.name}.activation", activation)
 
     def _transpose(self, name: str) -> None:
-        """Swap steps and channels; two swaps after one another are none."""
+        """Swap steps and channels. Two swaps in a row cancel each other."""
         if self.layers and self.layers[-1].kind == "Transpose":
             self.layers.pop()
         else:
@@ -273,17 +273,17 @@ class Mapper:
     def _time_distributed(self, layer: KerasLayer) -> None:
         kind, config = wrapped_object(layer.config, "layer", quote(layer.name))
         if kind not in _POINTWISE:
-            raise CannotMapError(f"around a layer of class {quote(kind)} it is not supported")
+            raise CannotMapError(f"it wraps a layer of class {quote(kind)}: not supported")
         self.inner(KerasLayer(layer.name, kind, f"{layer.path}/layer", config))
 
     def inner(self, layer: KerasLayer) -> None:
-        """A layer within a wrapper that applies it to each step alone."""
+        """Translate the layer inside a wrapper that applies it to each step separately."""
         rank, self._rank = self._rank, self._rank - 1 if self._rank else None
         _METHODS[layer.type](self, layer)
         self._rank = rank
 
     def _identity(self, layer: KerasLayer) -> None:
-        """A layer that does nothing outside training."""
+        """Skip a layer that has an effect in training only."""
 
     # --- parts
 
@@ -329,7 +329,7 @@ def _flag(layer: KerasLayer, key: str, default: bool = False) -> bool:
 
 
 def _single(layer: KerasLayer, key: str) -> int:
-    """A count that Keras writes as a list of one."""
+    """Return a count, which Keras may write as a list of one."""
     value = layer.config.get(key, 1)
     value = value[0] if isinstance(value, list) and len(value) == 1 else value
     if type(value) is not int or not 0 < value < 1 << 31:
@@ -338,7 +338,7 @@ def _single(layer: KerasLayer, key: str) -> int:
 
 
 def _padding(layer: KerasLayer, reach: int, stride: int) -> tuple[int | str, int]:
-    """torch's padding, and how many zeros go before the first step."""
+    """Return torch's padding argument, and the number of zeros before the first step."""
     padding = layer.config.get("padding", "valid")
     if padding == "causal":
         return 0, reach
@@ -352,7 +352,7 @@ def _padding(layer: KerasLayer, reach: int, stride: int) -> tuple[int | str, int
 
 
 def _activation_name(value: object) -> str:
-    """The name of an activation, which stands as a text or as a serialised function."""
+    """Return the name of an activation, which is stored as a text or as a serialized function."""
     if value is None:
         return "linear"
     if isinstance(value, dict):
@@ -361,7 +361,7 @@ def _activation_name(value: object) -> str:
             if value.get("class_name") == "function"
             else value.get("class_name")
         )
-    return value if isinstance(value, str) else "of its own"
+    return value if isinstance(value, str) else "unknown"
 
 
 def _quantized(config: Config) -> bool:
@@ -371,7 +371,7 @@ def _quantized(config: Config) -> bool:
 
 
 def _cell_problems(kind: str, config: Config) -> tuple[list[str], str]:
-    """What keeps a recurrent layer from being torch's, and its nonlinearity."""
+    """Return why a recurrent layer is not supported, and its nonlinearity."""
     problems = [
         f"{key} is not supported" for key in ("stateful", "return_state") if config.get(key)
     ]
@@ -390,7 +390,7 @@ def _cell_problems(kind: str, config: Config) -> tuple[list[str], str]:
 def _recurrent_options(
     layer: KerasLayer, cell: str, config: Config, found: weights.Options, nonlinearity: str
 ) -> dict[str, object]:
-    """The options of torch's layer, after the weights have been compared with the config."""
+    """Return the options of torch's layer, after checking the weights against the config."""
     reset_after = config.get("reset_after", True)
     wanted: dict[str, object] = {
         "cell": cell, "hidden_size": config.get("units"), "bias": config.get("use_bias", True),
@@ -398,7 +398,7 @@ def _recurrent_options(
     if cell == "GRU" and found["bias"]:
         wanted["reset_after"] = reset_after
     if any(found[key] != value for key, value in wanted.items()):
-        raise FormatError(f"{quote(layer.path)}: weights of {found} for a layer of {wanted}")
+        raise FormatError(f"{quote(layer.path)}: expected weights of {wanted}, got {found}")
     options: dict[str, object] = {key: found[key] for key in ("input_size", "hidden_size", "bias")}
     options |= {"num_layers": 1, "batch_first": True}
     if cell == "GRU":
@@ -409,7 +409,7 @@ def _recurrent_options(
 
 
 def _alike(forward: Config, backward: Config) -> bool:
-    """Whether the two layers of a Bidirectional differ in nothing that is computed."""
+    """Whether the two layers of a Bidirectional layer compute the same function."""
     keys = ("units", "activation", "recurrent_activation", "use_bias", "reset_after",
             "return_sequences", "return_state", "stateful")  # fmt: skip
     opposite = bool(forward.get("go_backwards")) != bool(backward.get("go_backwards"))

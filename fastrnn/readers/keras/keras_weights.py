@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Variables of Keras layers in PyTorch's names, layout and gate order.
+"""Variables of Keras layers with PyTorch's names, layout and gate order.
 
-Keras keeps matrices transposed, the gates of a GRU as z r n, and one bias where PyTorch has two
-(two rows in a GRU with reset_after).
+Keras transposes the matrices, orders the gates of a GRU as z r n, and has one bias where PyTorch
+has two; in a GRU with reset_after this bias has two rows.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 
 from ..containers.elements import Array, Entry, Unreadable
 from ..containers.hdf5 import Hdf5File
+from ..entry_names import check_name
 from ..errors import FormatError, UnsupportedError, quote
-from ..torch.state_dict import check_name
 
 Arrays = dict[str, Array]
 Options = dict[str, object]
@@ -25,7 +25,7 @@ _SKIPPED = ("optimizer", "seed_generator", "_metrics", "metrics")
 
 
 def variables(file: Hdf5File, path: str) -> list[Array]:
-    """The variables of one layer or cell, in their order."""
+    """Return the variables of one layer or cell, in order."""
     found: list[Array] = []
     while f"{path}/vars/{len(found)}" in file.nodes:
         found.append(_floats(file.array(f"{path}/vars/{len(found)}"), path))
@@ -40,10 +40,10 @@ def _floats(array: Array, path: str) -> Array:
 
 def _expect(arrays: Sequence[Array], dimensions: Sequence[int], path: str) -> None:
     if [array.ndim for array in arrays] != list(dimensions):
-        shapes = ", ".join(str(array.shape) for array in arrays) or "nothing"
+        shapes = ", ".join(str(array.shape) for array in arrays) or "none"
         raise FormatError(
-            f"{quote(path)} holds {shapes}, expected arrays of {', '.join(map(str, dimensions))} "
-            "dimensions"
+            f"{quote(path)}: expected arrays of {', '.join(map(str, dimensions))} dimensions, "
+            f"got {shapes}"
         )
 
 
@@ -52,7 +52,7 @@ def _transposed(array: Array) -> Array:
 
 
 def recurrent(arrays: Sequence[Array], path: str, suffix: str = "") -> tuple[Arrays, Options]:
-    """A cell's kernel, recurrent kernel and bias; and what they tell of the layer."""
+    """Convert a cell's kernel, recurrent kernel and bias; return these and the layer's options."""
     if len(arrays) not in (2, 3) or [a.ndim for a in arrays[:2]] != [2, 2]:
         _expect(arrays, (2, 2, 1), path)
     kernel, recurrent_kernel, *bias = arrays
@@ -60,8 +60,8 @@ def recurrent(arrays: Sequence[Array], path: str, suffix: str = "") -> tuple[Arr
     cell = CELLS.get(columns // hidden if hidden and columns % hidden == 0 else 0)
     if cell is None or kernel.shape[1] != columns or not kernel.shape[0]:
         raise FormatError(
-            f"{quote(path)}: kernels of shapes {kernel.shape} and {recurrent_kernel.shape} are not "
-            "those of an LSTM, a GRU or a simple RNN"
+            f"{quote(path)}: expected kernels of an LSTM, a GRU or a simple RNN, got shapes "
+            f"{kernel.shape} and {recurrent_kernel.shape}"
         )
     options: Options = {
         "cell": cell, "input_size": kernel.shape[0], "hidden_size": hidden, "bias": bool(bias),
@@ -70,7 +70,9 @@ def recurrent(arrays: Sequence[Array], path: str, suffix: str = "") -> tuple[Arr
     if bias:
         two = bias[0].ndim == 2 and cell == "GRU"
         if bias[0].shape != ((2, columns) if two else (columns,)):
-            raise FormatError(f"{quote(path)}: a bias of shape {bias[0].shape} for {columns} gates")
+            raise FormatError(
+                f"{quote(path)}: bias: expected {columns} columns, got shape {bias[0].shape}"
+            )
         found["bias_ih"] = bias[0][0] if two else bias[0]
         found["bias_hh"] = bias[0][1] if two else np.zeros_like(bias[0])
         if cell == "GRU":
@@ -82,7 +84,7 @@ def recurrent(arrays: Sequence[Array], path: str, suffix: str = "") -> tuple[Arr
 
 
 def two_way(file: Hdf5File, path: str) -> tuple[Arrays, Options]:
-    """Both cells of a Bidirectional layer."""
+    """Convert both cells of a Bidirectional layer."""
     ways: list[tuple[Arrays, Options]] = []
     for way, suffix in zip(_WAYS, ("", "_reverse"), strict=True):
         cell_path = f"{path}/{way}/cell"
@@ -94,31 +96,33 @@ def two_way(file: Hdf5File, path: str) -> tuple[Arrays, Options]:
 
 
 def dense(arrays: Sequence[Array], path: str) -> Arrays:
-    """Kernel and bias of a Dense layer."""
+    """Convert kernel and bias of a Dense layer."""
     _expect(arrays, (2, 1)[: max(1, len(arrays))], path)
     return _with_bias(_transposed(arrays[0]), arrays[1:], path)
 
 
 def conv1d(arrays: Sequence[Array], path: str) -> Arrays:
-    """Kernel [steps][in][out] and bias of a Conv1D layer."""
+    """Convert kernel [steps][in][out] and bias of a Conv1D layer."""
     _expect(arrays, (3, 1)[: max(1, len(arrays))], path)
     return _with_bias(_transposed(arrays[0]), arrays[1:], path)
 
 
 def _with_bias(weight: Array, bias: Sequence[Array], path: str) -> Arrays:
     if bias and bias[0].shape != weight.shape[:1]:
-        raise FormatError(f"{quote(path)}: {bias[0].size} biases for {weight.shape[0]} outputs")
+        raise FormatError(
+            f"{quote(path)}: bias: expected {weight.shape[0]} values, got {bias[0].size}"
+        )
     return {"weight": weight} | ({"bias": bias[0]} if bias else {})
 
 
 def embedding(arrays: Sequence[Array], path: str) -> Arrays:
-    """The table of an Embedding layer."""
+    """Convert the table of an Embedding layer."""
     _expect(arrays, (2,), path)
     return {"weight": arrays[0]}
 
 
 def layer_norm(arrays: Sequence[Array], path: str) -> Arrays:
-    """Gamma and beta of a LayerNormalization that has both."""
+    """Convert gamma and beta of a LayerNormalization that has both."""
     _expect(arrays, (1, 1), path)
     if arrays[0].shape != arrays[1].shape:
         raise FormatError(f"{quote(path)}: gamma and beta differ in length")
@@ -137,10 +141,10 @@ _WAYS = ("forward_layer", "backward_layer")
 
 
 def read_weights(file: Hdf5File) -> tuple[dict[str, Entry], dict[str, Options]]:
-    """All weights by name, and what is known of the recurrent layers by prefix.
+    """Return all weights by name, and the options of the recurrent layers by prefix.
 
-    Recurrent, Dense, Conv1D, Embedding and LayerNormalization weights get PyTorch's names and
-    layout under the user's name of the layer; others keep their path and their layout.
+    Weights of recurrent, Dense, Conv1D, Embedding and LayerNormalization layers get PyTorch's names
+    and layout, with the user's name of the layer as prefix. Others keep their path and layout.
     """
     owners = [path.removesuffix("/vars") for path in file.nodes if path.endswith("/vars")]
     owners = [path for path in owners if f"{path}/vars/0" in file.nodes]
@@ -166,25 +170,25 @@ def read_weights(file: Hdf5File) -> tuple[dict[str, Entry], dict[str, Options]]:
         for name, entry in found.items():
             full = check_name(f"{prefix}.{name}" if prefix else name)
             if full in entries:
-                raise FormatError(f"{quote(full)} stands twice in the file")
+                raise FormatError(f"{quote(full)} occurs twice in the file")
             entries[full] = entry
     return entries, known
 
 
 def _natural(path: str) -> list[tuple[str, int]]:
-    """The order of the counters in names, "lstm_2" before "lstm_10"."""
+    """Return a sort key by the counters in names: "lstm_2" before "lstm_10"."""
     return [(_base(part), int(part[len(_base(part)) + 1 :] or 0)) for part in path.split("/")]
 
 
 def _base(part: str) -> str:
-    """The name of a group without its counter."""
+    """Return the name of a group without its counter."""
     base, _, count = part.rpartition("_")
     counter = count.isascii() and count.isdigit() and len(count) < 7
     return base if base and counter else part
 
 
 def _recurrent_layer(file: Hdf5File, owner: str) -> tuple[str | None, str]:
-    """The group of the layer whose cell this is, and which way of a Bidirectional layer it is."""
+    """Return the layer whose cell this is, and its direction if the layer is Bidirectional."""
     parts = owner.split("/")
     if parts[-1] != "cell" or len(parts) < 2:
         return None, ""
@@ -204,7 +208,7 @@ def _simple(file: Hdf5File, owner: str) -> dict[str, Entry]:
         try:
             return dict(convert(variables(file, owner), owner))
         except FormatError:
-            pass  # a layer of another kind under this name: as it is
+            pass  # a layer of another kind with this name: its arrays stay as they are
     found: dict[str, Entry] = {}
     while (path := f"{owner}/vars/{len(found)}") in file.nodes:
         try:
@@ -215,7 +219,7 @@ def _simple(file: Hdf5File, owner: str) -> dict[str, Entry]:
 
 
 def _display_names(file: Hdf5File) -> Callable[[str], str]:
-    """A naming of groups: by the users' names of the layers if these are unique, else by path."""
+    """Return a function that names groups: by the user's layer names if unique, else by path."""
 
     def users(path: str) -> str:
         parts, shown = path.split("/"), []

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...stack_spec import Cell, find_cell
 from ..containers.elements import Entry, Unreadable
 from ..description import Obstacle
 from ..errors import FormatError, listing, quote
@@ -27,8 +28,9 @@ _TYPES = {
     10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "float32",
 }  # fmt: skip
 _RECURRENT = ("LSTM", "GRU", "RNN")
-# PyTorch's gates by their place among ONNX's: i o f c -> i f g o, z r h -> r z n.
-_ORDER = {"LSTM": [0, 2, 3, 1], "GRU": [1, 0, 2], "RNN": [0]}
+# The gates of ONNX: those of a cell of fastrnn, in its order, are taken by their letters. With
+# input_forget the rows of f have no meaning.
+_GATES = {"LSTM": "iofg", "GRU": "zrn", "RNN": "h"}
 _ACTIVATIONS = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"], "RNN": ["tanh"]}
 _DIRECTIONS = ("forward", "reverse", "bidirectional")
 _NO_CLIP = 3e38  # some writers have the largest float
@@ -140,25 +142,24 @@ def _recurrent(self: _Lowering, node: OnnxNode) -> None:
     directions = 2 if direction == "bidirectional" else 1
     batch_first = node.int_of("layout") == 1
     x, w, r, b, lengths, h, c, peepholes = (_input_of(node, at) for at in range(8))
-    states = [h, c] if cell == "LSTM" else [h]
+    options, refusals = _attributes(node, direction, directions)
+    declared = find_cell(cell, options)
+    states = [h, c] if declared.has_c else [h]
     args: Args = {
         "input": x,
         "hx": [_swapped(self, node, state, batch_first) if state else None for state in states],
-        "params": _parameters(self, node, {"W": w, "R": r, "B": b}, directions),
+        "params": _parameters(self, node, declared, {"W": w, "R": r, "B": b}, directions),
         "has_biases": b is not None,
         "bidirectional": directions == 2,
         "batch_first": batch_first,
         "lengths": lengths,
         "reverse": direction == "reverse",
-        "reset_after": cell != "GRU" or node.int_of("linear_before_reset") != 0,
         "peepholes": peepholes if cell == "LSTM" else None,
     }
     if "hidden_size" in node.attributes:
         args["hidden_size"] = node.int_of("hidden_size")
-    nonlinearity, refusals = _attributes(node, direction, directions)
-    op = f"rnn_{nonlinearity}" if cell == "RNN" else cell.lower()
     y, *finals = (self.fresh(name) for name in ("y", "h", "c"))
-    self.emit(node, op, args, [y, *finals], *refusals)
+    self.emit(node, declared.name, args, [y, *finals], *refusals)
     for result, name in zip(finals, node.outputs[1:], strict=False):
         _swapped(self, node, Ref(result), batch_first, name)
     parts = self.fresh("y")
@@ -175,7 +176,7 @@ def _swapped(self: _Lowering, node: OnnxNode, state: Ref, batch_first: bool, nam
 
 
 def _parameters(
-    self: _Lowering, node: OnnxNode, given: dict[str, Ref | None], directions: int
+    self: _Lowering, node: OnnxNode, cell: Cell, given: dict[str, Ref | None], directions: int
 ) -> list[Argument]:
     """The weights in PyTorch's order and with its gates, taken out of W, R and B."""
     parts: list[tuple[str, int | None]] = [("W", None), ("R", None)]
@@ -184,30 +185,35 @@ def _parameters(
     for index in range(directions):
         for what, half in parts:
             args: Args = {"self": given[what], "what": what, "index": index, "half": half}
-            args |= {"directions": directions, "order": _ORDER[node.op_type]}
+            gates = _GATES[node.op_type]
+            order: Argument = [gates.index(letter) for letter in cell.gates]
+            args |= {"directions": directions, "gates": len(gates), "order": order}
             params.append(self.emit(node, "onnx.Gates", args, [self.fresh(what)]))
     return params
 
 
-def _attributes(node: OnnxNode, direction: str, directions: int) -> tuple[str, list[str]]:
-    """The nonlinearity of an RNN, and all that is not as in PyTorch."""
+def _attributes(node: OnnxNode, direction: str, directions: int) -> tuple[Args, list[str]]:
+    """The options that choose a cell, and all that no cell of fastrnn has."""
     layout = node.int_of("layout")
     refusals = [] if direction in _DIRECTIONS else [f"its direction is {direction[:20]!r}"]
     refusals += [] if layout in (0, 1) else [f"its layout is {layout}"]
     if "clip" in node.attributes and abs(node.float_of("clip")) < _NO_CLIP:
         refusals.append("it clips what goes into the activations")
-    if node.int_of("input_forget"):
-        refusals.append("it couples the input and the forget gate (input_forget)")
     node.floats_of("activation_alpha")  # of no meaning for those that are supported
     named = node.texts_of("activations")
     expected = _ACTIVATIONS[node.op_type] * directions
     found = expected if named is None else [name.lower() for name in named]
+    options: Args = {
+        "coupled": node.int_of("input_forget") != 0,
+        "reset_after": node.int_of("linear_before_reset") != 0,
+        "nonlinearity": "tanh",
+    }
     if node.op_type == "RNN" and found == ["relu"] * directions:
-        return "relu", refusals
+        return options | {"nonlinearity": "relu"}, refusals
     if found != expected:
         shown = ", ".join(name[:20] for name in (named or [])[:6])
         refusals.append(f"its activations are {shown}, expected {', '.join(expected)}")
-    return "tanh", refusals
+    return options, refusals
 
 
 # --- Other operators ---

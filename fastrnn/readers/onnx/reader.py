@@ -6,9 +6,9 @@ from __future__ import annotations
 from ..containers.elements import Entry, Unreadable
 from ..containers.source import Source
 from ..description import Description
+from ..entry_names import check_name
 from ..errors import quote
 from ..graph.graph_describe import describe_graph
-from ..torch.state_dict import check_name
 from .lowering import lower
 from .messages import OnnxGraph, check_top_level, read_model
 from .tensors import Tensors

@@ -16,8 +16,9 @@ from ..containers.json_text import LARGEST_TEXT, parse_json
 from ..containers.pickle_vm import Global, Node, Storage
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
+from ..entry_names import check_name
 from ..errors import FormatError, listing, quote
-from ..torch.state_dict import check_name, find_state_dict
+from ..torch.state_dict import find_state_dict
 from ..torch.torch_zip import TorchArchive
 
 FORMAT = "torch export"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Files of torch.save."""
+"""Files that torch.save writes, and the state dicts in them."""

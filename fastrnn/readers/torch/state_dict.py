@@ -1,28 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""Finding the state dict inside a checkpoint, by itself or by a dotted key, and its tidy names."""
+"""Finding the state dict inside a checkpoint, by itself or by a dotted key."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from ..containers.elements import Unreadable
 from ..containers.pickle_vm import Node
+from ..entry_names import LONGEST_NAME, check_name
 from ..errors import FormatError, listing, quote
 from .torch_tensors import is_tensor, is_weight
 
-_Value = TypeVar("_Value")
-
 _MOST_CONTAINERS = 20_000
 _DEEPEST = 16
-_LONGEST_NAME = 1024
 _SCRIPT_OBJECT = "torch.ScriptObject"
-_WRAPPERS = ("module", "_orig_mod")
 
 
 def find_state_dict(root: object, key: str | None) -> dict[str, object]:
-    """The tensors of the one state dict in `root`, or of the one at the dotted path `key`."""
+    """Return the tensors of the only state dict in `root`, or of that at the dotted path `key`.
+
+    Raises FormatError if there is none, or several to choose from.
+    """
     if key is not None:
         root = _follow(root, key)
     if isinstance(root, Node):
@@ -35,62 +35,19 @@ def find_state_dict(root: object, key: str | None) -> dict[str, object]:
     return _tensors(next(iter(found.values())))
 
 
-def wrapper_path(names: Iterable[str]) -> str:
-    """The path of wrapper modules, as "module._orig_mod", that every name carries at the front."""
-    names = list(names)
-    path = ""
-    while names:
-        wrapper = next(
-            (w for w in _WRAPPERS if all(n.startswith(f"{path}{w}.") for n in names)), None
-        )
-        if wrapper is None:
-            break
-        path += f"{wrapper}."
-    return path.removesuffix(".")
-
-
-def below(entries: Mapping[str, _Value], path: str) -> dict[str, _Value]:
-    """The entries at or below a dotted path, named relative to it."""
-    if not path:
-        return dict(entries)
-    inside = {name: value for name, value in entries.items() if f"{name}.".startswith(f"{path}.")}
-    return {name[len(path) + 1 :]: value for name, value in inside.items()}
-
-
-def select(arrays: Mapping[str, _Value], key: str) -> dict[str, _Value]:
-    """The entries of a flat state dict below `key`, of which there must be some."""
-    chosen = below(arrays, key)
-    if not chosen or "" in chosen:
-        tops = list(dict.fromkeys(name.split(".")[0] for name in arrays))
-        raise FormatError(
-            f"no tensors below key {quote(key)}; the names begin with {listing(tops)}"
-        )
-    return chosen
-
-
-def check_name(name: str) -> str:
-    """A tensor name that can be printed, encoded and stored."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        raise FormatError(f"tensor name {quote(name)} is not valid text") from None
-    if len(name) > _LONGEST_NAME:
-        raise FormatError(f"tensor name {quote(name)} has {len(name)} characters")
-    return name
-
-
 def _is_chosen(root: dict[object, object], key: str | None) -> bool:
-    """Whether the dict itself is meant: it holds nothing but tensors, or the user named it."""
+    """Whether the dict itself is the state dict: only tensors, or named by the user's key."""
     if key is not None:
         return any(map(is_tensor, root.values()))
     return all(isinstance(name, str) for name in root) and all(map(is_tensor, root.values()))
 
 
 def _is_state_dict(value: object) -> bool:
-    """A dict of tensors with a weight among them; values that are no tensors need clear names.
+    """Whether a dict looks like a state dict: tensors, at least one of them a weight.
 
-    The latter is for checkpoints that mix tensors and other things in one dict: a lone loss or
-    mean beside the state dict must not count, "rnn.weight_ih_l0" beside "epoch" must.
+    A dict that also holds other values counts only if the last part of a weight's name contains
+    "weight". Some checkpoints mix both: "rnn.weight_ih_l0" beside "epoch" makes a state dict, a
+    lone tensor "loss" does not.
     """
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         return False
@@ -111,7 +68,7 @@ def _tensors(state: dict[Any, object]) -> dict[str, object]:
 
 
 def _packed(state: dict[Any, object]) -> dict[str, Unreadable]:
-    """Marks for the entries that hold weights in a form known only to the library that made it."""
+    """Return an Unreadable for each entry whose format only its own library knows."""
     return {
         name: Unreadable(f"{quote(name)}: quantized (packed) weights are not supported")
         for name, value in state.items()
@@ -121,22 +78,22 @@ def _packed(state: dict[Any, object]) -> dict[str, Unreadable]:
 
 
 def _walk(root: object) -> Iterator[tuple[str, dict[str, object]]]:
-    """All dicts that can be reached by string keys and list positions, breadth first.
+    """Yield all dicts that string keys and list positions lead to, breadth first.
 
-    Integer keys are not followed: they are the parameter numbers of optimizer states.
+    Integer keys are not followed: they number the parameters of optimizer states.
     """
     queue: deque[tuple[str, int, object]] = deque([("", 0, root)])
-    seen = {id(root)}  # the same dict twice is one candidate; this also ends cycles
+    seen = {id(root)}  # counts a dict that occurs twice once, and ends cycles
     while queue:
         path, depth, value = queue.popleft()
         if isinstance(value, dict):
             yield path, value
-        if depth == _DEEPEST or len(path) > _LONGEST_NAME:
+        if depth == _DEEPEST or len(path) > LONGEST_NAME:
             continue
         for name, item in _children(value):
             if not isinstance(item, (dict, list, tuple)) or id(item) in seen:
                 continue
-            if len(seen) < _MOST_CONTAINERS and len(name) <= _LONGEST_NAME:
+            if len(seen) < _MOST_CONTAINERS and len(name) <= LONGEST_NAME:
                 seen.add(id(item))
                 queue.append((f"{path}.{name}" if path else name, depth + 1, item))
 
@@ -149,7 +106,7 @@ def _children(value: object) -> Iterator[tuple[str, object]]:
 
 
 def _follow(root: object, key: str) -> object:
-    """The value at a dotted path, whose steps may themselves contain dots."""
+    """Return the value at a dotted path. The keys on the way may themselves contain dots."""
     value, rest = root, key
     while rest:
         steps = {name: item for name, item in _steps(value) if f"{rest}.".startswith(f"{name}.")}
@@ -164,7 +121,7 @@ def _follow(root: object, key: str) -> object:
 
 
 def _steps(value: object) -> Iterator[tuple[str, object]]:
-    """Like _children, with the integer keys too."""
+    """Like _children, but also with integer keys."""
     if isinstance(value, dict):
         for name, item in value.items():
             if isinstance(name, (str, int)) and str(name):

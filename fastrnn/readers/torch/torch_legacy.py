@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Files of torch.save before PyTorch 1.6: five pickles in a row, then the storages.
+"""Files of torch.save before PyTorch 1.6: five pickles one after another, then the storages.
 
-Counts and elements are little-endian whatever the machine that wrote them was; the byte order
-noted among the system information is not about them.
+Counts and elements are always little-endian. The byte order in the system information does not
+apply to them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PROTOCOL = 1001
 
 
 def read_torch_legacy(source: Source, key: str | None) -> dict[str, Entry]:
-    """The state dict of a legacy stream."""
+    """Read the state dict of a legacy stream."""
     data = source.read(0, min(source.size, LARGEST_PICKLE), "legacy stream")
     at = 0
 
@@ -53,7 +53,7 @@ def read_torch_legacy(source: Source, key: str | None) -> dict[str, Entry]:
 def _locate_storages(
     source: Source, storages: dict[str, Storage], keys: object, at: int
 ) -> dict[str, tuple[int, int]]:
-    """Begin and length of each storage; each has its element count in front."""
+    """Return offset and length of each storage; each is preceded by its element count."""
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise FormatError("storage keys: not a list of strings")
     if len(set(keys)) != len(keys) or set(keys) != set(storages):
@@ -67,7 +67,9 @@ def _locate_storages(
         size = count * storage_itemsize(storages[key], what)
         at += 8
         if at + size > source.size:
-            raise FormatError(f"{what} ({size} bytes at byte {at}) reaches beyond the file")
+            raise FormatError(
+                f"{what} ({size} bytes at byte {at}) reaches beyond the end of the file"
+            )
         places[key] = (at, size)
         at += size
     if at != source.size:

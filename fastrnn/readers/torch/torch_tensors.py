@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""PyTorch tensors as a pickle describes them: a strided view of a storage, made into an array."""
+"""PyTorch tensors in a pickle: strided views of storages, converted to arrays."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _DTYPE_CODES = {
     "torch.complex128": "c16",
 }
 _UNTYPED = "torch.storage.UntypedStorage"
-# Not read, but a legacy stream cannot be walked without their sizes.
+# Unsupported, but a legacy stream cannot be read without their sizes.
 _OTHER_SIZES = {
     _UNTYPED: 1,
     "torch.QInt8Storage": 1,
@@ -86,7 +86,7 @@ _ARRAY_OVERHEAD = 256  # bytes of an array object and its place in a dict
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A checked tensor: which elements of which storage."""
+    """A checked tensor: its elements within a storage."""
 
     key: str
     code: str
@@ -98,7 +98,7 @@ class _View:
 
 
 def is_tensor(value: object) -> bool:
-    """Whether a value of the pickle is a tensor or parameter of any kind, also a refused one."""
+    """Whether a value of the pickle is a tensor or parameter of any kind, supported or not."""
     return isinstance(value, Node) and (
         value.name in _TENSORS or value.name in _PARAMETERS or value.name in _REFUSED
     )
@@ -112,13 +112,13 @@ def is_weight(value: object) -> bool:
     if tensor.name not in _TENSORS:
         return tensor.name in _REFUSED
     if len(tensor.args) < _TENSORS[tensor.name]:
-        return True  # let the reader complain
+        return True  # the reader raises the error
     code = _element_code(tensor)
     return bool(tensor.args[2]) and (code is None or is_floating(code))
 
 
 def storage_itemsize(storage: Storage, what: str) -> int:
-    """Bytes per element as the storage's count means it."""
+    """Return the bytes of one of the elements that the storage counts."""
     if storage.kind in _OTHER_SIZES:
         return _OTHER_SIZES[storage.kind]
     if storage.kind not in _STORAGE_CODES:
@@ -127,7 +127,7 @@ def storage_itemsize(storage: Storage, what: str) -> int:
 
 
 class TensorLoader:
-    """Makes arrays of tensors; tensors that are the same view of a storage share one array."""
+    """Converts tensors to arrays. Tensors with the same view of a storage share one array."""
 
     def __init__(
         self, load_storage: Callable[[str, int], Bytes], budget: Budget, big_endian: bool
@@ -139,7 +139,7 @@ class TensorLoader:
         self._arrays: dict[_View, Array] = {}
 
     def entry(self, name: str, value: object) -> Entry:
-        """The array of one tensor, or a mark in its place if its kind is not read."""
+        """Return the array of one tensor, or an Unreadable if its kind is not supported."""
         if isinstance(value, Unreadable):
             return value
         try:
@@ -148,7 +148,7 @@ class TensorLoader:
             return Unreadable(str(error))
 
     def array(self, name: str, value: object) -> Array:
-        """The array of one tensor; `name` is for messages."""
+        """Return the array of one tensor; `name` is named in errors."""
         what = f"tensor {quote(name)}"
         self._budget.spend(len(name) + _ARRAY_OVERHEAD, what)
         view = _check(value, what)
@@ -183,7 +183,7 @@ class TensorLoader:
 
 
 def _unwrap(value: object) -> object:
-    """The tensor inside a parameter."""
+    """Return the tensor inside a parameter, any other value as it is."""
     if isinstance(value, Node) and value.name in _PARAMETERS and value.args:
         return value.args[0]
     return value
@@ -198,13 +198,15 @@ def _element_code(tensor: Node) -> str | None:
 
 
 def _check(value: object, what: str) -> _View:
-    """Check every number of a tensor's description against the others."""
+    """Check that storage, offset, shape and strides of a tensor fit together."""
     tensor = _unwrap(value)
     if not isinstance(tensor, Node) or tensor.name not in _TENSORS:
         name = tensor.name if isinstance(tensor, Node) else type(tensor).__name__
         raise UnsupportedError(f"{what} is {_REFUSED.get(name, name)}: not supported")
     if len(tensor.args) < _TENSORS[tensor.name]:
-        raise FormatError(f"{what}: {len(tensor.args)} arguments are too few")
+        raise FormatError(
+            f"{what}: expected {_TENSORS[tensor.name]} arguments, got {len(tensor.args)}"
+        )
     storage, offset, shape, strides = tensor.args[:4]
     if not isinstance(storage, Storage):
         raise FormatError(f"{what} does not refer to a storage")

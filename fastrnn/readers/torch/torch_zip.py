@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Files of torch.save since PyTorch 1.6: a ZIP archive of one pickle and its storages."""
+"""Files of torch.save since PyTorch 1.6: a ZIP archive with one pickle and its storages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LARGEST_NOTE = 64
 
 
 class TorchArchive:
-    """The members of a PyTorch archive, which all lie in one folder of any name."""
+    """The members of a PyTorch archive. All are in one folder, whose name does not matter."""
 
     def __init__(self, archive: ZipArchive, source: Source) -> None:
         self._archive = archive
@@ -33,7 +33,7 @@ class TorchArchive:
         return [name[len(self._root) :] for name in self._archive.members]
 
     def pickle(self, name: str) -> Unpickled:
-        """Interpret the member `name`, a single pickle."""
+        """Interpret the member `name`, which must be a single pickle."""
         data = self.read(name, LARGEST_PICKLE)
         result = load_pickle(data, name)
         if result.end != len(data):
@@ -41,19 +41,19 @@ class TorchArchive:
         return result
 
     def read(self, name: str, limit: int) -> bytes:
-        """The bytes of a small member."""
+        """Return the bytes of a small member; FormatError if it has more than `limit`."""
         return self._archive.read(self._root + name, limit)
 
     def array(self, name: str) -> Bytes:
-        """The bytes of a large member."""
+        """Return the bytes of a large member as a new array."""
         return self._archive.read_array(self._root + name)
 
     def size(self, name: str) -> int:
-        """The length of a member."""
+        """Return the length of a member in bytes."""
         return self._archive.size(self._root + name)
 
     def loader(self, folder: str) -> TensorLoader:
-        """A maker of arrays from the storages in `folder`."""
+        """Return a loader of tensors whose storages are in `folder`."""
 
         def load_storage(key: str, nbytes: int) -> Bytes:
             name = f"{self._root}{folder}/{key}"
@@ -82,7 +82,7 @@ class TorchArchive:
 
 
 def read_torch_zip(archive: ZipArchive, source: Source, key: str | None) -> dict[str, Entry]:
-    """The state dict of a torch.save file."""
+    """Read the state dict of a torch.save file; `key` as in `find_state_dict`."""
     members = TorchArchive(archive, source)
     state = find_state_dict(members.pickle("data.pkl").value, key)
     loader = members.loader("data")

@@ -14,10 +14,10 @@ from ..containers.elements import Entry, Unreadable
 from ..containers.pickle_vm import Node
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
+from ..entry_names import check_name
 from ..errors import FormatError, quote
 from ..graph.graph import CELLS
 from ..recurrent_names import flat_names
-from ..torch.state_dict import check_name
 from ..torch.torch_tensors import is_tensor
 from ..torch.torch_zip import TorchArchive
 from .script_code import Constants, RecurrentCall, ScriptClass, read_classes

@@ -10,12 +10,13 @@ from ..containers.zip_archive import ZipArchive
 from ..description import Description
 from ..errors import FormatError, UnsupportedModel
 from ..graph.graph_describe import describe_graph
-from ..sniff import TORCHSCRIPT
 from ..torch.torch_tensors import TensorLoader, is_tensor
 from ..torch.torch_zip import TorchArchive
 from .script_archive import check_root, read_texts, walk_modules
 from .script_graph import Module, ScriptReader
 from .script_text import Function, read_functions
+
+FORMAT = "torchscript"
 
 _ADVICE = (
     "read_state_dict(path) returns all weights by name, fastrnn.load(path, prefix=...) one "
@@ -75,7 +76,7 @@ class _Archive:
             root = Module("", self.root.name, {str(key): item for key, item in state.items()})
             try:
                 graph = reader.read(root, ranks)
-                return describe_graph(graph, TORCHSCRIPT, _ADVICE, self.budget)
+                return describe_graph(graph, FORMAT, _ADVICE, self.budget)
             except UnsupportedModel as error:
                 failures.append(error)
         raise min(failures, key=lambda error: str(error).count("\n"))

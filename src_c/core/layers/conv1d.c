@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Convolutions over time: windows of x as the rows of dense layers, one for each group.
+/* Convolutions over time: windows of x are the rows of dense layers, one for each group.
  *
- * A window is [kernel_size][channels of the group], and the weights lie so, too. Where x lies so in
- * memory, windows are read in place; else a block's steps are copied. */
+ * A window is [kernel_size][channels of the group]. The weights have the same layout. Windows are
+ * read in place if x has this layout, too; otherwise the steps of a block are copied. */
 #include <string.h>
 
 #include "dense.h"
 
 enum {
     BLOCK_ROWS = 64,    /* windows of one product */
-    TRANSPOSE_STEPS = 8 /* steps of a channel copied together: lines of both sides stay in L1 */
+    TRANSPOSE_STEPS = 8 /* steps of a channel copied together: both sides stay in L1 */
 };
 
 struct frnn_conv1d {
@@ -29,7 +29,7 @@ static frnn_status check_config(const frnn_conv1d_config *c)
         c->dilation < 1 || c->groups < 1 || c->padding_left < 0 || c->padding_right < 0 ||
         c->in_channels % c->groups != 0 || c->out_channels % c->groups != 0)
         return FRNN_BAD_CONFIG;
-    const int most = MOST_LAYER_SIZE;
+    const int most = MOST_SIZE;
     if (c->in_channels > most || c->out_channels > most || c->stride > most ||
         c->padding_left > most || c->padding_right > most ||
         c->kernel_size > most / (c->in_channels / c->groups) ||
@@ -70,31 +70,24 @@ frnn_status frnn_conv1d_size(const frnn_conv1d_config *config, const frnn_isa *i
         return status;
     arena count = {NULL, 0, 0};
     lay_out(config, isa, &count);
-    if (count.overflow)
-        return FRNN_TOO_LARGE;
-    *bytes = arena_footprint(&count);
-    return FRNN_OK;
+    return arena_total(&count, bytes);
 }
 
 frnn_status frnn_conv1d_init(frnn_conv1d **conv, const frnn_conv1d_config *config,
                              const frnn_isa *isa, void *memory, size_t bytes)
 {
     size_t needed = 0;
-    const frnn_status status = frnn_conv1d_size(config, isa, &needed);
-    if (status != FRNN_OK)
-        return status;
-    if (!conv || !memory)
-        return FRNN_BAD_ARGUMENT;
-    if (bytes < needed)
-        return FRNN_SMALL_MEMORY;
-    memset(memory, 0, needed);
-    arena placed = arena_over(memory);
-    *conv = lay_out(config, isa, &placed);
-    return FRNN_OK;
+    arena placed;
+    frnn_status status = frnn_conv1d_size(config, isa, &needed);
+    if (status == FRNN_OK)
+        status = conv ? arena_begin_zeroed(&placed, memory, bytes, needed) : FRNN_BAD_ARGUMENT;
+    if (status == FRNN_OK)
+        *conv = lay_out(config, isa, &placed);
+    return status;
 }
 
-/* into [kernel_size][channels] = from [channels][kernel_size]. */
-static void turn_filter(const frnn_conv1d *conv, float *into, const float *from)
+/* Transposes from [channels][kernel_size] to into [kernel_size][channels]. */
+static void transpose_filter(const frnn_conv1d *conv, float *into, const float *from)
 {
     const size_t channels = (size_t)conv->channels, taps = (size_t)conv->config.kernel_size;
     for (size_t channel = 0; channel < channels; channel++)
@@ -110,7 +103,7 @@ frnn_status frnn_conv1d_set_weights(frnn_conv1d *conv, const float *weight, cons
         const frnn_dense *dense = &conv->groups[g];
         for (int unit = 0; unit < dense->outputs; unit += lanes) {
             for (int i = 0; i < lanes && unit + i < dense->outputs; i++, weight += dense->inputs)
-                turn_filter(conv, conv->scratch + (size_t)i * (size_t)dense->inputs, weight);
+                transpose_filter(conv, conv->scratch + (size_t)i * (size_t)dense->inputs, weight);
             frnn_dense_pack_panel(dense, unit / lanes, conv->scratch);
         }
         frnn_dense_set_bias(dense, bias ? bias + (size_t)g * (size_t)conv->outputs : NULL);
@@ -129,7 +122,7 @@ size_t frnn_conv1d_steps(const frnn_conv1d *conv, size_t steps)
     return (steps + padding - conv->reach) / (size_t)c->stride + 1;
 }
 
-/* Floats of one worker's block: windows, then the sums of a group. */
+/* Floats of one worker's block: the windows, then the sums of a group. */
 static size_t worker_floats(const frnn_conv1d *conv)
 {
     const size_t depth = (size_t)conv->groups->inputs, outputs = (size_t)conv->outputs;
@@ -143,10 +136,7 @@ frnn_status frnn_conv1d_workspace_size(const frnn_conv1d *conv, int width, size_
     arena count = {NULL, 0, 0};
     arena_take(&count, checked_product(worker_floats(conv), width > 1 ? (size_t)width : 1),
                sizeof(float));
-    if (count.overflow)
-        return FRNN_TOO_LARGE;
-    *bytes = arena_footprint(&count);
-    return FRNN_OK;
+    return arena_total(&count, bytes);
 }
 
 /* ---- Windows --------------------------------------------------------------------------------- */
@@ -155,22 +145,23 @@ frnn_status frnn_conv1d_workspace_size(const frnn_conv1d *conv, int width, size_
 typedef struct {
     const float *x;
     size_t step, count;
-} piece;
+} window_range;
 
-/* Copies count steps, `apart` in x, to [count][channels]. */
+/* Copies count steps of x, whose addresses are `stride` apart, to [count][channels]. */
 static void transpose_steps(const frnn_conv1d_call *call, const float *x, float *into,
-                            size_t channels, size_t count, ptrdiff_t apart)
+                            size_t channels, size_t count, ptrdiff_t stride)
 {
     for (size_t channel = 0; channel < channels; channel++, x += call->x_channel)
-        for (size_t i = 0; i < count; i++) into[i * channels + channel] = x[(ptrdiff_t)i * apart];
+        for (size_t i = 0; i < count; i++) into[i * channels + channel] = x[(ptrdiff_t)i * stride];
 }
 
-/* Copies count steps of x from `first` on, `every` apart, to [count][channels]; zeros outside. */
+/* Copies count steps of x, each `every` steps after the last, from step `first` on, to
+ * [count][channels]. Steps before or after x are zeros. */
 static void copy_steps(const frnn_conv1d *conv, const frnn_conv1d_call *call, const float *x,
                        float *into, ptrdiff_t first, size_t count, size_t every)
 {
     const size_t channels = (size_t)conv->channels;
-    const ptrdiff_t apart = (ptrdiff_t)every * call->x_step;
+    const ptrdiff_t stride = (ptrdiff_t)every * call->x_step;
     for (size_t i = 0, n; i < count; i += n, into += n * channels) {
         const ptrdiff_t time = first + (ptrdiff_t)(i * every);
         n = 1;
@@ -180,24 +171,23 @@ static void copy_steps(const frnn_conv1d *conv, const frnn_conv1d_call *call, co
             memcpy(into, x + time * call->x_step, channels * sizeof(float));
         } else {
             const size_t left = (call->steps - 1 - (size_t)time) / every + 1;
-            n = count - i < left ? count - i : left;
-            n = n < TRANSPOSE_STEPS ? n : TRANSPOSE_STEPS;
-            transpose_steps(call, x + time * call->x_step, into, channels, n, apart);
+            n = size_min(size_min(count - i, left), TRANSPOSE_STEPS);
+            transpose_steps(call, x + time * call->x_step, into, channels, n, stride);
         }
     }
 }
 
-/* Do windows lie in memory as the weights do? */
-static int in_place(const frnn_conv1d *conv, const frnn_conv1d_call *call)
+/* Does x have the layout of the weights? */
+static int is_in_place(const frnn_conv1d *conv, const frnn_conv1d_call *call)
 {
     return (conv->channels == 1 || call->x_channel == 1) &&
            (conv->config.kernel_size == 1 ||
             call->x_step * conv->config.dilation == conv->channels);
 }
 
-/* Points at the windows of a piece, of which those not in place are copied to space; returns where
- * the space goes on. */
-static float *gather(const frnn_conv1d *conv, const frnn_conv1d_call *call, const piece *p,
+/* Sets pointers to a range of windows. Windows that cannot be read in place are copied to space.
+ * Returns the end of what it used of space. */
+static float *gather(const frnn_conv1d *conv, const frnn_conv1d_call *call, const window_range *p,
                      const float **windows, float *space)
 {
     const frnn_conv1d_config *c = &conv->config;
@@ -205,7 +195,7 @@ static float *gather(const frnn_conv1d *conv, const frnn_conv1d_call *call, cons
     const size_t channels = (size_t)conv->channels, every = (size_t)c->dilation;
     const ptrdiff_t first = (ptrdiff_t)(p->step * stride) - c->padding_left;
     const size_t span = (p->count - 1) * stride + conv->reach;
-    if (in_place(conv, call) && first >= 0 && (size_t)first + span <= call->steps) {
+    if (is_in_place(conv, call) && first >= 0 && (size_t)first + span <= call->steps) {
         for (size_t i = 0; i < p->count; i++)
             windows[i] = p->x + (first + (ptrdiff_t)(i * stride)) * call->x_step;
         return space;
@@ -232,12 +222,12 @@ typedef struct {
     int width;
 } job;
 
-/* Takes sums [count][outputs] to steps of y whose channels lie apart. */
+/* Copies sums [count][outputs] to steps of y whose channels are not contiguous. */
 static void scatter(const frnn_conv1d_call *call, float *y, const float *sums, size_t count,
                     size_t outputs)
 {
     for (size_t begin = 0; begin < count; begin += TRANSPOSE_STEPS) {
-        const size_t end = count - begin < TRANSPOSE_STEPS ? count : begin + TRANSPOSE_STEPS;
+        const size_t end = size_min(count, begin + TRANSPOSE_STEPS);
         for (size_t channel = 0; channel < outputs; channel++)
             for (size_t i = begin; i < end; i++)
                 y[(ptrdiff_t)i * call->y_step + (ptrdiff_t)channel * call->y_channel] =
@@ -250,7 +240,7 @@ static void run_block(const job *j, int group, size_t first, size_t rows, float 
 {
     const frnn_conv1d_call *call = j->call;
     const size_t outputs = (size_t)j->conv->outputs;
-    const int straight = outputs == 1 || call->y_channel == 1;
+    const int is_contiguous = outputs == 1 || call->y_channel == 1;
     const float *const x = call->x + (ptrdiff_t)(group * j->conv->channels) * call->x_channel;
     float *const y = call->y + (ptrdiff_t)(group * j->conv->outputs) * call->y_channel;
     float *const sums = space;
@@ -259,19 +249,19 @@ static void run_block(const job *j, int group, size_t first, size_t rows, float 
     space += BLOCK_ROWS * outputs;
     for (size_t i = 0, count; i < rows; i += count) {
         const size_t row = (first + i) / j->steps, step = (first + i) % j->steps;
-        count = rows - i < j->steps - step ? rows - i : j->steps - step;
-        const piece p = {x + (ptrdiff_t)row * call->x_row, step, count};
+        count = size_min(rows - i, j->steps - step);
+        const window_range p = {x + (ptrdiff_t)row * call->x_row, step, count};
         space = gather(j->conv, call, &p, windows + i, space);
         for (size_t n = 0; n < count; n++)
-            out[i + n] = straight ? y + (ptrdiff_t)row * call->y_row +
-                                        (ptrdiff_t)(step + n) * call->y_step
-                                  : sums + (i + n) * outputs;
+            out[i + n] = is_contiguous ? y + (ptrdiff_t)row * call->y_row +
+                                             (ptrdiff_t)(step + n) * call->y_step
+                                       : sums + (i + n) * outputs;
     }
     const frnn_dense *dense = &j->conv->groups[group];
     frnn_dense_product(dense, (int)rows, 0, dense->panels, windows, out);
-    for (size_t i = 0, count; i < rows && !straight; i += count) {
+    for (size_t i = 0, count; i < rows && !is_contiguous; i += count) {
         const size_t row = (first + i) / j->steps, step = (first + i) % j->steps;
-        count = rows - i < j->steps - step ? rows - i : j->steps - step;
+        count = size_min(rows - i, j->steps - step);
         scatter(call, y + (ptrdiff_t)row * call->y_row + (ptrdiff_t)step * call->y_step,
                 sums + i * outputs, count, outputs);
     }
@@ -284,7 +274,7 @@ static void run_worker(void *argument, int worker)
     const size_t end = share_begin(rows, 1, worker + 1, j->width);
     const unsigned saved = j->conv->isa->denormals_off();
     for (size_t row = share_begin(rows, 1, worker, j->width), count; row < end; row += count) {
-        count = end - row < BLOCK_ROWS ? end - row : BLOCK_ROWS;
+        count = size_min(end - row, BLOCK_ROWS);
         for (int group = 0; group < j->conv->config.groups; group++)
             run_block(j, group, row, count, j->memory + (size_t)worker * worker_floats(j->conv));
     }
@@ -295,7 +285,7 @@ frnn_status frnn_conv1d_run(const frnn_conv1d *conv, const frnn_conv1d_call *cal
                             size_t bytes)
 {
     size_t needed = 0;
-    if (!conv || !call || (call->executor && !call->executor->run))
+    if (!conv || !call || !executor_is_valid(call->executor))
         return FRNN_BAD_ARGUMENT;
     job j = {.conv = conv, .call = call, .steps = frnn_conv1d_steps(conv, call->steps)};
     const size_t rows = checked_product(call->batch, j.steps);

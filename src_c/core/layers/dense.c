@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Dense layers: packed weights, and rows in blocks through the tiles. */
+/* Dense layers: packing of the weights, and products of blocks of rows. */
 #include "dense.h"
 
-#include <string.h>
-
 enum {
-    BLOCK_ROWS = 256, /* rows that share one read of the weights; their pointers are on the stack */
+    BLOCK_ROWS = 256, /* rows that share one read of the weights; their pointers are local arrays */
     PANEL_GRAIN = 4   /* panels of a tile */
 };
 
-/* Multiply-adds of vectors, a cycle each or less: ten times the start of a worker, so that each gets
- * more than it costs; and twice the waking of a sleeping one. plan.c has both figures. */
+/* In multiply-adds of vectors, which take a cycle each or less. A worker gets ten times the cost of
+ * its start; a sleeping worker is woken for twice the cost of waking it. plan.c has both costs. */
 static const double WORKER_COST = 8000, WAKE_COST = 300000;
 
 static const signed char ONE_GATE[1] = {0};
@@ -21,7 +19,7 @@ static frnn_status check_sizes(int inputs, int outputs, const frnn_isa *isa)
         return FRNN_BAD_ARGUMENT;
     if (inputs < 1 || outputs < 1)
         return FRNN_BAD_CONFIG;
-    return inputs > MOST_LAYER_SIZE || outputs > MOST_LAYER_SIZE ? FRNN_TOO_LARGE : FRNN_OK;
+    return inputs > MOST_SIZE || outputs > MOST_SIZE ? FRNN_TOO_LARGE : FRNN_OK;
 }
 
 void frnn_dense_lay_out(frnn_dense *dense, int inputs, int outputs, const frnn_isa *isa,
@@ -54,41 +52,33 @@ frnn_status frnn_dense_size(int inputs, int outputs, const frnn_isa *isa, size_t
         return status;
     arena count = {NULL, 0, 0};
     lay_out(inputs, outputs, isa, &count);
-    if (count.overflow)
-        return FRNN_TOO_LARGE;
-    *bytes = arena_footprint(&count);
-    return FRNN_OK;
+    return arena_total(&count, bytes);
 }
 
 frnn_status frnn_dense_init(frnn_dense **dense, int inputs, int outputs, const frnn_isa *isa,
                             void *memory, size_t bytes)
 {
     size_t needed = 0;
-    const frnn_status status = frnn_dense_size(inputs, outputs, isa, &needed);
-    if (status != FRNN_OK)
-        return status;
-    if (!dense || !memory)
-        return FRNN_BAD_ARGUMENT;
-    if (bytes < needed)
-        return FRNN_SMALL_MEMORY;
-    memset(memory, 0, needed);
-    arena placed = arena_over(memory);
-    *dense = lay_out(inputs, outputs, isa, &placed);
-    return FRNN_OK;
+    arena placed;
+    frnn_status status = frnn_dense_size(inputs, outputs, isa, &needed);
+    if (status == FRNN_OK)
+        status = dense ? arena_begin_zeroed(&placed, memory, bytes, needed) : FRNN_BAD_ARGUMENT;
+    if (status == FRNN_OK)
+        *dense = lay_out(inputs, outputs, isa, &placed);
+    return status;
 }
 
 void frnn_dense_pack_panel(const frnn_dense *dense, int panel, const float *weight)
 {
     const int lanes = dense->isa->lanes, left = dense->outputs - panel * lanes;
     const frnn_matrix matrix = {weight, left < lanes ? left : lanes, dense->inputs};
-    dense->isa->pack(dense->weights + (size_t)panel * (size_t)lanes * (size_t)dense->inputs,
-                     matrix, ONE_GATE, 1);
+    float *const packed = dense->weights + (size_t)panel * (size_t)lanes * (size_t)dense->inputs;
+    dense->isa->product[FRNN_FLOAT32]->pack(packed, matrix, ONE_GATE, 1);
 }
 
 void frnn_dense_set_bias(const frnn_dense *dense, const float *bias)
 {
-    const frnn_stage *linear = &dense->isa->stages[FRNN_F32][FRNN_STAGE_LINEAR];
-    dense->isa->pack_bias(dense->bias, linear, dense->outputs, bias, NULL);
+    dense->isa->pack_bias(dense->bias, &dense->isa->projection, dense->outputs, NULL, bias);
 }
 
 frnn_status frnn_dense_set_weights(frnn_dense *dense, const float *weight, const float *bias)
@@ -96,7 +86,7 @@ frnn_status frnn_dense_set_weights(frnn_dense *dense, const float *weight, const
     if (!dense || !weight)
         return FRNN_BAD_ARGUMENT;
     const frnn_matrix matrix = {weight, dense->outputs, dense->inputs};
-    dense->isa->pack(dense->weights, matrix, ONE_GATE, 1);
+    dense->isa->product[FRNN_FLOAT32]->pack(dense->weights, matrix, ONE_GATE, 1);
     frnn_dense_set_bias(dense, bias);
     return FRNN_OK;
 }
@@ -115,7 +105,7 @@ void frnn_dense_product(const frnn_dense *dense, int rows, int first_panel, int 
         .in = in,
         .y = y,
     };
-    dense->isa->multiply_bias(&pass);
+    dense->isa->product[FRNN_FLOAT32]->multiply(&pass, FRNN_FROM_BIAS);
 }
 
 /* ---- Running --------------------------------------------------------------------------------- */
@@ -141,7 +131,8 @@ typedef struct {
     int width;
 } job;
 
-/* Workers have panels of their own, and so weights, where there are enough for all; else rows. */
+/* Workers split the panels, and so the weights, if there are enough for all. Otherwise they split
+ * the rows. */
 static void run_worker(void *argument, int worker)
 {
     const job *j = argument;
@@ -169,7 +160,7 @@ static void run_worker(void *argument, int worker)
 frnn_status frnn_dense_run(const frnn_dense *dense, size_t rows, const float *x, ptrdiff_t x_row,
                            float *y, ptrdiff_t y_row, const frnn_executor *executor, int width)
 {
-    if (!dense || (rows > 0 && (!x || !y)) || (executor && !executor->run))
+    if (!dense || (rows > 0 && (!x || !y)) || !executor_is_valid(executor))
         return FRNN_BAD_ARGUMENT;
     job j = {.dense = dense, .rows = rows, .x = x, .x_row = x_row, .y = y, .y_row = y_row};
     const double cost = (double)rows * dense->panels * dense->inputs;

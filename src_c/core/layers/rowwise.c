@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Functions of single rows, and of the steps of each sequence. */
+/* Layers that act on one row at a time, or reduce the steps of each sequence. */
 #include <fastrnn.h>
 #include <string.h>
 
 #include "../../kernels/table.h"
+#include "../sizes.h"
 
 void frnn_relu(const frnn_isa *isa, float *y, const float *x, size_t count)
 {
     isa->relu(y, x, count);
 }
 
-static int missing(const frnn_isa *isa, const frnn_rows *rows)
+static int is_incomplete(const frnn_isa *isa, const frnn_rows *rows)
 {
     return !isa || !rows || (rows->rows > 0 && rows->size > 0 && (!rows->x || !rows->y));
 }
@@ -27,18 +28,18 @@ static frnn_status each_row(const frnn_isa *isa, const frnn_rows *rows,
 
 frnn_status frnn_softmax(const frnn_isa *isa, const frnn_rows *rows)
 {
-    return missing(isa, rows) ? FRNN_BAD_ARGUMENT : each_row(isa, rows, isa->softmax);
+    return is_incomplete(isa, rows) ? FRNN_BAD_ARGUMENT : each_row(isa, rows, isa->softmax);
 }
 
 frnn_status frnn_log_softmax(const frnn_isa *isa, const frnn_rows *rows)
 {
-    return missing(isa, rows) ? FRNN_BAD_ARGUMENT : each_row(isa, rows, isa->log_softmax);
+    return is_incomplete(isa, rows) ? FRNN_BAD_ARGUMENT : each_row(isa, rows, isa->log_softmax);
 }
 
 frnn_status frnn_layer_norm(const frnn_isa *isa, const frnn_rows *rows, const float *weight,
                             const float *bias, float eps)
 {
-    if (missing(isa, rows) || !(eps >= 0.0f))
+    if (is_incomplete(isa, rows) || !(eps >= 0.0f))
         return FRNN_BAD_ARGUMENT;
     const unsigned saved = isa->denormals_off();
     for (size_t i = 0; i < rows->rows && rows->size > 0; i++)
@@ -64,14 +65,10 @@ frnn_status frnn_embedding(const float *table, size_t entries, const int64_t *in
 
 /* ---- Over time ------------------------------------------------------------------------------- */
 
-static int bad_sequences(const frnn_sequences *s)
+static int are_invalid(const frnn_sequences *s)
 {
-    if (!s || (s->batch > 0 && s->size > 0 && (!s->y || (s->steps > 0 && !s->x))))
-        return 1;
-    for (size_t row = 0; s->lengths && row < s->batch; row++)
-        if (s->lengths[row] > s->steps)
-            return 1;
-    return 0;
+    return !s || (s->batch > 0 && s->size > 0 && (!s->y || (s->steps > 0 && !s->x))) ||
+           !lengths_are_valid(s->lengths, s->batch, s->steps);
 }
 
 static size_t length_of(const frnn_sequences *s, size_t row)
@@ -81,7 +78,7 @@ static size_t length_of(const frnn_sequences *s, size_t row)
 
 frnn_status frnn_pool_mean(const frnn_isa *isa, const frnn_sequences *s)
 {
-    if (!isa || bad_sequences(s))
+    if (!isa || are_invalid(s))
         return FRNN_BAD_ARGUMENT;
     const unsigned saved = isa->denormals_off();
     for (size_t row = 0; row < s->batch && s->size > 0; row++) {
@@ -97,7 +94,7 @@ frnn_status frnn_pool_mean(const frnn_isa *isa, const frnn_sequences *s)
 
 frnn_status frnn_pool_max(const frnn_sequences *s)
 {
-    if (bad_sequences(s))
+    if (are_invalid(s))
         return FRNN_BAD_ARGUMENT;
     for (size_t row = 0; row < s->batch && s->size > 0; row++) {
         const float *const x = s->x + (ptrdiff_t)row * s->x_row;
@@ -115,7 +112,7 @@ frnn_status frnn_pool_max(const frnn_sequences *s)
 
 frnn_status frnn_last(const frnn_sequences *s, size_t reversed)
 {
-    if (bad_sequences(s) || reversed > s->size)
+    if (are_invalid(s) || reversed > s->size)
         return FRNN_BAD_ARGUMENT;
     const size_t forward = s->size - reversed;
     for (size_t row = 0; row < s->batch && s->size > 0; row++) {

@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* The .frnn format, read where it lies: nothing from the file is used before it is checked. */
+/* Reading the .frnn format in place. Nothing from the file is used before it is checked. */
 #include "model_file.h"
 
-#include <limits.h>
 #include <string.h>
 
 enum {
-    RECORD = 64, /* bytes of the header and of each record; arrays begin at multiples of it */
+    RECORD = 64, /* bytes of the header and of each record; alignment of arrays */
     CHECKSUM_AT = 12,
     MAJOR = 1,
     TYPE_LAYER = 1,
     TYPE_ARRAY = 2,
     TYPE_OPTIONAL = 0x8000,
     FLOAT32 = 1,
-    LONGEST_NAME = 1024,
-    MOST_DIMENSIONS = 4
+    LONGEST_NAME = 1024
 };
 
 static const unsigned char MAGIC[8] = {0x89, 'F', 'R', 'N', 'N', '\r', '\n', 0x1a};
@@ -59,7 +57,7 @@ static size_t aligned(size_t count) { return (count + RECORD - 1) / RECORD * REC
 
 /* ---- The header ------------------------------------------------------------------------------ */
 
-/* CRC-32 as in zlib, four bits at a time. */
+/* CRC-32 as in zlib, computed four bits at a time. */
 static uint32_t crc32(uint32_t crc, const unsigned char *bytes, size_t count)
 {
     static const uint32_t table[16] = {
@@ -80,7 +78,7 @@ static uint32_t checksum(const unsigned char *bytes, size_t size)
     return ~crc32(crc, bytes + CHECKSUM_AT + 4, size - CHECKSUM_AT - 4);
 }
 
-/* Arrays are used as they lie in the file. */
+/* Arrays are used in place, so the machine has to have the byte order of the file. */
 static int is_little_endian(void)
 {
     const uint32_t one = 1;
@@ -117,7 +115,7 @@ frnn_status frnn_file_open(model_file *file, const void *bytes, size_t size, int
 
 /* ---- Records --------------------------------------------------------------------------------- */
 
-/* The next record that is not optional, or NULL behind the last one. */
+/* The next record that is not optional. NULL after the last record. */
 static const unsigned char *next_record(model_file *file)
 {
     while (file->next < file->records) {
@@ -138,97 +136,6 @@ size_t frnn_file_layers(const model_file *file)
     return count;
 }
 
-/* What a kind's record may hold; all else in it is 0. */
-typedef struct {
-    unsigned flags;
-    int integers; /* how many */
-    int lowest[8];
-    int numbers; /* how many, from low to high */
-    double low, high;
-} kind_rules;
-
-#define LARGEST 3.4e38 /* the largest float, nearly */
-#define STACK_RULES(flags, integers) {flags, integers, {1, 1, 1, 0}, 1, 0, 1}
-#define AXES_RULES(integers) {0, integers, {-MOST_AXES, -MOST_AXES}, 0, 0, 0}
-#define PLAIN_RULES(flags, integers, ...) {flags, integers, {__VA_ARGS__}, 0, 0, 0}
-
-static const kind_rules rules[KIND_END] = {
-    [KIND_LSTM] = STACK_RULES(7, 4),
-    [KIND_GRU] = STACK_RULES(15, 3),
-    [KIND_RNN] = STACK_RULES(15, 3),
-    [KIND_EMBEDDING] = PLAIN_RULES(0, 3, 1, 1, -1),
-    [KIND_LINEAR] = PLAIN_RULES(FLAG_BIAS, 2, 1, 1),
-    [KIND_CONV1D] = PLAIN_RULES(FLAG_BIAS, 7, 1, 1, 1, 1, PADDING_SAME, 1, 1),
-    [KIND_LAYER_NORM] = {FLAG_BIAS | FLAG_AFFINE, 5, {1, 1, 1, 1, 1}, 1, 0, LARGEST},
-    [KIND_SOFTMAX] = AXES_RULES(1),
-    [KIND_LOG_SOFTMAX] = AXES_RULES(1),
-    [KIND_DROPOUT] = {0, 0, {0}, 1, 0, 1},
-    [KIND_LAST] = PLAIN_RULES(FLAG_BATCH_FIRST | FLAG_OF_STATE, 0, 0),
-    [KIND_POOL] = PLAIN_RULES(FLAG_BATCH_FIRST | FLAG_MAX, 0, 0),
-    [KIND_FLIP] = PLAIN_RULES(FLAG_BATCH_FIRST, 0, 0),
-    [KIND_MASK] = {0, 0, {0}, 1, -LARGEST, LARGEST},
-    [KIND_ZERO_PAD] = PLAIN_RULES(0, 2, 0, 0),
-    [KIND_ADD_INPUT] = PLAIN_RULES(0, 1, 1),
-    [KIND_FLATTEN] = AXES_RULES(2),
-    [KIND_TRANSPOSE] = AXES_RULES(2),
-    [KIND_PERMUTE] = PLAIN_RULES(0, 8, 1, -7, -7, -7, -7, -7, -7, -7),
-    [KIND_SQUEEZE] = AXES_RULES(1),
-    [KIND_UNSQUEEZE] = AXES_RULES(1),
-};
-
-/* The first integer of these kinds tells how many follow. */
-static int has_list(layer_kind kind) { return kind == KIND_LAYER_NORM || kind == KIND_PERMUTE; }
-
-static int is_within_rules(const file_layer *layer)
-{
-    const kind_rules *const rule = &rules[layer->kind];
-    int used = rule->integers;
-    if (has_list(layer->kind)) {
-        if (layer->integers[0] < 1 || layer->integers[0] >= rule->integers)
-            return 0;
-        used = layer->integers[0] + 1;
-    }
-    for (int i = 0; i < 8; i++)
-        if (i < used ? layer->integers[i] < rule->lowest[i] : layer->integers[i] != 0)
-            return 0;
-    for (int i = 0; i < 2; i++) {
-        const int is_used = i < rule->numbers;
-        const double low = is_used ? rule->low : 0, high = is_used ? rule->high : 0;
-        if (!(layer->numbers[i] >= low && layer->numbers[i] <= high)) /* nor NaN */
-            return 0;
-    }
-    return (layer->flags & ~rule->flags) == 0;
-}
-
-static int is_permutation(const int *axes, int count)
-{
-    unsigned seen = 0;
-    for (int i = 0; i < count; i++) {
-        const int axis = axes[i] < 0 ? axes[i] + count : axes[i];
-        if (axis < 0 || axis >= count || seen >> axis & 1)
-            return 0;
-        seen |= 1U << axis;
-    }
-    return 1;
-}
-
-/* What one value says about another. */
-static int is_consistent(const file_layer *layer)
-{
-    const int *const values = layer->integers;
-    switch (layer->kind) {
-    case KIND_LSTM:
-    case KIND_GRU:
-    case KIND_RNN: return values[2] <= 1 << 15 && values[3] < values[1];
-    case KIND_EMBEDDING: return values[2] < values[0];
-    case KIND_CONV1D:
-        return values[0] % values[6] == 0 && values[1] % values[6] == 0 &&
-               (values[4] != PADDING_SAME || values[3] == 1);
-    case KIND_PERMUTE: return is_permutation(values + 1, values[0]);
-    default: return 1;
-    }
-}
-
 static int has_name(const model_file *file, const unsigned char *record)
 {
     const size_t at = u4(record + 4), count = u4(record + 8);
@@ -242,7 +149,7 @@ static int has_name(const model_file *file, const unsigned char *record)
     return name[count] == 0;
 }
 
-frnn_status frnn_file_layer(model_file *file, file_layer *layer, int *found)
+frnn_status frnn_file_layer(model_file *file, layer_record *layer, int *found)
 {
     const unsigned char *const record = next_record(file);
     *found = record != NULL;
@@ -250,51 +157,48 @@ frnn_status frnn_file_layer(model_file *file, file_layer *layer, int *found)
         return FRNN_OK;
     if (u2(record) != TYPE_LAYER)
         return u2(record) == TYPE_ARRAY ? FRNN_BAD_FILE : FRNN_NEWER_FILE;
-    const unsigned kind = u2(record + 2);
-    if (kind < 1 || kind >= KIND_END)
-        return FRNN_NEWER_FILE;
-    *layer = (file_layer){.kind = (layer_kind)kind,
-                          .arrays = (int)u2(record + 12),
-                          .flags = u2(record + 14)};
-    for (int i = 0; i < 8; i++)
+    layer->kind = u2(record + 2);
+    layer->arrays = (int)u2(record + 12);
+    layer->flags = u2(record + 14);
+    layer->has_name = has_name(file, record);
+    for (int i = 0; i < RECORD_INTEGERS; i++)
         layer->integers[i] = i4(record + 16 + 4 * i);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < RECORD_NUMBERS; i++)
         layer->numbers[i] = f8(record + 48 + 8 * i);
-    if (!has_name(file, record) || !is_within_rules(layer) || !is_consistent(layer))
-        return FRNN_BAD_FILE;
     return FRNN_OK;
 }
 
-/* Is the shape this one, and `bytes` its size? */
-static int has_shape(const unsigned char *record, const uint32_t *sizes, unsigned rank,
-                     uint64_t bytes)
+/* Does a record have the shape and the number of bytes that follow from a specification? */
+static int has_shape(const unsigned char *record, const array_spec *spec)
 {
-    uint64_t expected = sizeof(float);
-    if (u2(record + 10) != rank)
+    uint64_t bytes = sizeof(float);
+    if (u2(record + 10) != (unsigned)spec->rank)
         return 0;
-    for (unsigned i = 0; i < MOST_DIMENSIONS; i++) {
-        if (u4(record + 32 + 4 * i) != (i < rank ? sizes[i] : 0))
+    for (int i = 0; i < MOST_DIMENSIONS; i++) {
+        const uint32_t size = i < spec->rank ? spec->sizes[i] : 0;
+        if (u4(record + 32 + 4 * i) != size)
             return 0;
-        if (i < rank && sizes[i] > UINT64_MAX / expected)
+        if (i >= spec->rank)
+            continue;
+        if (size > UINT64_MAX / bytes)
             return 0;
-        expected *= i < rank ? sizes[i] : 1;
+        bytes *= size;
     }
-    return bytes == expected;
+    return u8(record + 24) == bytes;
 }
 
-frnn_status frnn_file_array(model_file *file, array_role role, int layer, int direction,
-                            const uint32_t *sizes, int rank, const float **values)
+frnn_status frnn_file_array(model_file *file, const array_spec *spec, const float **values)
 {
     const unsigned char *const record = next_record(file);
     if (!record || u2(record) == TYPE_LAYER)
         return FRNN_BAD_FILE;
     if (u2(record) != TYPE_ARRAY || u2(record + 8) != FLOAT32)
         return FRNN_NEWER_FILE;
-    const uint64_t at = u8(record + 16), bytes = u8(record + 24);
-    if (u2(record + 2) != (unsigned)role || u2(record + 4) != (unsigned)layer ||
-        u2(record + 6) != (unsigned)direction || !is_zero(record + 12, 4) ||
-        !is_zero(record + 48, 16) || !has_shape(record, sizes, (unsigned)rank, bytes))
+    if (u2(record + 2) != (unsigned)spec->role || u2(record + 4) != (unsigned)spec->layer ||
+        u2(record + 6) != (unsigned)spec->direction || !is_zero(record + 12, 4) ||
+        !is_zero(record + 48, 16) || !has_shape(record, spec))
         return FRNN_BAD_FILE;
+    const uint64_t at = u8(record + 16), bytes = u8(record + 24);
     if (at % RECORD != 0 || at < file->data_at || at > file->size || bytes > file->size - at)
         return FRNN_BAD_FILE;
     file->data_at = aligned((size_t)(at + bytes));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One chunk of steps of one layer in one direction: the way from rows to kernels. */
+/* One chunk of steps of one layer in one direction: from rows to kernels. */
 #include <string.h>
 
 #include "dropout.h"
@@ -23,12 +23,17 @@ static void gather_rows(worker *self, const chunk *k)
         w->h_rows[row] = state_h(self, k->part, k->number, row);
 }
 
-static int first_panel(const worker *self, const stack_stage *s, int unit)
+static unit_range my_panels(const worker *self, const stack_stage *s)
 {
-    return panel_share(s->panels, s->kernel->h_gates, unit, self->units);
+    return panel_range(s->panels, s->kernel->h_gates, self->at.unit, self->units);
 }
 
-/* Puts what dropout leaves of the inputs in their place; the team shares the rows out. */
+static unit_range my_units(const worker *self, const stack_stage *s)
+{
+    return units_of_panels(my_panels(self, s), self->stack->isa->lanes, s->units);
+}
+
+/* Replaces the inputs by what dropout leaves of them; the workers of the team share the rows. */
 static void drop_inputs(worker *self, const chunk *k)
 {
     const int layer = k->part / self->stack->directions;
@@ -49,17 +54,30 @@ static void drop_inputs(worker *self, const chunk *k)
 
 static frnn_pass stage_pass(const worker *self, const stack_stage *s, const chunk *k, int stage)
 {
-    const int recorded = self->tape && s->kernel->record;
+    const int recorded = self->tape && s->kernel->finish_recorded;
+    const unit_range panels = my_panels(self, s);
     return (frnn_pass){
         .units = s->units,
-        .first_panel = first_panel(self, s, self->at.unit),
-        .end_panel = first_panel(self, s, self->at.unit + 1),
+        .first_panel = panels.begin,
+        .end_panel = panels.end,
         .bias = s->bias,
         .pre = recorded ? tape_gates(self, k->part, stage, k->tape_row) : self->w.pre[stage],
         .pre_rows = recorded ? self->tape->rows
                              : self->plan->block_rows * self->plan->chunk_steps,
-        .c_stride = self->stack->padded_units,
+        .stride = self->stack->padded_units,
+        .state_floats = self->stack->state_floats,
     };
+}
+
+/* Computes sums of a stage and then calls finish on them. Each worker converts the rows for itself. */
+static void run_sweep(const worker *self, frnn_pass *pass, int gates, const frnn_sums *sums)
+{
+    const frnn_product *const product = self->stack->product;
+    if (product->convert_rows) {
+        product->convert_rows(self->w.converted, pass->in, pass->rows, pass->depth);
+        pass->converted = self->w.converted;
+    }
+    product->sweep[gates](pass, sums);
 }
 
 /* The input projection of all rows and steps of the chunk. */
@@ -75,7 +93,8 @@ static void project_chunk(const worker *self, const chunk *k)
         pass.depth = s->inputs;
         pass.weights = s->x_weights;
         pass.in = self->w.x_rows;
-        s->kernel->project(&pass);
+        const frnn_sums sums = {s->kernel->slots, 0, 1, s->kernel->finish_input};
+        run_sweep(self, &pass, s->kernel->x_gates, &sums);
     }
 }
 
@@ -94,18 +113,20 @@ static void run_step(const worker *self, const chunk *k, size_t first, size_t ro
         pass.weights = s->h_weights;
         pass.pre += first * (size_t)(s->kernel->slots * self->stack->isa->lanes);
         pass.in = i == 0 ? h_rows : (const float *const *)self->w.between_rows;
-        pass.h = h_rows;
+        pass.h_before = h_rows;
         pass.y = i == last ? self->w.y_rows + first : self->w.between_rows;
-        pass.c_before = pass.c = self->w.c ? state_c(self, k->part, 0) : NULL;
+        pass.carried = self->w.carried;
+        pass.state_before = pass.state = self->w.c ? state_c(self, k->part, 0) : NULL;
         if (self->tape && self->tape->c) {
-            pass.c = tape_c(self, k->part, k->tape_row + first);
+            pass.state = tape_c(self, k->part, k->tape_row + first);
             if (first > 0)
-                pass.c_before = tape_c(self, k->part, k->tape_row + first - before);
+                pass.state_before = tape_c(self, k->part, k->tape_row + first - before);
         }
-        if (self->tape && s->kernel->record)
-            s->kernel->record(&pass);
-        else
-            s->kernel->step(&pass);
+        const frnn_stage *const kernel = s->kernel;
+        const int recorded = self->tape && kernel->finish_recorded;
+        const frnn_sums sums = {kernel->slots, kernel->slots - kernel->h_gates, kernel->x_gates == 0,
+                                recorded ? kernel->finish_recorded : kernel->finish};
+        run_sweep(self, &pass, kernel->h_gates, &sums);
         if (i < last)
             wait_for_team(self);
     }
@@ -114,7 +135,7 @@ static void run_step(const worker *self, const chunk *k, size_t first, size_t ro
 /* A row's output at its last step of the chunk, or the state before where it has none. */
 static const float *last_output(const worker *self, const chunk *k, size_t row)
 {
-    const size_t length = row_length(self, row), last = (length < k->end ? length : k->end) - 1;
+    const size_t length = row_length(self, row), last = size_min(length, k->end) - 1;
     if (length <= k->begin)
         return state_h(self, k->part, k->number, row);
     return self->w.y_rows[self->w.first_row[last - k->begin] + row];
@@ -124,26 +145,25 @@ static const float *last_output(const worker *self, const chunk *k, size_t row)
 static void keep_states(const worker *self, const chunk *k)
 {
     const stack_stage *s = &self->stack->layers[k->part].stage[self->stack->stages - 1];
-    const int lanes = self->stack->isa->lanes;
-    const int begin = first_panel(self, s, self->at.unit) * lanes;
-    const int past = first_panel(self, s, self->at.unit + 1) * lanes;
-    const int end = past < s->units ? past : s->units;
-    for (size_t row = 0; row < self->rows && begin < end; row++)
-        memcpy(state_h(self, k->part, k->number + 1, row) + begin,
-               last_output(self, k, row) + begin, (size_t)(end - begin) * sizeof(float));
+    const unit_range mine = my_units(self, s);
+    for (size_t row = 0; row < self->rows && mine.begin < mine.end; row++)
+        memcpy(state_h(self, k->part, k->number + 1, row) + mine.begin,
+               last_output(self, k, row) + mine.begin,
+               (size_t)(mine.end - mine.begin) * sizeof(float));
 }
 
-/* The same for c of the chunk, from the tape. */
+/* The same for the cell states of the chunk, from the tape. */
 static void keep_cell_states(const worker *self, const chunk *k)
 {
     const stack_stage *s = self->stack->layers[k->part].stage;
-    const int lanes = self->stack->isa->lanes, first = first_panel(self, s, self->at.unit) * lanes;
-    const int end = first_panel(self, s, self->at.unit + 1) * lanes;
+    const size_t padded = self->stack->padded_units, floats = self->stack->state_floats;
+    const unit_range mine = units_of_panels(my_panels(self, s), self->stack->isa->lanes, (int)padded);
     for (size_t row = 0; row < self->rows && row_length(self, row) > k->begin; row++) {
-        const size_t length = row_length(self, row), last = (length < k->end ? length : k->end) - 1;
+        const size_t last = size_min(row_length(self, row), k->end) - 1;
         const size_t from = k->tape_row + self->w.first_row[last - k->begin] + row;
-        memcpy(state_c(self, k->part, row) + first, tape_c(self, k->part, from) + first,
-               (size_t)(end - first) * sizeof(float));
+        for (size_t at = (size_t)mine.begin; at < floats; at += padded)
+            memcpy(state_c(self, k->part, row) + at, tape_c(self, k->part, from) + at,
+                   (size_t)(mine.end - mine.begin) * sizeof(float));
     }
 }
 
@@ -151,15 +171,14 @@ static void keep_cell_states(const worker *self, const chunk *k)
 static void copy_outputs(const worker *self, const chunk *k)
 {
     const stack_stage *s = &self->stack->layers[k->part].stage[self->stack->stages - 1];
-    const int lanes = self->stack->isa->lanes, first = first_panel(self, s, self->at.unit) * lanes;
-    const int past = first_panel(self, s, self->at.unit + 1) * lanes;
+    const unit_range mine = my_units(self, s);
     const size_t *first_row = self->w.first_row;
-    const int end = past < s->units ? past : s->units;
-    for (size_t step = k->begin; step < k->end && first < end; step++)
+    for (size_t step = k->begin; step < k->end && mine.begin < mine.end; step++)
         for (size_t i = first_row[step - k->begin]; i < first_row[step - k->begin + 1]; i++) {
             const size_t row = i - first_row[step - k->begin];
             float *into = (float *)sequence_row(self, &k->copy, k->direction, step, row);
-            memcpy(into + first, self->w.y_rows[i] + first, (size_t)(end - first) * sizeof(float));
+            memcpy(into + mine.begin, self->w.y_rows[i] + mine.begin,
+                   (size_t)(mine.end - mine.begin) * sizeof(float));
         }
 }
 

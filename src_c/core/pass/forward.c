@@ -36,23 +36,43 @@ static void store_state(const worker *self, float *into, const float *from, size
                size * sizeof(float));
 }
 
+/* The states beside h. The caller's are [layers * directions][batch][states - 1][hidden_size]. */
+static void load_cell_states(const worker *self, size_t part, size_t row)
+{
+    const frnn_stack *m = self->stack;
+    const size_t states = (size_t)stack_cell_states(m), hidden = (size_t)m->config.hidden_size;
+    float *const c = state_c(self, (int)part, row);
+    memset(c, 0, m->state_floats * sizeof(float));
+    const size_t first = (part * self->call->batch + self->order[row]) * states;
+    for (size_t i = 0; i < states && self->call->c0; i++)
+        memcpy(c + i * m->padded_units, self->call->c0 + (first + i) * hidden,
+               hidden * sizeof(float));
+    if (self->tape)
+        memcpy(tape_c0(self, (int)part, row), c, m->state_floats * sizeof(float));
+}
+
+static void store_cell_states(const worker *self, size_t part, size_t row)
+{
+    const frnn_stack *m = self->stack;
+    const size_t states = (size_t)stack_cell_states(m), hidden = (size_t)m->config.hidden_size;
+    const float *const c = state_c(self, (int)part, row);
+    const size_t first = (part * self->call->batch + self->order[row]) * states;
+    for (size_t i = 0; i < states && self->call->cn; i++)
+        memcpy(self->call->cn + (first + i) * hidden, c + i * m->padded_units,
+               hidden * sizeof(float));
+}
+
 static void load_row(const worker *self, size_t row)
 {
     const frnn_stack *m = self->stack;
+    const size_t outputs = (size_t)m->output_size;
     for (int part = 0; part < m->config.num_layers * m->directions; part++) {
-        load_state(self, state_h(self, part, 0, row), self->call->h0, (size_t)part, row,
-                   (size_t)m->output_size);
-        if (self->w.c) {
-            float *c = state_c(self, part, row);
-            memset(c, 0, m->padded_units * sizeof(float));
-            load_state(self, c, self->call->c0, (size_t)part, row, (size_t)m->config.hidden_size);
-        }
+        float *const h = state_h(self, part, 0, row);
+        load_state(self, h, self->call->h0, (size_t)part, row, outputs);
         if (self->tape)
-            memcpy(tape_h0(self, part, row), state_h(self, part, 0, row),
-                   (size_t)m->output_size * sizeof(float));
-        if (self->tape && self->tape->c)
-            memcpy(tape_c0(self, part, row), state_c(self, part, row),
-                   m->padded_units * sizeof(float));
+            memcpy(tape_h0(self, part, row), h, outputs * sizeof(float));
+        if (stack_has_cell_state(m))
+            load_cell_states(self, (size_t)part, row);
     }
 }
 
@@ -64,8 +84,7 @@ static void store_row(const worker *self, size_t row)
         store_state(self, self->call->hn, state_h(self, part, turns, row), (size_t)part, row,
                     (size_t)m->output_size);
         if (stack_has_cell_state(m))
-            store_state(self, self->call->cn, state_c(self, part, row), (size_t)part, row,
-                        (size_t)m->config.hidden_size);
+            store_cell_states(self, (size_t)part, row);
     }
 }
 
@@ -117,7 +136,7 @@ static void run_layer(worker *self, int layer, int direction, size_t number)
                .direction = direction,
                .number = number,
                .begin = begin,
-               .end = end < longest ? end : longest,
+               .end = size_min(end, longest),
                .x = layer_sequences(self, layer, begin, 1),
                .y = layer_sequences(self, layer, begin, 0)};
     k.y.base += direction * self->stack->output_size;
@@ -197,14 +216,12 @@ static void run_group(const job *j, seat at)
                    .units = alone ? 1 : j->plan.unit_workers,
                    .tape = j->tape};
     self.w = frnn_workspace_lay_out(j->stack, &j->plan, j->call->steps, j->call->batch, at, &placed);
-    self.order = self.w.order;
-    for (int group = 0; group < at.group; group++)
-        self.position += plan_group_rows(&j->plan, j->call->batch, group);
-    self.order += self.position;
+    self.position = plan_first_row(&j->plan, j->call->batch, at.group);
+    self.order = self.w.order + self.position;
     size_t left = plan_group_rows(&j->plan, j->call->batch, at.group);
     self.tape_row = steps_of_rows(j->call, self.w.order, self.position);
     for (; left > 0; left -= self.rows) {
-        self.rows = left < j->plan.block_rows ? left : j->plan.block_rows;
+        self.rows = size_min(left, j->plan.block_rows);
         run_block(&self);
         self.tape_row += steps_of_rows(j->call, self.order, self.rows);
         self.order += self.rows, self.position += self.rows;
@@ -228,12 +245,10 @@ static void run_worker(void *argument, int index)
 static frnn_status check_call(const frnn_stack *stack, const frnn_call *call)
 {
     if (!stack || !call || call->steps == 0 || (call->batch > 0 && (!call->x || !call->y)) ||
-        (call->executor && !call->executor->run) ||
-        (stack->directions > 1 && call->batch > 0 && call->x == call->y))
+        !executor_is_valid(call->executor) ||
+        (stack->directions > 1 && call->batch > 0 && call->x == call->y) ||
+        !lengths_are_valid(call->lengths, call->batch, call->steps))
         return FRNN_BAD_ARGUMENT;
-    for (size_t i = 0; call->lengths && i < call->batch; i++)
-        if (call->lengths[i] > call->steps)
-            return FRNN_BAD_ARGUMENT;
     return FRNN_OK;
 }
 
@@ -242,10 +257,7 @@ static frnn_status workspace_bytes(const frnn_stack *stack, const frnn_plan *pla
 {
     arena count = {NULL, 0, 0};
     frnn_workspace_lay_out(stack, plan, steps, batch, (seat){0, 0, 0}, &count);
-    if (count.overflow)
-        return FRNN_TOO_LARGE;
-    *bytes = arena_footprint(&count);
-    return FRNN_OK;
+    return arena_total(&count, bytes);
 }
 
 frnn_status frnn_workspace_size(const frnn_stack *stack, size_t steps, size_t batch,
@@ -258,7 +270,7 @@ frnn_status frnn_workspace_size(const frnn_stack *stack, size_t steps, size_t ba
     return status == FRNN_OK ? workspace_bytes(stack, &used, steps, batch, bytes) : status;
 }
 
-/* Runs a checked job on the plan's workers, or alone when they are not at hand. */
+/* Runs a checked job on the plan's workers, or alone when they are not available. */
 static void run_job(job *j)
 {
     const frnn_executor *executor = j->call->executor;

@@ -5,7 +5,7 @@
 
 #include "plan.h"
 
-/* ranked: the caller's rows by falling length, equal ones as they came. order: the same, dealt to
+/* ranked: the caller's rows by falling length, equal ones in their order. order: the same, distributed to
  * the plan's groups, one group after the other. Both [batch]. */
 void frnn_order_rows(const frnn_call *call, const frnn_plan *plan, size_t *ranked, size_t *order);
 

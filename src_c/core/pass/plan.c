@@ -47,10 +47,6 @@ static const double L1_SPEED = 60, /* amp_lstm_40 */
     L3_SPEED = 17,                 /* speech_bigru_800 */
     MEMORY_SPEED = 9;              /* transducer_lstmp_1024x2 */
 
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-static size_t pieces(size_t whole, size_t piece) { return (whole - 1) / piece + 1; }
-
 /* ---- Blocks and chunks ------------------------------------------------------------------------ */
 
 static void cut_blocks(const frnn_stack *stack, size_t steps, size_t batch, frnn_plan *plan)
@@ -58,15 +54,16 @@ static void cut_blocks(const frnn_stack *stack, size_t steps, size_t batch, frnn
     size_t row_bytes = 0;
     for (int i = 0; i < stack->stages; i++)
         row_bytes += stack_pre_floats(stack, &stack->layers->stage[i]) * sizeof(float);
-    const size_t fitting = PRE_BYTES / pieces(row_bytes, (size_t)plan->unit_workers);
+    const size_t fitting = PRE_BYTES / size_pieces(row_bytes, (size_t)plan->unit_workers);
     const size_t rows = plan_group_rows(plan, batch, 0);
-    const size_t most_rows = larger(fitting, LEAST_BLOCK_ROWS);
-    plan->block_rows = larger(1, smaller(rows, most_rows));
-    size_t most_steps = larger(1, larger(fitting, LEAST_CHUNK_ROWS) / plan->block_rows);
+    const size_t most_rows = size_max(fitting, LEAST_BLOCK_ROWS);
+    plan->block_rows = size_max(1, size_min(rows, most_rows));
+    size_t most_steps = size_max(1, size_max(fitting, LEAST_CHUNK_ROWS) / plan->block_rows);
     if (plan->layer_teams > 1)
-        most_steps = smaller(most_steps, pieces(steps, WAVE_CHUNKS * (size_t)plan->layer_teams));
+        most_steps =
+            size_min(most_steps, size_pieces(steps, WAVE_CHUNKS * (size_t)plan->layer_teams));
     /* Chunks of equal length: a short last one would read the input weights for a few rows. */
-    plan->chunk_steps = pieces(steps, pieces(steps, most_steps));
+    plan->chunk_steps = size_pieces(steps, size_pieces(steps, most_steps));
 }
 
 /* ---- What a plan costs ------------------------------------------------------------------------ */
@@ -114,9 +111,9 @@ static double stack_bytes(const estimate *e)
 static double most_panels(const estimate *e, const stack_stage *s)
 {
     const int gates = s->kernel->h_gates;
-    const size_t grains = pieces((size_t)panel_grains(s->panels, gates),
-                                 (size_t)e->plan->unit_workers);
-    return (double)smaller(grains * (size_t)panel_grain(gates), (size_t)s->panels);
+    const size_t grains = size_pieces((size_t)panel_grains(s->panels, gates),
+                                      (size_t)e->plan->unit_workers);
+    return (double)size_min(grains * (size_t)panel_grain(gates), (size_t)s->panels);
 }
 
 /* Where weights are read from again when `mine` bytes lie between two uses on one core and `all`
@@ -154,7 +151,7 @@ static void add_layers(cost *into, const estimate *e, int layer, int count)
     const frnn_plan *plan = e->plan;
     const stack_layer *l = stack_layer_at(e->stack, layer, 0);
     const double steps = (double)e->steps * count;
-    const double chunks = (double)pieces(e->steps, plan->chunk_steps) * count;
+    const double chunks = (double)size_pieces(e->steps, plan->chunk_steps) * count;
     const double teams = plan_teams(plan), units = plan->unit_workers;
     const double whole = e->whole, once = whole / (teams * units);
     double x_speed, h_speed;
@@ -166,7 +163,7 @@ static void add_layers(cost *into, const estimate *e, int layer, int count)
         const stack_stage *s = &l->stage[i];
         const double panels = most_panels(e, s);
         if (s->inputs > 0)
-            add_product(into, e, s, 1, smaller(e->steps, plan->chunk_steps) * e->rows, x_bound,
+            add_product(into, e, s, 1, size_min(e->steps, plan->chunk_steps) * e->rows, x_bound,
                         x_speed, chunks);
         add_product(into, e, s, 0, e->rows, h_bound, h_speed, steps);
         into->other += steps * (STEP_CYCLES + panels * (double)e->rows * s->kernel->slots *
@@ -199,9 +196,9 @@ static double fma_cycles(const frnn_stack *stack, int layer)
 static void predict(const frnn_stack *stack, const frnn_machine *machine, size_t steps,
                     size_t batch, frnn_plan *plan)
 {
-    const size_t group_rows = larger(1, plan_group_rows(plan, batch, 0));
-    const size_t blocks = pieces(group_rows, plan->block_rows);
-    estimate e = {stack, machine, plan, steps, pieces(group_rows, blocks), 0};
+    const size_t group_rows = size_max(1, plan_group_rows(plan, batch, 0));
+    const size_t blocks = size_pieces(group_rows, plan->block_rows);
+    estimate e = {stack, machine, plan, steps, size_pieces(group_rows, blocks), 0};
     e.whole = stack_bytes(&e);
     const int layers = stack->config.num_layers;
     cost total = {{0}, 0};
@@ -213,8 +210,8 @@ static void predict(const frnn_stack *stack, const frnn_machine *machine, size_t
     }
     /* The slowest team's share of the layers, and what it waits for the first of them. */
     const size_t teams = (size_t)plan->layer_teams;
-    const double share = (double)pieces((size_t)layers, teams) / layers;
-    const double fill = 1 + (double)(teams - 1) / (double)pieces(steps, plan->chunk_steps);
+    const double share = (double)size_pieces((size_t)layers, teams) / layers;
+    const double fill = 1 + (double)(teams - 1) / (double)size_pieces(steps, plan->chunk_steps);
     const double turns = (double)blocks * share * fill * stack->directions / plan->direction_teams;
     plan->cycles = sum(&total) * turns + (plan_width(plan) > 1 ? plan_width(plan) * START_CYCLES : 0);
     plan->fma_cycles = fma * (double)steps * (double)batch * stack->directions /

@@ -3,6 +3,7 @@
 #ifndef FRNN_CORE_PLAN_H
 #define FRNN_CORE_PLAN_H
 
+#include "../sizes.h"
 #include "stack.h"
 
 /* The caller's plan, checked, or the one for a single thread. */
@@ -36,11 +37,34 @@ static inline int panel_share(int panels, int gates, int worker, int workers)
     return first < panels ? (int)first : panels;
 }
 
-/* Rows of the batch that fall to a group: the first ones get one more where it does not divide. */
+/* Panels or units [begin, end). */
+typedef struct {
+    int begin, end;
+} unit_range;
+
+/* The panels of a worker's share. */
+static inline unit_range panel_range(int panels, int gates, int worker, int workers)
+{
+    return (unit_range){panel_share(panels, gates, worker, workers),
+                        panel_share(panels, gates, worker + 1, workers)};
+}
+
+/* The units of a range of panels; `units`: all, where the last panel is padded. */
+static inline unit_range units_of_panels(unit_range panels, int lanes, int units)
+{
+    const int end = panels.end * lanes;
+    return (unit_range){panels.begin * lanes, end < units ? end : units};
+}
+
+/* The first row of a group; that of the next one is its end. */
+static inline size_t plan_first_row(const frnn_plan *plan, size_t batch, int group)
+{
+    return share_begin(batch, 1, group, plan->row_groups);
+}
+
 static inline size_t plan_group_rows(const frnn_plan *plan, size_t batch, int group)
 {
-    const size_t groups = (size_t)plan->row_groups;
-    return batch / groups + ((size_t)group < batch % groups);
+    return plan_first_row(plan, batch, group + 1) - plan_first_row(plan, batch, group);
 }
 
 #endif

@@ -1,45 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* Stacks: which stages make a cell, where packed weights lie, how they are filled. */
+/* Stacks: the stages of their layers, where packed weights lie, how they are filled. */
 #include "stack.h"
-
-#include <limits.h>
-#include <string.h>
 
 #include "../arena.h"
 
-/* The stages of each cell, in the order they run. */
-static const struct {
-    int gates; /* row blocks of PyTorch's matrices */
-    int stages;
-    frnn_stage_id stage[MAX_STAGES];
-} cells[] = {
-    [FRNN_RNN_TANH] = {1, 1, {FRNN_STAGE_RNN_TANH}},
-    [FRNN_RNN_RELU] = {1, 1, {FRNN_STAGE_RNN_RELU}},
-    [FRNN_GRU] = {3, 1, {FRNN_STAGE_GRU}},
-    [FRNN_GRU_RESET_BEFORE] = {3, 2, {FRNN_STAGE_GRU_RESET, FRNN_STAGE_GRU_CANDIDATE}},
-    [FRNN_LSTM] = {4, 1, {FRNN_STAGE_LSTM, FRNN_STAGE_LINEAR}},
-};
-
-static frnn_status check_config(const frnn_config *config)
+static frnn_status check_config(const frnn_config *config, const frnn_isa *isa)
 {
-    if ((unsigned)config->cell >= sizeof cells / sizeof cells[0] || config->input_size < 1 ||
-        config->hidden_size < 1 || config->num_layers < 1 || config->proj_size < 0 ||
-        (config->bidirectional != 0 && config->bidirectional != 1) ||
+    if ((unsigned)config->cell >= FRNN_CELL_COUNT || (unsigned)config->dtype >= FRNN_DTYPE_COUNT ||
+        config->input_size < 1 || config->hidden_size < 1 || config->num_layers < 1 ||
+        config->proj_size < 0 || (config->bidirectional != 0 && config->bidirectional != 1) ||
         (config->training != 0 && config->training != 1))
         return FRNN_BAD_CONFIG;
-    if (config->proj_size > 0 &&
-        (config->cell != FRNN_LSTM || config->proj_size >= config->hidden_size))
+    if (config->proj_size > 0 && (!isa->cell[config->cell].has_projection ||
+                                  config->proj_size >= config->hidden_size))
         return FRNN_BAD_CONFIG;
-    /* Gates, directions and padding keep every row count and panel size below INT_MAX. */
-    const int most = INT_MAX / 64;
-    if (config->input_size > most || config->hidden_size > most || config->num_layers > most)
+    if (config->training && config->dtype != FRNN_FLOAT32)
+        return FRNN_BAD_CONFIG;
+    if (config->input_size > MOST_SIZE || config->hidden_size > MOST_SIZE ||
+        config->num_layers > MOST_SIZE)
         return FRNN_TOO_LARGE;
-    return FRNN_OK;
-}
-
-static int is_projection(const stack_stage *s, const frnn_isa *isa)
-{
-    return s->kernel == &isa->stages[FRNN_F32][FRNN_STAGE_LINEAR];
+    return isa->product[config->dtype] ? FRNN_OK : FRNN_UNSUPPORTED;
 }
 
 /* Weights of the product that takes gradients of `gates` slots to those of `width` inputs. */
@@ -51,18 +31,20 @@ static float *lay_out_transposed(const stack_stage *s, const frnn_isa *isa, int 
     return arena_take(memory, checked_product(padded, (size_t)gates * s->stride), sizeof(float));
 }
 
-static void lay_out_stage(stack_stage *s, const frnn_isa *isa, int training, arena *memory)
+static void lay_out_stage(stack_stage *s, const frnn_stack *stack, arena *memory)
 {
-    const size_t panels = (size_t)s->panels, lanes = (size_t)isa->lanes;
-    const size_t x_floats = (size_t)s->inputs * (size_t)s->kernel->x_gates * lanes;
-    const size_t h_floats = (size_t)s->depth * (size_t)s->kernel->h_gates * lanes;
-    s->x_weights = arena_take(memory, checked_product(panels, x_floats), sizeof(float));
-    s->h_weights = arena_take(memory, checked_product(panels, h_floats), sizeof(float));
-    s->bias = arena_take(memory, panels * (size_t)s->kernel->slots * lanes, sizeof(float));
-    s->stride = panels * lanes;
-    if (training) {
-        s->x_transposed = lay_out_transposed(s, isa, s->inputs, s->kernel->x_gates, memory);
-        s->h_transposed = lay_out_transposed(s, isa, s->depth, s->kernel->h_gates, memory);
+    const frnn_isa *isa = stack->isa;
+    const frnn_stage *kernel = s->kernel;
+    const size_t lanes = (size_t)isa->lanes;
+    s->stride = (size_t)s->panels * lanes;
+    s->x_weights = arena_take(
+        memory, stack->product->packed_bytes(s->panels, s->inputs, kernel->x_gates), 1);
+    s->h_weights = arena_take(
+        memory, stack->product->packed_bytes(s->panels, s->depth, kernel->h_gates), 1);
+    s->bias = arena_take(memory, s->stride * (size_t)kernel->slots, sizeof(float));
+    if (stack->config.training) {
+        s->x_transposed = lay_out_transposed(s, isa, s->inputs, kernel->x_gates, memory);
+        s->h_transposed = lay_out_transposed(s, isa, s->depth, kernel->h_gates, memory);
     }
 }
 
@@ -72,28 +54,31 @@ static void lay_out_layer(const frnn_stack *stack, int layer, stack_layer *into,
     const int inputs = layer == 0 ? config->input_size : stack->directions * stack->output_size;
     for (int i = 0; i < stack->stages; i++) {
         stack_stage *s = &into->stage[i];
-        s->kernel = &stack->isa->stages[FRNN_F32][cells[config->cell].stage[i]];
-        const int projection = is_projection(s, stack->isa);
-        s->inputs = projection ? 0 : inputs;
-        s->depth = projection ? config->hidden_size : stack->output_size;
-        s->units = projection ? config->proj_size : config->hidden_size;
-        s->panels = (s->units + stack->isa->lanes - 1) / stack->isa->lanes;
-        lay_out_stage(s, stack->isa, config->training, memory);
+        const int projects = i == stack->cell->stages;
+        s->kernel = projects ? &stack->isa->projection : &stack->cell->stage[i];
+        s->inputs = projects ? 0 : inputs;
+        s->depth = projects ? config->hidden_size : stack->output_size;
+        s->units = projects ? config->proj_size : config->hidden_size;
+        s->panels = stack_panels(stack, s->units);
+        lay_out_stage(s, stack, memory);
     }
 }
 
 /* Places a stack in memory, or counts what it takes; the same walk serves both. */
 static frnn_stack *lay_out(const frnn_config *config, const frnn_isa *isa, arena *memory)
 {
-    const size_t lanes = (size_t)isa->lanes;
+    const frnn_cell_kernels *const cell = &isa->cell[config->cell];
     frnn_stack stack = {
         .config = *config,
         .isa = isa,
+        .product = isa->product[config->dtype],
+        .cell = cell,
         .directions = config->bidirectional ? 2 : 1,
-        .stages = cells[config->cell].stages + (config->proj_size > 0),
+        .stages = cell->stages + (config->proj_size > 0),
         .output_size = config->proj_size > 0 ? config->proj_size : config->hidden_size,
-        .padded_units = ((size_t)config->hidden_size + lanes - 1) / lanes * lanes,
     };
+    stack.padded_units = (size_t)(stack_panels(&stack, config->hidden_size) * isa->lanes);
+    stack.state_floats = (size_t)stack_cell_states(&stack) * stack.padded_units;
     frnn_stack *const placed = arena_take(memory, 1, sizeof stack);
     stack.layers = arena_take(memory, (size_t)config->num_layers * (size_t)stack.directions,
                               sizeof(stack_layer));
@@ -113,40 +98,49 @@ frnn_status frnn_stack_size(const frnn_config *config, const frnn_isa *isa, size
 {
     if (!config || !isa || !bytes)
         return FRNN_BAD_ARGUMENT;
-    const frnn_status status = check_config(config);
+    const frnn_status status = check_config(config, isa);
     if (status != FRNN_OK)
         return status;
     arena count = {NULL, 0, 0};
     lay_out(config, isa, &count);
-    if (count.overflow)
-        return FRNN_TOO_LARGE;
-    *bytes = arena_footprint(&count);
-    return FRNN_OK;
+    return arena_total(&count, bytes);
 }
 
 frnn_status frnn_stack_init(frnn_stack **stack, const frnn_config *config, const frnn_isa *isa,
                             void *memory, size_t bytes)
 {
     size_t needed = 0;
-    const frnn_status status = frnn_stack_size(config, isa, &needed);
-    if (status != FRNN_OK)
-        return status;
-    if (!stack || !memory)
-        return FRNN_BAD_ARGUMENT;
-    if (bytes < needed)
-        return FRNN_SMALL_MEMORY;
-    memset(memory, 0, needed);
-    arena placed = arena_over(memory);
-    *stack = lay_out(config, isa, &placed);
-    return FRNN_OK;
+    arena placed;
+    frnn_status status = frnn_stack_size(config, isa, &needed);
+    if (status == FRNN_OK)
+        status = stack ? arena_begin_zeroed(&placed, memory, bytes, needed) : FRNN_BAD_ARGUMENT;
+    if (status == FRNN_OK)
+        *stack = lay_out(config, isa, &placed);
+    return status;
 }
 
-static void pack_matrix(const frnn_isa *isa, float *panels, float *transposed,
+/* Packs `gates` row blocks of a matrix, for inference and, where there is room, for training. */
+static void pack_matrix(const frnn_stack *stack, void *packed, float *transposed,
                         const frnn_matrix matrix, const signed char *gate, int gates)
 {
-    isa->pack(panels, matrix, gate, gates);
+    stack->product->pack(packed, matrix, gate, gates);
     if (transposed)
-        isa->pack_transposed(transposed, matrix, gate, gates);
+        stack->isa->pack_transposed(transposed, matrix, gate, gates);
+}
+
+static void pack_stage(const frnn_stack *stack, const stack_stage *s, const frnn_weights *weights)
+{
+    const frnn_stage *kernel = s->kernel;
+    const float *const recurrent =
+        kernel->matrix == FRNN_WEIGHT_HR ? weights->weight_hr : weights->weight_hh;
+    pack_matrix(stack, s->h_weights, s->h_transposed, (frnn_matrix){recurrent, s->units, s->depth},
+                kernel->h_gate + kernel->slots - kernel->h_gates, kernel->h_gates);
+    if (s->inputs == 0)
+        return;
+    pack_matrix(stack, s->x_weights, s->x_transposed,
+                (frnn_matrix){weights->weight_ih, s->units, s->inputs}, kernel->x_gate,
+                kernel->x_gates);
+    stack->isa->pack_bias(s->bias, kernel, s->units, weights->bias_ih, weights->bias_hh);
 }
 
 frnn_status frnn_stack_set_weights(frnn_stack *stack, int layer, int direction,
@@ -156,22 +150,7 @@ frnn_status frnn_stack_set_weights(frnn_stack *stack, int layer, int direction,
         direction < 0 || layer >= stack->config.num_layers || direction >= stack->directions ||
         (stack->config.proj_size > 0) != (weights->weight_hr != NULL))
         return FRNN_BAD_ARGUMENT;
-    for (int i = 0; i < stack->stages; i++) {
-        const stack_stage *s = &stack_layer_at(stack, layer, direction)->stage[i];
-        const frnn_stage *kernel = s->kernel;
-        if (is_projection(s, stack->isa)) {
-            const frnn_matrix hr = {weights->weight_hr, s->units, s->depth};
-            pack_matrix(stack->isa, s->h_weights, s->h_transposed, hr, kernel->h_gate,
-                        kernel->h_gates);
-            continue;
-        }
-        const frnn_matrix ih = {weights->weight_ih, s->units, s->inputs};
-        const frnn_matrix hh = {weights->weight_hh, s->units, s->depth};
-        pack_matrix(stack->isa, s->x_weights, s->x_transposed, ih, kernel->x_gate,
-                    kernel->x_gates);
-        pack_matrix(stack->isa, s->h_weights, s->h_transposed, hh,
-                    kernel->h_gate + kernel->slots - kernel->h_gates, kernel->h_gates);
-        stack->isa->pack_bias(s->bias, kernel, s->units, weights->bias_ih, weights->bias_hh);
-    }
+    for (int i = 0; i < stack->stages; i++)
+        pack_stage(stack, &stack_layer_at(stack, layer, direction)->stage[i], weights);
     return FRNN_OK;
 }

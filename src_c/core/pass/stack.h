@@ -7,7 +7,8 @@
 
 #include "../../kernels/table.h"
 
-enum { MAX_STAGES = 2 };
+/* A cell's stages, and the projection behind them. */
+enum { MAX_STAGES = FRNN_MAX_STAGES };
 
 /* One stage with its packed weights. */
 typedef struct {
@@ -15,9 +16,9 @@ typedef struct {
     int inputs; /* length of an x row; 0: no x part */
     int depth;  /* length of a row that the recurrent product takes */
     int units, panels;
-    float *x_weights; /* [panels][inputs][x_gates][lanes] */
-    float *h_weights; /* [panels][depth][h_gates][lanes] */
-    float *bias;      /* [panels][slots][lanes] */
+    void *x_weights; /* as the product packs [x_gates * units][inputs] */
+    void *h_weights; /* as the product packs [h_gates * units][depth] */
+    float *bias;     /* [panels][slots][lanes] */
     /* For training: [inputs or depth in panels][gates][stride][lanes]. */
     float *x_transposed, *h_transposed;
     size_t stride; /* units rounded up to lanes */
@@ -31,9 +32,12 @@ typedef struct {
 struct frnn_stack {
     frnn_config config;
     const frnn_isa *isa;
+    const frnn_product *product;
+    const frnn_cell_kernels *cell;
     int directions, stages;
     int output_size;     /* R: proj_size or hidden_size */
     size_t padded_units; /* hidden_size rounded up to lanes */
+    size_t state_floats; /* of a row's states beside h: each takes padded_units */
     stack_layer *layers; /* [num_layers][directions] */
 };
 
@@ -53,10 +57,19 @@ static inline int stack_panels(const frnn_stack *stack, int units)
     return (units + stack->isa->lanes - 1) / stack->isa->lanes;
 }
 
-/* Does the cell keep a c beside h that the user sees? */
+/* States of the cell beside h, such as an LSTM's c. */
+static inline int stack_cell_states(const frnn_stack *stack) { return stack->cell->states - 1; }
+
+/* Does the cell keep a state beside h? */
 static inline int stack_has_cell_state(const frnn_stack *stack)
 {
-    return stack->config.cell == FRNN_LSTM;
+    return stack_cell_states(stack) > 0;
+}
+
+/* Bytes of a converted row of `depth` elements; 0: the product reads rows in place. */
+static inline size_t stack_row_bytes(const frnn_stack *stack, int depth)
+{
+    return stack->product->row_bytes ? stack->product->row_bytes(depth) : 0;
 }
 
 #endif

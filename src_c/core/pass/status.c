@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Status codes in words. */
+/* The text of each status code. */
 #include <fastrnn.h>
 
 const char *frnn_status_text(frnn_status status)
@@ -12,7 +12,7 @@ const char *frnn_status_text(frnn_status status)
     case FRNN_SMALL_MEMORY: return "the memory handed over is too small";
     case FRNN_BAD_FILE: return "not a .frnn file, or a damaged one";
     case FRNN_NEWER_FILE: return "the file is of a version or holds a layer that is not known";
-    case FRNN_UNSUPPORTED: return "a layer, or the order of its axes, does not run in C";
+    case FRNN_UNSUPPORTED: return "a layer, the order of its axes or the weight type does not run in C";
     }
     return "unknown status";
 }

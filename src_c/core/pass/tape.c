@@ -6,12 +6,12 @@ tape frnn_tape_lay_out(const frnn_stack *stack, size_t steps, size_t batch, aren
 {
     const size_t layers = (size_t)stack->config.num_layers;
     const size_t parts = layers * (size_t)stack->directions;
-    const size_t outputs = (size_t)stack->output_size, padded = stack->padded_units;
+    const size_t outputs = (size_t)stack->output_size, floats = stack->state_floats;
     tape t = {.rows = checked_product(steps, batch)};
     t.head = arena_take(memory, 1, sizeof *t.head);
     for (int i = 0; i < stack->stages; i++) {
         const stack_stage *s = &stack->layers->stage[i];
-        if (!s->kernel->record)
+        if (!s->kernel->finish_recorded)
             continue;
         t.part_gates[i] = checked_product(t.rows, stack_pre_floats(stack, s));
         t.gates[i] = arena_take(memory, checked_product(parts, t.part_gates[i]), sizeof(float));
@@ -20,9 +20,9 @@ tape frnn_tape_lay_out(const frnn_stack *stack, size_t steps, size_t batch, aren
     t.h = arena_take(memory, checked_product(layers, t.layer_h), sizeof *t.h);
     t.h0 = arena_take(memory, checked_product(parts * outputs, batch), sizeof *t.h0);
     if (stack_has_cell_state(stack)) {
-        t.part_c = checked_product(t.rows, padded);
+        t.part_c = checked_product(t.rows, floats);
         t.c = arena_take(memory, checked_product(parts, t.part_c), sizeof *t.c);
-        t.c0 = arena_take(memory, checked_product(checked_product(parts, padded), batch),
+        t.c0 = arena_take(memory, checked_product(checked_product(parts, floats), batch),
                           sizeof *t.c0);
     }
     return t;
@@ -41,11 +41,11 @@ int frnn_tape_fits(const tape *t, const frnn_stack *stack, const frnn_call *call
            t->head->lanes == stack->isa->lanes;
 }
 
-frnn_plan frnn_tape_cut(const tape *t, const frnn_plan *plan)
+frnn_plan frnn_tape_plan(const tape *t, const frnn_plan *plan)
 {
-    frnn_plan cut = *plan;
-    cut.row_groups = t->head->row_groups, cut.block_rows = t->head->block_rows;
-    return cut;
+    frnn_plan taped = *plan;
+    taped.row_groups = t->head->row_groups, taped.block_rows = t->head->block_rows;
+    return taped;
 }
 
 frnn_status frnn_tape_size(const frnn_stack *stack, size_t steps, size_t batch, size_t *bytes)
@@ -54,10 +54,7 @@ frnn_status frnn_tape_size(const frnn_stack *stack, size_t steps, size_t batch, 
         return FRNN_BAD_ARGUMENT;
     arena count = {NULL, 0, 0};
     frnn_tape_lay_out(stack, steps, batch, &count);
-    if (count.overflow)
-        return FRNN_TOO_LARGE;
-    *bytes = arena_footprint(&count);
-    return FRNN_OK;
+    return arena_total(&count, bytes);
 }
 
 frnn_status frnn_tape_check(const frnn_stack *stack, const frnn_call *call)

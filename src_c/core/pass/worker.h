@@ -63,7 +63,7 @@ static inline float *state_h(const worker *self, int part, size_t chunk_number, 
 
 static inline float *state_c(const worker *self, int part, size_t row)
 {
-    return self->w.c + ((size_t)part * self->plan->block_rows + row) * self->stack->padded_units;
+    return self->w.c + ((size_t)part * self->plan->block_rows + row) * self->stack->state_floats;
 }
 
 /* Rows that are not finished at a step, counted down from `rows`. */
@@ -94,16 +94,13 @@ static inline sequences tape_sequences(const worker *self, int layer)
 static inline size_t tape_chunk_row(const worker *self, size_t begin)
 {
     size_t row = self->tape_row;
-    for (size_t i = 0; i < self->rows; i++) {
-        const size_t length = row_length(self, i);
-        row += length < begin ? length : begin;
-    }
+    for (size_t i = 0; i < self->rows; i++) row += size_min(row_length(self, i), begin);
     return row;
 }
 
 static inline float *tape_c(const worker *self, int part, size_t row)
 {
-    return self->tape->c + (size_t)part * self->tape->part_c + row * self->stack->padded_units;
+    return self->tape->c + (size_t)part * self->tape->part_c + row * self->stack->state_floats;
 }
 
 static inline float *tape_gates(const worker *self, int part, int stage, size_t row)
@@ -123,7 +120,7 @@ static inline float *tape_h0(const worker *self, int part, size_t row)
 static inline float *tape_c0(const worker *self, int part, size_t row)
 {
     const size_t index = (size_t)part * self->call->batch + self->position + row;
-    return self->tape->c0 + index * self->stack->padded_units;
+    return self->tape->c0 + index * self->stack->state_floats;
 }
 
 static inline void wait_for_count(const worker *self, const counter *c, unsigned count)

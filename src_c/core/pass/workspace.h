@@ -25,13 +25,14 @@ typedef struct {
     counter *group_workers; /* [teams][unit_workers]: barrier of the group */
     counter *done;          /* [num_layers]: chunks of the block that are finished */
     float *h;               /* [num_layers][directions][2][block][R]: states, see state_h */
-    float *c;               /* [num_layers][directions][block][padded_units] */
+    float *c;               /* [num_layers][directions][block][state_floats]; NULL: h alone */
     float *layer_y;         /* outputs of lower layers: [slots][span][block][directions * R] */
     size_t slot_floats;
     /* Of the team. */
     counter *team_workers;  /* [unit_workers]: barrier of the team */
     float *pre[MAX_STAGES]; /* [panels][chunk * block][slots][lanes] */
-    float *between;         /* [block][padded_units]: from a first stage to a second */
+    float *between;         /* [block][padded_units]: y of a first stage, input of a second */
+    float *carried;         /* [block][padded_units]: what a first stage leaves for a second */
     float *dropped;         /* training: [chunk * block][directions * R], inputs after dropout */
     /* Of the worker. */
     const float **x_rows; /* [chunk * block] -> [inputs] */
@@ -39,6 +40,7 @@ typedef struct {
     size_t *first_row;    /* [chunk + 1]: where a step's rows begin in x_rows and y_rows */
     const float **h_rows; /* [block] -> [R]: h as rows */
     float **between_rows; /* [block] -> [padded_units] */
+    void *converted;      /* [chunk * block][row_bytes]: rows as the product reads them, or NULL */
 } workspace;
 
 /* Lays a workspace out and returns the view of one worker, or counts what it takes. */

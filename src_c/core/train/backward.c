@@ -11,7 +11,7 @@ typedef struct {
     const frnn_call *call;
     const frnn_gradients *gradients;
     frnn_plan plan;
-    frnn_plan cut; /* the plan with the tape's groups and blocks of rows */
+    frnn_plan taped; /* the plan with the tape's groups and blocks of rows */
     int width;     /* workers: the plan's, or 1 */
     void *memory;
     tape tape;
@@ -27,16 +27,14 @@ static void visit_group(back_worker *self, const back_chunk *k, int direction, b
                         int group)
 {
     worker *b = &self->block;
-    size_t first = 0;
-    for (int before = 0; before < group; before++)
-        first += plan_group_rows(b->plan, b->call->batch, before);
+    const size_t first = plan_first_row(b->plan, b->call->batch, group);
     const size_t rows = plan_group_rows(b->plan, b->call->batch, group);
     const row_ranks ranks = group_ranks(b->call, b->plan, group, first);
     b->tape_row = steps_of_rows(b->call, self->s.order, first);
     for (size_t done = 0; done < rows; done += b->rows) {
         b->position = first + done;
         b->order = self->s.order + b->position;
-        b->rows = rows - done < b->plan->block_rows ? rows - done : b->plan->block_rows;
+        b->rows = size_min(rows - done, b->plan->block_rows);
         self->ranks = (row_ranks){ranks.first + done * ranks.step, ranks.step};
         if (work == BACK_STEPS)
             frnn_back_steps(self, k, direction);
@@ -65,6 +63,28 @@ static void load_gradient(const back_worker *self, float *into, const float *fro
         memcpy(into, from + (part * self->block.call->batch + row) * size, size * sizeof *into);
 }
 
+/* The same of the states beside h: the caller's are [parts][batch][states - 1][hidden_size]. */
+static void load_cell_gradients(const back_worker *self, float *into, size_t part, size_t row)
+{
+    const frnn_stack *m = self->block.stack;
+    const size_t states = (size_t)stack_cell_states(m), hidden = (size_t)m->config.hidden_size;
+    const float *const from = self->gradients->dcn;
+    const size_t first = (part * self->block.call->batch + row) * states;
+    memset(into, 0, m->state_floats * sizeof *into);
+    for (size_t i = 0; i < states && from; i++)
+        memcpy(into + i * m->padded_units, from + (first + i) * hidden, hidden * sizeof *into);
+}
+
+static void store_cell_gradients(const back_worker *self, const float *from, size_t part, size_t row)
+{
+    const frnn_stack *m = self->block.stack;
+    const size_t states = (size_t)stack_cell_states(m), hidden = (size_t)m->config.hidden_size;
+    float *const into = self->gradients->dc0;
+    const size_t first = (part * self->block.call->batch + row) * states;
+    for (size_t i = 0; i < states && into; i++)
+        memcpy(into + (first + i) * hidden, from + i * m->padded_units, hidden * sizeof *into);
+}
+
 static void store_gradient(const back_worker *self, float *into, const float *from, size_t part,
                            size_t row, size_t size)
 {
@@ -85,13 +105,12 @@ static void load_row(const back_worker *self, size_t at)
     const frnn_gradients *g = self->gradients;
     const size_t parts = (size_t)(m->config.num_layers * m->directions);
     const size_t batch = self->block.call->batch, row = self->s.order[at];
-    const size_t h_stride = self->s.h_stride, c_stride = m->padded_units;
+    const size_t h_stride = self->s.h_stride;
     for (size_t part = 0; part < parts; part++) {
         load_gradient(self, self->s.dh + (part * batch + at) * h_stride, g->dhn, part, row,
                       (size_t)m->output_size, h_stride);
         if (self->s.dc)
-            load_gradient(self, self->s.dc + (part * batch + at) * c_stride, g->dcn, part, row,
-                          (size_t)m->config.hidden_size, c_stride);
+            load_cell_gradients(self, self->s.dc + (part * batch + at) * m->state_floats, part, row);
     }
 }
 
@@ -105,8 +124,7 @@ static void store_row(const back_worker *self, size_t at)
         store_gradient(self, g->dh0, self->s.dh + (part * batch + at) * self->s.h_stride, part, row,
                        (size_t)m->output_size);
         if (self->s.dc)
-            store_gradient(self, g->dc0, self->s.dc + (part * batch + at) * m->padded_units, part,
-                           row, (size_t)m->config.hidden_size);
+            store_cell_gradients(self, self->s.dc + (part * batch + at) * m->state_floats, part, row);
     }
 }
 
@@ -125,7 +143,7 @@ static void clear_dx(const back_worker *self, size_t row)
 
 /* ---- Chunks and layers ----------------------------------------------------------------------- */
 
-/* The slot where a lower layer's output gradients lie. */
+/* The slot that holds a lower layer's output gradients. */
 static float *layer_dy(const back_worker *self, int layer)
 {
     return self->s.layer_dy + (size_t)(layer % 2) * self->s.slot_floats;
@@ -149,7 +167,7 @@ static back_chunk chunk_at(const back_worker *self, int layer, size_t number)
                     .last = end >= self->longest,
                     .number = number,
                     .begin = begin,
-                    .end = end < self->longest ? end : self->longest};
+                    .end = size_min(end, self->longest)};
     k.x = layer > 0 ? tape_sequences(&self->block, layer - 1)
                     : (sequences){call->x, call->x_step, call->x_row, 0, 1};
     k.dy = top ? (sequences){g->dy, g->dy_step, g->dy_row, 0, 1}
@@ -226,7 +244,7 @@ static void run_worker(void *argument, int index)
     const seat at = {index / units / teams, index / units % teams, index % units};
     arena placed = arena_over(j->memory);
     back_worker self = {
-        .block = {.stack = j->stack, .call = call, .plan = &j->cut, .at = at, .teams = teams,
+        .block = {.stack = j->stack, .call = call, .plan = &j->taped, .at = at, .teams = teams,
                   .units = units, .tape = &j->tape},
         .gradients = j->gradients,
         .s = frnn_back_space_lay_out(j->stack, &j->plan, call->steps, call->batch, at, &placed),
@@ -251,11 +269,9 @@ static frnn_status check_call(const frnn_stack *stack, const frnn_call *call,
                               const frnn_gradients *gradients)
 {
     if (!stack || !call || !gradients || !call->tape || call->steps == 0 ||
-        (call->batch > 0 && !call->x) || (call->executor && !call->executor->run))
+        (call->batch > 0 && !call->x) || !executor_is_valid(call->executor) ||
+        !lengths_are_valid(call->lengths, call->batch, call->steps))
         return FRNN_BAD_ARGUMENT;
-    for (size_t i = 0; call->lengths && i < call->batch; i++)
-        if (call->lengths[i] > call->steps)
-            return FRNN_BAD_ARGUMENT;
     return frnn_tape_check(stack, call);
 }
 
@@ -271,10 +287,7 @@ frnn_status frnn_backward_size(const frnn_stack *stack, size_t steps, size_t bat
     arena count = {NULL, 0, 0};
     const seat any = {0, 0, 0};
     const back_space s = frnn_back_space_lay_out(stack, &used, steps, batch, any, &count);
-    if (count.overflow || s.chunk_rows > INT_MAX)
-        return FRNN_TOO_LARGE;
-    *bytes = arena_footprint(&count);
-    return FRNN_OK;
+    return s.chunk_rows <= INT_MAX ? arena_total(&count, bytes) : FRNN_TOO_LARGE;
 }
 
 /* Places tape and workspace of a checked call. */
@@ -293,11 +306,11 @@ static frnn_status prepare(job *j, size_t bytes)
     j->tape = frnn_tape_lay_out(j->stack, call->steps, call->batch, &taped);
     if (!frnn_tape_fits(&j->tape, j->stack, call))
         return FRNN_BAD_ARGUMENT;
-    j->cut = frnn_tape_cut(&j->tape, &j->plan);
+    j->taped = frnn_tape_plan(&j->tape, &j->plan);
     const back_space s = frnn_back_space_lay_out(j->stack, &j->plan, call->steps, call->batch,
                                                  (seat){0, 0, 0}, &placed);
     memset(s.counters, 0, s.counters_bytes);
-    frnn_order_rows(call, &j->cut, s.ranked, s.order);
+    frnn_order_rows(call, &j->taped, s.ranked, s.order);
     return FRNN_OK;
 }
 

@@ -8,7 +8,7 @@
 #include "../pass/worker.h"
 
 typedef struct {
-    worker block; /* the worker's seat, and the block of rows that it is at; plan: the tape's cut */
+    worker block; /* the worker's seat, and the block of rows that it is at; plan: the tape's */
     const frnn_gradients *gradients;
     back_space s;
     int index, width; /* among all workers */
@@ -24,7 +24,7 @@ typedef struct {
     sequences x, dy, dx; /* dy.base or dx.base NULL: none */
 } back_chunk;
 
-/* Takes a direction of a chunk back from its last step to its first: one block of rows. */
+/* Runs the backward steps of a direction of a chunk, from its last to its first: one block of rows. */
 void frnn_back_steps(back_worker *self, const back_chunk *k, int direction);
 
 /* Packs this worker's share of what the weight gradients of a chunk take beside dpre. */
@@ -50,7 +50,7 @@ static inline float *back_dh(const back_worker *self, size_t part)
 static inline float *back_dc(const back_worker *self, size_t part)
 {
     return self->s.dc + (part * self->block.call->batch + self->block.position) *
-                            self->block.stack->padded_units;
+                            self->block.stack->state_floats;
 }
 
 /* Where a row of the block is at a step among the rows of the chunk. */

@@ -108,21 +108,19 @@ void frnn_back_inputs(back_worker *self, const back_chunk *k, int direction)
         const stack_stage *s = &stack_layer_at(b->stack, k->layer, direction)->stage[stage];
         if (s->inputs == 0)
             continue;
-        const int panels = stack_panels(b->stack, s->inputs);
+        const unit_range panels =
+            panel_range(stack_panels(b->stack, s->inputs), 1, me, workers);
         const frnn_pass pass = {
             .rows = (int)gather_inputs(self, k, direction, stage),
             .depth = s->kernel->x_gates * (int)s->stride,
             .units = s->inputs,
-            .first_panel = panel_share(panels, 1, me, workers),
-            .end_panel = panel_share(panels, 1, me + 1, workers),
+            .first_panel = panels.begin,
+            .end_panel = panels.end,
             .weights = s->x_transposed,
             .in = self->s.from,
             .y = self->s.to,
         };
-        if (add)
-            b->stack->isa->multiply_add(&pass);
-        else
-            b->stack->isa->multiply(&pass);
+        b->stack->product->multiply(&pass, add ? FRNN_FROM_Y : FRNN_FROM_ZERO);
         add = 1;
     }
 }
@@ -213,7 +211,8 @@ void frnn_back_weights(const back_worker *self, const back_chunk *k)
         for (int i = 0; i < m->stages; i++) {
             const stack_stage *s = &stack_layer_at(m, k->layer, direction)->stage[i];
             const frnn_stage *kernel = s->kernel;
-            const int projection = s->inputs == 0, first = kernel->slots - kernel->h_gates;
+            const int projection = kernel->matrix == FRNN_WEIGHT_HR;
+            const int first = kernel->slots - kernel->h_gates;
             const matrix ih = {0, kernel->x_gates, kernel->x_gate, s->inputs, d->x_panels,
                                into->weight_ih, into->bias_ih};
             const matrix hh = {first, kernel->h_gates, kernel->h_gate, s->depth, d->h_panels[i],

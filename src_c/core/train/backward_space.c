@@ -12,11 +12,7 @@ enum {
     MOST_CHUNK_ROWS = 640
 };
 
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-static size_t pieces(size_t whole, size_t piece) { return (whole - 1) / piece + 1; }
-
-/* Steps of a chunk: of sizes alone, since sums over its rows are cut by it. */
+/* Steps of a chunk. They depend on sizes alone, because sums over rows are split by chunks. */
 static size_t chunk_steps_of(const frnn_stack *stack, size_t steps, size_t batch)
 {
     const stack_layer *last = &stack->layers[(stack->config.num_layers - 1) * stack->directions];
@@ -28,9 +24,9 @@ static size_t chunk_steps_of(const frnn_stack *stack, size_t steps, size_t batch
         weights += s->stride * (size_t)(s->kernel->x_gates * s->inputs +
                                         s->kernel->h_gates * s->depth) * sizeof(float);
     }
-    const size_t least = smaller(weights / WEIGHT_BYTES_PER_ROW, MOST_CHUNK_ROWS);
-    const size_t rows = larger(CHUNK_BYTES / row_bytes / (size_t)stack->directions, least);
-    return pieces(steps, pieces(steps, larger(1, rows / larger(1, batch))));
+    const size_t least = size_min(weights / WEIGHT_BYTES_PER_ROW, MOST_CHUNK_ROWS);
+    const size_t rows = size_max(CHUNK_BYTES / row_bytes / (size_t)stack->directions, least);
+    return size_pieces(steps, size_pieces(steps, size_max(1, rows / size_max(1, batch))));
 }
 
 static void lay_out_direction(back_direction *d, const frnn_stack *stack, size_t rows, size_t batch,
@@ -62,8 +58,8 @@ static void lay_out_pass(back_space *s, const frnn_stack *stack, size_t steps, s
     s->h_stride = (size_t)(stack_panels(stack, stack->output_size) * stack->isa->lanes);
     s->dh = arena_take(memory, checked_product(states, s->h_stride), sizeof *s->dh);
     if (stack_has_cell_state(stack))
-        s->dc = arena_take(memory, checked_product(states, stack->padded_units), sizeof *s->dc);
-    const size_t slots = smaller(layers - 1, 2);
+        s->dc = arena_take(memory, checked_product(states, stack->state_floats), sizeof *s->dc);
+    const size_t slots = size_min(layers - 1, 2);
     const size_t span = stack->directions > 1 ? steps : s->chunk_steps;
     s->slot_floats = checked_product(checked_product(span, batch), width);
     s->layer_dy = arena_take(memory, checked_product(slots, s->slot_floats), sizeof *s->layer_dy);

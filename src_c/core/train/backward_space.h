@@ -28,7 +28,7 @@ typedef struct {
     counter *all_workers, *group_workers, *team_workers;
     float *dh;           /* [parts][batch][h_stride] */
     size_t h_stride;     /* R rounded up to lanes */
-    float *dc;           /* LSTM: [parts][batch][padded_units] */
+    float *dc;           /* [parts][batch][state_floats]; NULL: the cell has h alone */
     float *layer_dy;     /* gradients of outputs of lower layers, see workspace.h's layer_y */
     size_t slot_floats;
     back_direction direction[2];

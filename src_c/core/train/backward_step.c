@@ -10,25 +10,23 @@ typedef struct {
     size_t part, step, rows, tape_row, chunk_row;
 } back_step;
 
-static int first_panel(const back_worker *self, int panels, int unit)
+static unit_range my_panels(const back_worker *self, int panels)
 {
-    return panel_share(panels, 1, unit, self->block.units);
+    return panel_range(panels, 1, self->block.at.unit, self->block.units);
 }
 
-/* The gradients of outputs that lower layers got went through dropout. */
+/* Gradients of the outputs of lower layers pass through dropout. */
 static void drop_gradients(const back_worker *self, const back_step *at)
 {
     const worker *b = &self->block;
-    const int lanes = b->stack->isa->lanes, outputs = b->stack->output_size;
-    const int panels = stack_panels(b->stack, outputs);
-    const int first = first_panel(self, panels, b->at.unit) * lanes;
-    const int past = first_panel(self, panels, b->at.unit + 1) * lanes;
-    const int end = past < outputs ? past : outputs;
-    for (size_t row = 0; row < at->rows && first < end; row++) {
+    const int outputs = b->stack->output_size;
+    const unit_range panels = my_panels(self, stack_panels(b->stack, outputs));
+    const unit_range mine = units_of_panels(panels, b->stack->isa->lanes, outputs);
+    for (size_t row = 0; row < at->rows && mine.begin < mine.end; row++) {
         const size_t time = at->direction ? row_length(b, row) - 1 - at->step : at->step;
-        float *dy = (float *)self->s.dy_rows[row] + first;
+        float *dy = (float *)self->s.dy_rows[row] + mine.begin;
         frnn_dropout(dy, dy, b->call, at->chunk->layer, time, b->order[row],
-                     at->direction * outputs + first, end - first);
+                     at->direction * outputs + mine.begin, mine.end - mine.begin);
     }
 }
 
@@ -64,14 +62,14 @@ static void fill_cell_states(const back_worker *self, const back_step *at, frnn_
 {
     const worker *b = &self->block;
     const size_t in_chunk = at->step - at->chunk->begin;
-    pass->c = tape_c(b, (int)at->part, at->tape_row);
-    pass->dc = back_dc(self, at->part);
+    pass->state = tape_c(b, (int)at->part, at->tape_row);
+    pass->dstate = back_dc(self, at->part);
     if (at->step == 0)
-        pass->c_before = tape_c0(b, (int)at->part, 0);
+        pass->state_before = tape_c0(b, (int)at->part, 0);
     else if (in_chunk > 0)
-        pass->c_before = tape_c(b, (int)at->part, self->s.mine_first[in_chunk - 1]);
+        pass->state_before = tape_c(b, (int)at->part, self->s.mine_first[in_chunk - 1]);
     else
-        pass->c_before = tape_c(b, (int)at->part, at->tape_row - rows_at(b, at->step - 1, b->rows));
+        pass->state_before = tape_c(b, (int)at->part, at->tape_row - rows_at(b, at->step - 1, b->rows));
 }
 
 static void run_gradient(const back_worker *self, const back_step *at, int stage)
@@ -81,11 +79,12 @@ static void run_gradient(const back_worker *self, const back_step *at, int stage
     const back_direction *d = &self->s.direction[at->direction];
     const int last = b->stack->stages - 1;
     const size_t slots = (size_t)s->kernel->slots, lanes = (size_t)b->stack->isa->lanes;
+    const unit_range panels = my_panels(self, s->panels);
     frnn_gradient_pass pass = {
         .rows = (int)at->rows,
         .units = s->units,
-        .first_panel = first_panel(self, s->panels, b->at.unit),
-        .end_panel = first_panel(self, s->panels, b->at.unit + 1),
+        .first_panel = panels.begin,
+        .end_panel = panels.end,
         .gate_rows = b->tape->rows,
         .h = self->s.h_rows,
         .h_before = self->s.h_before_rows,
@@ -94,6 +93,7 @@ static void run_gradient(const back_worker *self, const back_step *at, int stage
                                : d->between + b->position * b->stack->padded_units,
         .dh = back_dh(self, at->part),
         .stride = s->stride,
+        .state_floats = b->stack->state_floats,
         .dpre = d->dpre[stage] + at->chunk_row * slots * s->stride,
         .dpre_row = self->ranks.step * slots * s->stride,
         .panels = d->panels[stage] + at->chunk_row * slots * lanes,
@@ -111,14 +111,13 @@ static void run_gradient(const back_worker *self, const back_step *at, int stage
 }
 
 /* The gradients of what a stage's recurrent product took: of the state before, or of the stage
- * before. A GRU's state also has a way around the product. */
+ * before. Where the cell uses the state before beside its product, gradient left that part in dh. */
 static void run_product(const back_worker *self, const back_step *at, int stage)
 {
     const worker *b = &self->block;
     const stack_stage *s = &stack_layer_at(b->stack, at->chunk->layer, at->direction)->stage[stage];
     const back_direction *d = &self->s.direction[at->direction];
-    const int panels = stack_panels(b->stack, s->depth);
-    const int around = s->kernel->slots > 1 && !b->tape->c;
+    const unit_range panels = my_panels(self, stack_panels(b->stack, s->depth));
     const size_t row_floats = (size_t)s->kernel->slots * s->stride;
     const size_t first_slot = (size_t)(s->kernel->slots - s->kernel->h_gates);
     const size_t stride = stage > 0 ? b->stack->padded_units : self->s.h_stride;
@@ -132,16 +131,14 @@ static void run_product(const back_worker *self, const back_step *at, int stage)
         .rows = (int)at->rows,
         .depth = s->kernel->h_gates * (int)s->stride,
         .units = (int)stride,
-        .first_panel = first_panel(self, panels, b->at.unit),
-        .end_panel = first_panel(self, panels, b->at.unit + 1),
+        .first_panel = panels.begin,
+        .end_panel = panels.end,
         .weights = s->h_transposed,
         .in = self->s.from,
         .y = self->s.to,
     };
-    if (stage == 0 && around)
-        b->stack->isa->multiply_add(&pass);
-    else
-        b->stack->isa->multiply(&pass);
+    const int adds = stage == 0 && b->stack->cell->uses_h_before;
+    b->stack->product->multiply(&pass, adds ? FRNN_FROM_Y : FRNN_FROM_ZERO);
 }
 
 /* Counts, for each step of the chunk, where the block's rows begin on the tape. */

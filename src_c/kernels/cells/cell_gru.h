@@ -1,29 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* GRU (Cho et al. 2014): reset_after as in PyTorch and cuDNN, and the original, reset before. */
+/* GRU (Cho et al. 2014) with reset_after, as in PyTorch and cuDNN: gates r z n.
+ *
+ * n needs the parts of its sum separately: n = tanh(n_x + sigmoid(r) n_h). So there are four slots,
+ * n_x r z n_h. x fills the first three and h the last three: both products are three gates wide. */
 #ifndef FRNN_KERNELS_CELL_GRU_H
 #define FRNN_KERNELS_CELL_GRU_H
 
-enum { GRU_SLOTS = 4, GRU_RESET_SLOTS = 2 };
+#include "blend.h"
 
-/* h = (1 - sigmoid(z)) tanh(n) + sigmoid(z) h over one common denominator; z_exp = exp(-z).
- * n_kept: where tanh(n) goes, or NULL. */
-ALWAYS_INLINE vec gru_blend(vec z_exp, vec n, vec h, float *n_kept)
-{
-    const tanh_ratio t = vec_tanh_ratio(n);
-    if (n_kept)
-        vec_store(n_kept, vec_div(t.above, t.below));
-    const vec above = vec_fma(h, t.below, vec_mul(z_exp, t.above));
-    return vec_div(above, vec_mul(vec_add(vec_set(1.0f), z_exp), t.below));
-}
+enum { GRU_SLOTS = 4 };
 
-/* sigmoid, from exp(-x). */
-ALWAYS_INLINE vec gru_gate(vec x_exp)
-{
-    return vec_div(vec_set(1.0f), vec_add(vec_set(1.0f), x_exp));
-}
-
-/* The argument of n = tanh(n_x + sigmoid(r) n_h), left in place of n_x. pre: n_x r z n_h.
- * record: leaves sigmoid(r) in pre, too. */
+/* The argument of n = tanh(n_x + sigmoid(r) n_h), left in place of n_x. record: leaves sigmoid(r) in
+ * pre, too. */
 ALWAYS_INLINE void gru_candidate(float *pre, const int record)
 {
     const vec r_below = vec_gate_below(vec_load(pre + LANES));
@@ -37,37 +25,52 @@ ALWAYS_INLINE vec gru_output(float *pre, vec h, const int record)
 {
     const vec z_exp = vec_exp_minus(vec_load(pre + 2 * LANES), GATE_LIMIT);
     if (record)
-        vec_store(pre + 2 * LANES, gru_gate(z_exp));
-    return gru_blend(z_exp, vec_load(pre), h, record ? pre : NULL);
+        vec_store(pre + 2 * LANES, sigmoid_of_exp(z_exp));
+    return vec_blend(z_exp, vec_load(pre), h, record ? pre : NULL);
 }
 
-/* Returns sigmoid(r) h and leaves exp(-z) in z_exp. pre: r z; record: leaves their sigmoids. */
-ALWAYS_INLINE vec gru_reset(float *pre, vec h, float *z_exp, const int record)
+ALWAYS_INLINE void gru_unit(const frnn_pass *a, const unit_place *at, const int part,
+                            const int record)
 {
-    const vec exp_z = vec_exp_minus(vec_load(pre + LANES), GATE_LIMIT);
-    const vec r_below = vec_gate_below(vec_load(pre));
-    vec_store(z_exp, exp_z);
-    if (record) {
-        vec_store(pre, vec_div(vec_set(1.0f), r_below));
-        vec_store(pre + LANES, gru_gate(exp_z));
+    if (part == 0)
+        gru_candidate(at->pre, record);
+    else
+        store_y(a, at, gru_output(at->pre, load_h_before(a, at), record));
+}
+
+/* n_h has no input part: its recurrent sum starts at the bias. */
+static void finish_gru_input(const frnn_pass *a, int panel, int end)
+{
+    for (int p = panel; p < end; p++) {
+        const vec n_h = vec_load(bias_at(a, p, GRU_SLOTS) + (GRU_SLOTS - 1) * LANES);
+        for (int r = 0; r < a->rows; r++)
+            vec_store(pre_at(a, p, r, GRU_SLOTS) + (GRU_SLOTS - 1) * LANES, n_h);
     }
-    return vec_div(h, r_below);
 }
 
-/* pre: n, whose recurrent product was taken of sigmoid(r) h. record: leaves tanh(n) there. */
-ALWAYS_INLINE vec gru_reset_output(float *pre, vec h, const float *z_exp, const int record)
+ALWAYS_INLINE void gru_gradient(const frnn_gradient_pass *a, const gradient_place *at, vec dh)
 {
-    return gru_blend(vec_load(z_exp), vec_load(pre), h, record ? pre : NULL);
+    const vec n = vec_load(at->gates), r = vec_load(at->gates + LANES);
+    const vec z = vec_load(at->gates + 2 * LANES), n_h = vec_load(at->gates + 3 * LANES);
+    const vec dn = blend_gradient_n(dh, z, n);
+    store_dpre(a, at, GRU_SLOTS, 0, dn);
+    store_dpre(a, at, GRU_SLOTS, 1, vec_sigmoid_gradient(vec_mul(dn, n_h), r));
+    store_dpre(a, at, GRU_SLOTS, 2,
+               blend_gradient_z(dh, z, n, load_units(a, a->h_before[at->row], at->unit)));
+    store_dpre(a, at, GRU_SLOTS, 3, vec_mul(dn, r));
+    vec_store(a->dh + at->place, vec_mul(dh, z));
 }
 
-/* From dh of h = (1 - z) n + z h_before to the gradients of the pre-activations of n and z. */
-ALWAYS_INLINE vec gru_gradient_n(vec dh, vec z, vec n)
-{
-    return vec_tanh_gradient(vec_fnma(dh, z, dh), n);
-}
-ALWAYS_INLINE vec gru_gradient_z(vec dh, vec z, vec n, vec h_before)
-{
-    return vec_sigmoid_gradient(vec_mul(dh, vec_sub(h_before, n)), z);
-}
+FINISH(gru, GRU_SLOTS, gru_unit, 2)
+GRADIENT(gru, GRU_SLOTS, gru_gradient)
+
+#define GRU_CELL                                                                          \
+    {                                                                                     \
+        .gates = 3, .states = 1, .uses_h_before = 1, .stages = 1,                         \
+        .stage = {{.slots = GRU_SLOTS, .x_gates = 3, .h_gates = 3,                        \
+                   .x_gate = {2, 0, 1, -1}, .h_gate = {-1, 0, 1, 2},                      \
+                   .finish_input = finish_gru_input, .finish = finish_gru,                \
+                   .finish_recorded = finish_gru_recorded, .gradient = gradient_gru}},    \
+    }
 
 #endif

@@ -24,38 +24,63 @@ ALWAYS_INLINE void lstm_cell_state(float *pre, const float *c_before, float *c, 
     }
 }
 
-/* h = sigmoid(o) tanh(c), over another: with the above two divisions instead of five. record:
- * leaves sigmoid(o) in pre. */
-ALWAYS_INLINE vec lstm_output(float *pre, const float *c, const int record)
+/* h = sigmoid(o) tanh(c), over another: with the above two divisions instead of five. o: the gate's
+ * pre-activation. record: leaves sigmoid(o) there. */
+ALWAYS_INLINE vec lstm_output(float *o, const float *c, const int record)
 {
-    const vec o_below = vec_gate_below(vec_load(pre + 3 * LANES));
+    const vec o_below = vec_gate_below(vec_load(o));
     const tanh_ratio t = vec_tanh_ratio(vec_load(c));
     if (record)
-        vec_store(pre + 3 * LANES, vec_div(vec_set(1.0f), o_below));
+        vec_store(o, vec_div(vec_set(1.0f), o_below));
     return vec_div(t.above, vec_mul(o_below, t.below));
 }
 
-/* Values of the gates, or gradients of their pre-activations. */
-typedef struct {
-    vec i, f, g, o;
-} lstm_gates;
-
-ALWAYS_INLINE lstm_gates lstm_load_gates(const float *gates)
+ALWAYS_INLINE void lstm_unit(const frnn_pass *a, const unit_place *at, const int part,
+                             const int record)
 {
-    return (lstm_gates){vec_load(gates), vec_load(gates + LANES), vec_load(gates + 2 * LANES),
-                        vec_load(gates + 3 * LANES)};
+    float *const c = a->state + at->in_state;
+    if (part == 0)
+        lstm_cell_state(at->pre, a->state_before + at->in_state, c, record);
+    else
+        store_y(a, at, lstm_output(at->pre + 3 * LANES, c, record));
 }
 
-/* gate: their values; c_tanh = tanh(c); dh of h; *dc of c, turned into that of c_before. */
-ALWAYS_INLINE lstm_gates lstm_gradient(lstm_gates gate, vec c_tanh, vec c_before, vec dh, vec *dc)
+/* From dh and the gradient of c to that of c before its gates: *dc is completed by what flows through
+ * h. Leaves h in in_panels. o: the gate's value; returns the gradient of its pre-activation. */
+ALWAYS_INLINE vec lstm_output_gradient(const frnn_gradient_pass *a, const gradient_place *at,
+                                       vec o, vec dh, vec *dc)
 {
-    const vec through_h = vec_tanh_gradient(vec_mul(dh, gate.o), c_tanh);
-    const vec whole = vec_add(*dc, through_h);
-    *dc = vec_mul(whole, gate.f);
-    return (lstm_gates){vec_sigmoid_gradient(vec_mul(whole, gate.g), gate.i),
-                        vec_sigmoid_gradient(vec_mul(whole, c_before), gate.f),
-                        vec_tanh_gradient(vec_mul(whole, gate.i), gate.g),
-                        vec_sigmoid_gradient(vec_mul(dh, c_tanh), gate.o)};
+    const vec t = vec_tanh(vec_load(a->state + at->in_state));
+    *dc = vec_add(vec_load(a->dstate + at->in_state),
+                  vec_tanh_gradient(vec_mul(dh, o), t));
+    store_in(a, at, vec_mul(o, t));
+    return vec_sigmoid_gradient(vec_mul(dh, t), o);
 }
+
+ALWAYS_INLINE void lstm_gradient(const frnn_gradient_pass *a, const gradient_place *at, vec dh)
+{
+    const vec i = vec_load(at->gates), f = vec_load(at->gates + LANES);
+    const vec g = vec_load(at->gates + 2 * LANES), o = vec_load(at->gates + 3 * LANES);
+    vec dc;
+    const vec d_o = lstm_output_gradient(a, at, o, dh, &dc);
+    const vec c_before = vec_load(a->state_before + at->in_state);
+    store_dpre(a, at, LSTM_SLOTS, 0, vec_sigmoid_gradient(vec_mul(dc, g), i));
+    store_dpre(a, at, LSTM_SLOTS, 1, vec_sigmoid_gradient(vec_mul(dc, c_before), f));
+    store_dpre(a, at, LSTM_SLOTS, 2, vec_tanh_gradient(vec_mul(dc, i), g));
+    store_dpre(a, at, LSTM_SLOTS, 3, d_o);
+    vec_store(a->dstate + at->in_state, vec_mul(dc, f));
+}
+
+FINISH(lstm, LSTM_SLOTS, lstm_unit, 2)
+GRADIENT(lstm, LSTM_SLOTS, lstm_gradient)
+
+#define LSTM_CELL                                                                           \
+    {                                                                                       \
+        .gates = 4, .states = 2, .has_projection = 1, .stages = 1,                          \
+        .stage = {{.slots = LSTM_SLOTS, .x_gates = 4, .h_gates = 4,                         \
+                   .x_gate = {0, 1, 2, 3}, .h_gate = {0, 1, 2, 3},                          \
+                   .finish_input = finish_nothing, .finish = finish_lstm,                   \
+                   .finish_recorded = finish_lstm_recorded, .gradient = gradient_lstm}},    \
+    }
 
 #endif

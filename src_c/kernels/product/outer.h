@@ -6,11 +6,7 @@
 enum {
     /* A tile is COLUMNS of left x SIDE vectors of right, over a run of rows. */
     OUTER_SIDE = 3,
-    OUTER_COLUMNS = ACCUMULATORS / OUTER_SIDE,
-    /* What a run takes of a panel of left and of SIDE panels of right stays in L1. */
-    OUTER_RUN = LANES > 8 ? 128 : 256,
-    /* Panels of right that stay in L2 while all panels of left pass by, counted in runs. */
-    OUTER_BLOCK_RUNS = LANES > 8 ? 32 : 64
+    OUTER_COLUMNS = ACCUMULATORS / OUTER_SIDE
 };
 
 /* Columns [column, ..) of left's panel, vectors [k, ..) of right, rows [row, row_end). */
@@ -36,7 +32,7 @@ ALWAYS_INLINE void outer_store(float *sum, vec value, int left, int add)
         vec_store_part(sum, add ? vec_add(vec_load_part(sum, left), value) : value, left);
 }
 
-/* Asks for the sums of a tile, which lie a page apart: they come while the tile is computed. */
+/* Prefetches the sums of a tile, which are a page apart: they arrive while the tile is computed. */
 ALWAYS_INLINE void outer_prefetch(const frnn_outer *a, const outer_place *at, const int columns,
                                   const int side)
 {

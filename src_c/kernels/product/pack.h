@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* The packed weight layout, known to this file and tile.h alone. */
+/* The packed weight layout of products with float32 rows, known to this folder alone. */
 #ifndef FRNN_KERNELS_PACK_H
 #define FRNN_KERNELS_PACK_H
 
-/* panels[p][k][g][lane] = matrix[gate[g] * units + p * LANES + lane][k], or zero beyond units. */
-static void pack(float *panels, frnn_matrix matrix, const signed char *gate, int gates)
+/* Stores one weight of a packed matrix at its place. A constant in every call, as weight_type. */
+typedef void store_weight(void *packed, size_t place, float value);
+
+/* packed[p][k][g][lane] = matrix[gate[g] * units + p * LANES + lane][k], or zero beyond units. */
+ALWAYS_INLINE void pack_weights(void *packed, frnn_matrix matrix, const signed char *gate, int gates,
+                                store_weight *store)
 {
     enum { LINE = 16 }; /* floats of a cache line: rows are read by lines, however long they are */
     const size_t units = (size_t)matrix.units, depth = (size_t)matrix.depth;
     const size_t step = (size_t)gates * LANES;
-    for (size_t first = 0; first < units; first += LANES, panels += depth * step)
+    size_t panel = 0;
+    for (size_t first = 0; first < units; first += LANES, panel += depth * step)
         for (size_t k = 0; k < depth; k += LINE)
             for (size_t i = 0; i < step; i++) {
                 const size_t unit = first + i % LANES, end = depth - k < LINE ? depth : k + LINE;
                 const size_t row = (size_t)gate[i / LANES] * units + unit;
                 for (size_t j = k; j < end; j++)
-                    panels[j * step + i] = unit < units ? matrix.values[row * depth + j] : 0.0f;
+                    store(packed, panel + j * step + i,
+                          unit < units ? matrix.values[row * depth + j] : 0.0f);
             }
 }
 
@@ -62,7 +68,7 @@ static void pack_rows(float *panels, size_t panel_rows, const float *const *rows
 }
 
 /* bias[p][slot][lane]: the sum of the biases of the matrices that feed the slot; NULL is zero. */
-static void pack_bias(float *bias, const struct frnn_stage *stage, int units, const float *bias_ih,
+static void pack_bias(float *bias, const frnn_stage *stage, int units, const float *bias_ih,
                       const float *bias_hh)
 {
     const size_t count = (size_t)units;

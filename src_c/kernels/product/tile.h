@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The register tile: the product every kernel is made of.
+/* The register tile: the inner loop of every product with float32 rows.
  *
  * A tile is `rows` batch rows x `panels` panels x `gates` vectors, all in registers over a run of
  * the depth. rows, panels and gates are compile-time constants in every call, so that the loops
@@ -7,7 +7,7 @@
 #ifndef FRNN_KERNELS_TILE_H
 #define FRNN_KERNELS_TILE_H
 
-/* Unrolls the loop it stands before, whose length is a compile-time constant of at most 24. */
+/* Unrolls the next loop, whose length is a compile-time constant of at most 24. */
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__)
@@ -16,21 +16,22 @@
 #define UNROLL
 #endif
 
-enum {
-    MAX_TILE_ROWS = 8,
-    /* A sum is cut into runs of this depth (the last one up to half as long again), each summed
-     * from zero: the weights of a run stay in L1 while all rows use them, and rounding errors grow
-     * with the length of a run instead of the whole depth. */
-    RUN = LANES > 8 ? 128 : 256
-};
+enum { MAX_TILE_ROWS = 8 };
+
+/* How a product reads its packed weights: bytes of one weight, and LANES of them as floats. A constant
+ * in every call, so that load is inlined. */
+typedef struct {
+    size_t bytes;
+    vec (*load)(const char *weights);
+} weight_type;
 
 /* Rows of a full tile: all accumulators in use, rows and vectors of weights in balance. */
 ALWAYS_INLINE int tile_rows(const int gates)
 {
-    return gates == 3 ? ACCUMULATORS / 3 : ACCUMULATORS / 4;
+    return gates == 3 ? ACCUMULATORS / 3 : ACCUMULATORS / TILE_VECTORS;
 }
 
-/* Panels side by side in a tile of so many rows: a thin tile takes more, to have enough
+/* Panels in a tile of so many rows: a thin tile takes more panels, to have enough
  * independent sums in flight. */
 ALWAYS_INLINE int tile_panels(const int rows, const int gates)
 {
@@ -38,19 +39,22 @@ ALWAYS_INLINE int tile_panels(const int rows, const int gates)
     return fit >= 8 && rows == 1 ? 8 : fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
 }
 
-/* acc[rows][panels][gates] += in[rows][k] * weights[panels][k][gates] for k < depth. Registers hold
- * the fewer of the operands, rows or vectors of weights, and one of the others at a time. */
-ALWAYS_INLINE void tile_product(vec *acc, const float *const *in, const float *weights,
-                                size_t panel_floats, size_t depth, const int rows,
-                                const int panels, const int gates)
+/* acc[rows][panels][gates] += in[rows][k] * weights[panels][k][gates] for k < depth; panel_bytes: from
+ * panel to panel. Registers hold the fewer of the operands, rows or vectors of weights, and one of the
+ * others at a time. */
+ALWAYS_INLINE void tile_product(vec *acc, const float *const *in, const char *weights,
+                                size_t panel_bytes, size_t depth, const int rows,
+                                const int panels, const int gates, const weight_type *type)
 {
     const int vectors = panels * gates;
-    for (size_t k = 0; k < depth; k++, weights += gates * LANES) {
+    const size_t vector_bytes = LANES * type->bytes;
+    for (size_t k = 0; k < depth; k++, weights += (size_t)gates * vector_bytes) {
         vec x[MAX_TILE_ROWS], w[ACCUMULATORS];
         if (rows <= vectors) {
             UNROLL for (int r = 0; r < rows; r++) x[r] = vec_broadcast(in[r] + k);
             UNROLL for (int v = 0; v < vectors; v++) {
-                w[v] = vec_load(weights + (size_t)(v / gates) * panel_floats + v % gates * LANES);
+                w[v] = type->load(weights + (size_t)(v / gates) * panel_bytes +
+                                  (size_t)(v % gates) * vector_bytes);
                 if (rows > 1)
                     w[v] = vec_keep(w[v]);
                 UNROLL for (int r = 0; r < rows; r++)
@@ -58,7 +62,8 @@ ALWAYS_INLINE void tile_product(vec *acc, const float *const *in, const float *w
             }
         } else {
             UNROLL for (int v = 0; v < vectors; v++)
-                w[v] = vec_load(weights + (size_t)(v / gates) * panel_floats + v % gates * LANES);
+                w[v] = type->load(weights + (size_t)(v / gates) * panel_bytes +
+                                  (size_t)(v % gates) * vector_bytes);
             UNROLL for (int r = 0; r < rows; r++) {
                 x[r] = vec_broadcast(in[r] + k);
                 UNROLL for (int v = 0; v < vectors; v++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* In place of isa/cpu.c: a machine that has AVX-512, by the functions of immintrin.h here. */
+/* Replaces isa/cpu.c: a machine with AVX-512, whose instructions immintrin.h emulates. */
 #include "../../isa/cpu.h"
 
 int frnn_cpu_has_avx2_fma(void) { return 0; }

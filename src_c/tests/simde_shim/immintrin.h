@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* AVX-512 intrinsics in portable C by SIMDe, so that any machine can run isa/avx512.c: a test's
- * stand-in for the compiler's <immintrin.h>. */
+/* AVX-512 intrinsics in portable C, from SIMDe. Tests include this file instead of the compiler's
+ * <immintrin.h>, so that any machine can run isa/avx512.c. */
 #ifndef FRNN_TESTS_IMMINTRIN_H
 #define FRNN_TESTS_IMMINTRIN_H
 
-/* Undoes the target that isa/avx512.c has just set: this machine may not have it. */
+/* Undoes the target that isa/avx512.c has just set: this machine may not support it. */
 #if defined(__clang__)
 #pragma clang attribute pop
 #pragma clang attribute push(__attribute__((annotate("emulated"))), apply_to = function)
@@ -17,10 +17,10 @@
 #include <simde/x86/avx512.h>
 #include <string.h>
 
-/* Asm that keeps a value in a ZMM register has nothing to hold here. */
+/* The assembly of vec_keep needs a ZMM register, which this machine may not have. */
 #define __asm__(...) ((void)0)
 
-/* What Debian's SIMDe lacks, and two that it rounds twice where the instructions round once. */
+/* Functions that Debian's SIMDe lacks, and two multiply-adds that it rounds twice. */
 #undef _mm512_fmadd_ps
 #undef _mm512_fnmadd_ps
 #undef _mm_getcsr
@@ -41,7 +41,7 @@ static inline __m512 shim_fmadd(__m512 a, __m512 b, __m512 c)
     return simde__m512_from_private(z);
 }
 
-/* Memory of lanes that the mask leaves out is not touched. */
+/* Does not access the memory of lanes outside the mask. */
 static inline __m512 shim_maskz_loadu(__mmask16 mask, const float *p)
 {
     simde__m512_private a = simde__m512_to_private(_mm512_setzero_ps());

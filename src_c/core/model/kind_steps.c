@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/* Kinds of layers that move steps: Embedding, Last, Pool, Flip, Mask, ZeroPad1d, AddInput. */
+#include "kinds.h"
+
+#include <string.h>
+
+/* ---- Embedding ------------------------------------------------------------------------------- */
+
+static int check_embedding(const layer_options *options)
+{
+    return options->embedding.padding_idx < options->embedding.num_embeddings;
+}
+
+static frnn_status read_embedding(layer_source *from, model_layer *layer)
+{
+    const embedding_options *const o = &layer->options.embedding;
+    const uint32_t sizes[] = {(uint32_t)o->num_embeddings, (uint32_t)o->embedding_dim};
+    layer->outputs = o->embedding_dim;
+    return frnn_read_weight_and_bias(from, sizes, 2, 0, &layer->weight, &layer->bias);
+}
+
+static int follow_embedding(model_axes *value, const layer_options *options)
+{
+    (void)options;
+    if (!value->is_tokens)
+        return 0;
+    value->axes[value->rank++] = AXIS_FEATURES;
+    value->is_tokens = value->inputs = 0;
+    value->is_known = 1;
+    return 1;
+}
+
+static frnn_status run_embedding(const layer_call *call)
+{
+    const frnn_model_call *const of = call->model;
+    const layer_value *const y = &call->y;
+    const int64_t entries = call->layer->options.embedding.num_embeddings;
+    for (size_t step = 0; step < y->steps; step++)
+        for (size_t row = 0; row < y->batch; row++) {
+            if (y->lengths && step >= y->lengths[row])
+                continue;
+            const int64_t token =
+                of->tokens[(ptrdiff_t)step * of->x_step + (ptrdiff_t)row * of->x_row];
+            if (token < 0 || token >= entries)
+                return FRNN_BAD_ARGUMENT;
+            memcpy(value_row(y, step, row), call->layer->weight + (size_t)token * y->features,
+                   y->features * sizeof(float));
+        }
+    frnn_value_clear(y);
+    return FRNN_OK;
+}
+
+static const layer_field embedding_fields[] = {
+    INTEGER_FIELD(0, embedding.num_embeddings, 1),
+    INTEGER_FIELD(1, embedding.embedding_dim, 1),
+    INTEGER_FIELD(2, embedding.padding_idx, -1),
+};
+
+const layer_kind frnn_kind_embedding = {
+    .name = "Embedding",
+    FIELDS(embedding_fields),
+    .check = check_embedding,
+    .read = read_embedding,
+    .axes = follow_embedding,
+    .accepts_tokens = 1,
+    .run = run_embedding,
+};
+
+/* ---- Last, Pool ------------------------------------------------------------------------------ */
+
+static int is_sequence(model_axes *value, const layer_options *options)
+{
+    return frnn_axes_are_sequence(value, options->sequence.batch_first);
+}
+
+static int remove_time(model_axes *value, const layer_options *options)
+{
+    if (!is_sequence(value, options))
+        return 0;
+    frnn_axes_remove(value, frnn_axes_find(value, AXIS_TIME));
+    value->is_one_step = 1;
+    return 1;
+}
+
+static frnn_sequences sequences_of(const layer_call *call)
+{
+    return (frnn_sequences){
+        .steps = call->x.steps,
+        .batch = call->x.batch,
+        .size = call->x.features,
+        .x = call->x.at,
+        .x_step = call->x.step,
+        .x_row = call->x.row,
+        .lengths = call->x.lengths,
+        .y = call->y.at,
+        .y_row = call->y.row,
+    };
+}
+
+static frnn_status run_last(const layer_call *call)
+{
+    const frnn_sequences sequences = sequences_of(call);
+    const int of_state = call->layer->options.sequence.of_state;
+    return frnn_last(&sequences, of_state ? sequences.size / 2 : 0);
+}
+
+static frnn_status run_pool(const layer_call *call)
+{
+    const frnn_sequences sequences = sequences_of(call);
+    return call->layer->options.sequence.max ? frnn_pool_max(&sequences)
+                                             : frnn_pool_mean(call->isa, &sequences);
+}
+
+static const layer_field last_fields[] = {FLAG_FIELD(1, sequence.batch_first),
+                                          FLAG_FIELD(2, sequence.of_state)};
+static const layer_field pool_fields[] = {FLAG_FIELD(1, sequence.batch_first),
+                                          FLAG_FIELD(2, sequence.max)};
+
+const layer_kind frnn_kind_last = {
+    .name = "Last", FIELDS(last_fields), .axes = remove_time, .ends_time = 1, .run = run_last};
+const layer_kind frnn_kind_pool = {
+    .name = "Pool", FIELDS(pool_fields), .axes = remove_time, .ends_time = 1, .run = run_pool};
+
+/* ---- Flip, Mask ------------------------------------------------------------------------------ */
+
+static frnn_status run_flip(const layer_call *call)
+{
+    frnn_value_reverse(&call->x, &call->y);
+    return FRNN_OK;
+}
+
+static const layer_field flip_fields[] = {FLAG_FIELD(1, sequence.batch_first)};
+static const layer_field mask_fields[] = {
+    NUMBER_FIELD(mask.value, -LARGEST_NUMBER, LARGEST_NUMBER)};
+
+const layer_kind frnn_kind_flip = {
+    .name = "Flip", FIELDS(flip_fields), .axes = is_sequence, .run = run_flip};
+const layer_kind frnn_kind_mask = {.name = "Mask", FIELDS(mask_fields)};
+
+/* ---- ZeroPad1d ------------------------------------------------------------------------------- */
+
+static int follow_zero_pad(model_axes *value, const layer_options *options)
+{
+    (void)options;
+    value->is_one_step = 0;
+    return value->rank > 0 && value->axes[value->rank - 1] == AXIS_TIME;
+}
+
+static size_t zero_pad_length(const model_layer *layer, size_t length)
+{
+    const zero_pad_options *const o = &layer->options.zero_pad;
+    const size_t added = (size_t)o->left + (size_t)o->right;
+    return length > SIZE_MAX / 2 - added ? 0 : length + added;
+}
+
+static size_t zero_pad_steps(const model_layer *layer, size_t steps, size_t input_steps)
+{
+    (void)input_steps;
+    return zero_pad_length(layer, steps);
+}
+
+static frnn_status run_zero_pad(const layer_call *call)
+{
+    frnn_value_copy(&call->x, &call->y, (size_t)call->layer->options.zero_pad.left);
+    return FRNN_OK;
+}
+
+static const layer_field zero_pad_fields[] = {INTEGER_FIELD(0, zero_pad.left, 0),
+                                              INTEGER_FIELD(1, zero_pad.right, 0)};
+
+const layer_kind frnn_kind_zero_pad = {
+    .name = "ZeroPad1d",
+    FIELDS(zero_pad_fields),
+    .axes = follow_zero_pad,
+    .steps = zero_pad_steps,
+    .length = zero_pad_length,
+    .run = run_zero_pad,
+};
+
+/* ---- AddInput -------------------------------------------------------------------------------- */
+
+static int follow_add_input(model_axes *value, const layer_options *options)
+{
+    const int features = options->add_input.features;
+    for (int i = 0; i < value->rank; i++)
+        if (value->axes[i] != value->first[i])
+            return 0;
+    return value->rank == value->first_rank && frnn_axes_have_features(value, features) &&
+           value->inputs >= features;
+}
+
+/* The value has to have as many steps as the input. */
+static size_t add_input_steps(const model_layer *layer, size_t steps, size_t input_steps)
+{
+    (void)layer;
+    return steps == input_steps ? steps : 0;
+}
+
+static frnn_status run_add_input(const layer_call *call)
+{
+    const frnn_model_call *const of = call->model;
+    const layer_value *const y = &call->y;
+    for (size_t step = 0; step < y->steps; step++)
+        for (size_t row = 0; row < y->batch; row++) {
+            const float *const a = value_row(&call->x, step, row);
+            const float *const b =
+                of->x + (ptrdiff_t)step * of->x_step + (ptrdiff_t)row * of->x_row;
+            float *const sum = value_row(y, step, row);
+            for (size_t i = 0; i < y->features; i++) sum[i] = a[i] + b[i];
+        }
+    frnn_value_clear(y);
+    return FRNN_OK;
+}
+
+static const layer_field add_input_fields[] = {INTEGER_FIELD(0, add_input.features, 1)};
+
+const layer_kind frnn_kind_add_input = {
+    .name = "AddInput",
+    FIELDS(add_input_fields),
+    .axes = follow_add_input,
+    .steps = add_input_steps,
+    .run = run_add_input,
+};
