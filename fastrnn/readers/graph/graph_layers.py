@@ -26,9 +26,7 @@ from .graph_values import (
     Value,
     check_features,
     dim_of,
-    dims_of,
     fixed_size,
-    place_of,
     scalar,
     solid,
 )
@@ -87,7 +85,7 @@ def _made(label: str, size: int) -> Axis:
 
 def _features(data: Data, count: int, place: int = -1) -> Axis:
     """An axis of data that has so many features, as far as is known."""
-    features = data.axes[place_of(place, len(data.axes))]
+    features = data.axes[data.place(place)]
     check_features(features, count)
     return features
 
@@ -192,8 +190,8 @@ def _of_moment(call: OperatorCall) -> Value:
 def _layer_norm(call: OperatorCall) -> Value:
     data, shape = call.data("input"), call.get("normalized_shape")
     if call.is_onnx:  # from an axis on
-        start = place_of(call.get("axis"), len(data.axes))
-        shape = [size.number for size in dims_of(data)[start:]]
+        start = data.place(call.get("axis"))
+        shape = [size.number for size in data.dims[start:]]
     if not isinstance(shape, list) or len(shape) != 1:
         raise ObstructionError("it normalises over several axes")
     (count,) = shape
@@ -338,7 +336,7 @@ def _function(call: OperatorCall) -> Value:
 
 def _softmax(call: OperatorCall) -> Value:
     data, kind = call.data(), _KINDS[call.op]
-    place = place_of(call.get("dim"), len(data.axes))
+    place = data.place(call.get("dim"))
     if call.get("to_the_end") is True and place != len(data.axes) - 1:
         raise ObstructionError("it works on several axes at once")
     axis, step = data.axes[place], data.step

@@ -32,8 +32,6 @@ from .graph_values import (
     Value,
     dim,
     dim_of,
-    dims_of,
-    minus,
     over,
     place_of,
     plus,
@@ -43,7 +41,10 @@ from .graph_values import (
 )
 
 _LARGEST_FILL = 1 << 16
-_ON_SIZES = {"mul": times, "div": over, "floor_divide": over, "add": plus, "sub": minus}
+_ON_SIZES: dict[str, Callable[[Dim, Dim], Dim]] = {
+    "mul": times, "div": over, "floor_divide": over, "add": plus,
+    "sub": lambda a, b: plus(a, times(Dim(-1), b)),
+}  # fmt: skip
 _ON_ARRAYS: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply,
 }  # fmt: skip
@@ -130,7 +131,7 @@ def arithmetic(call: OperatorCall, a: Const, b: Const) -> Const:
 
 def _full(call: OperatorCall) -> Value:
     """Zeros, which are not made if they are many or their number is not known."""
-    size = call.sizes("size") if call.get("size") is not None else dims_of(call.tensor())
+    size = call.sizes("size") if call.get("size") is not None else call.tensor().dims
     if scalar(call.args.get("fill_value", 0)) != 0:
         raise ObstructionError("it makes a constant other than zero")
     return _repeated(Const(np.zeros((1,) * len(size), np.float32)), size)
@@ -138,12 +139,12 @@ def _full(call: OperatorCall) -> Value:
 
 def _size(call: OperatorCall) -> Value:
     """The size of one axis, or of all or some of them, as ONNX has it."""
-    dims = dims_of(call.tensor())
-    found: Array = np.empty(len(dims), object)
-    found[:] = dims
+    value = call.tensor()
+    found: Array = np.empty(len(value.dims), object)
+    found[:] = value.dims
     if call.get("dim") is not None:
-        return Const(np.asarray(found[place_of(call.get("dim"), len(dims))], object))
-    return Const(found[call.integer("start", 0) : call.integer("end", len(dims))])
+        return Const(np.asarray(found[value.place(call.get("dim"))], object))
+    return Const(found[call.integer("start", 0) : call.integer("end", len(found))])
 
 
 def _gates(call: OperatorCall) -> Value:
@@ -195,7 +196,7 @@ def _expand(call: OperatorCall) -> Value:
     value, target = call.tensor(), call.sizes("size")
     if isinstance(value, Const):
         return _repeated(value, target)
-    own = dims_of(value)
+    own = value.dims
     behind = own[len(own) - len(target) :]
     if len(target) > len(own) or any(
         size not in (Dim(1), Dim(-1), old) for size, old in zip(target, behind, strict=True)
@@ -225,8 +226,8 @@ def _moved(value: Tensor, places: Sequence[int]) -> Tensor:
 
 def _transpose(call: OperatorCall) -> Value:
     value = call.tensor()
-    places = list(range(len(dims_of(value))))
-    a, b = (place_of(call.get(name), len(places)) for name in ("dim0", "dim1"))
+    places = list(range(len(value.dims)))
+    a, b = (value.place(call.get(name)) for name in ("dim0", "dim1"))
     places[a], places[b] = places[b], places[a]
     return _moved(value, places)
 
@@ -234,10 +235,10 @@ def _transpose(call: OperatorCall) -> Value:
 def _permute(call: OperatorCall) -> Value:
     """The axes in another order; t turns it round."""
     value, dims = call.tensor(), call.ints("dims")
-    rank = len(dims_of(value))
+    rank = len(value.dims)
     if dims is None and call.op != "permute":
         dims = list(range(rank))[::-1]
-    places = [place_of(at, rank) for at in dims or []]
+    places = [value.place(at) for at in dims or []]
     if sorted(places) != list(range(rank)):
         raise ObstructionError(f"its dims are not a permutation of {rank} axes")
     return _moved(value, places)
@@ -249,8 +250,7 @@ def _permute(call: OperatorCall) -> Value:
 def _squeeze(call: OperatorCall) -> Value:
     """Of these axes, or of all, those of size 1 go; ONNX's that are named have to be such."""
     value, dims = call.tensor(), call.ints("dim")
-    rank = len(dims_of(value))
-    chosen = set(range(rank)) if dims is None else {place_of(at, rank) for at in dims}
+    chosen = {value.place(at) for at in (range(len(value.dims)) if dims is None else dims)}
     gone = {at for at in chosen if _is_one(value, at)}
     if call.is_onnx and dims is not None and gone != chosen:
         raise ObstructionError("it drops an axis that is not known to be of size 1")
@@ -264,7 +264,7 @@ def _squeeze(call: OperatorCall) -> Value:
 
 def _is_one(value: Tensor, place: int) -> bool:
     """Whether an axis has size 1 in every call."""
-    size = dims_of(value)[place].number
+    size = value.dims[place].number
     if isinstance(value, Const) or not any(atom.is_example for atom in value.axes[place]):
         return size == 1
     if size in (1, None) and isinstance(value, Data):
@@ -274,7 +274,7 @@ def _is_one(value: Tensor, place: int) -> bool:
 
 def _unsqueeze(call: OperatorCall) -> Value:
     value, dims = call.tensor(), call.ints("dim") or []
-    rank = len(dims_of(value)) + len(dims)
+    rank = len(value.dims) + len(dims)
     places = {place_of(at, rank) for at in dims}
     if len(places) < len(dims):
         raise ObstructionError("it names an axis twice")
@@ -345,7 +345,7 @@ def _reshape(call: OperatorCall) -> Value:
     if known is not None and len(known) == len(target):
         target = tuple(dim(size) for size in known)
     if call.op == "onnx.Reshape" and call.get("zero") == 0:
-        own = dims_of(value)
+        own = value.dims
         if any(size == Dim(0) and at >= len(own) for at, size in enumerate(target)):
             raise ObstructionError("a 0 in its shape means an axis that is not there")
         target = tuple(own[at] if size == Dim(0) else size for at, size in enumerate(target))
@@ -354,9 +354,9 @@ def _reshape(call: OperatorCall) -> Value:
 
 def _flatten(call: OperatorCall) -> Value:
     value = call.tensor()
-    rank = len(dims_of(value))
-    start, end = call.literal("start_dim", 0), call.literal("end_dim", -1)
-    start, end = place_of(start, rank), place_of(end, rank)
+    rank = len(value.dims)
+    start = value.place(call.literal("start_dim", 0))
+    end = value.place(call.literal("end_dim", -1))
     if start > end:
         raise ObstructionError("it flattens nothing")
     return _grouped(call, value, [*range(start + 1), *range(end + 1, rank + 1)])
@@ -365,8 +365,8 @@ def _flatten(call: OperatorCall) -> Value:
 def _as_matrix(call: OperatorCall) -> Value:
     """ONNX's Flatten: the axes before one and those from it on become an axis each."""
     value, at = call.tensor(), call.integer("axis", 1)
-    rank = len(dims_of(value))
-    return _grouped(call, value, [0, at if at == rank else place_of(at, rank), rank])
+    rank = len(value.dims)
+    return _grouped(call, value, [0, at if at == rank else value.place(at), rank])
 
 
 def _grouped(call: OperatorCall, value: Tensor, points: list[int]) -> Value:
@@ -381,8 +381,7 @@ def _grouped(call: OperatorCall, value: Tensor, points: list[int]) -> Value:
 
 def _unflatten(call: OperatorCall) -> Value:
     value, sizes = call.tensor(), call.sizes("sizes")
-    own = dims_of(value)
-    at = place_of(call.get("dim"), len(own))
+    own, at = value.dims, value.place(call.get("dim"))
     if isinstance(value, Const):
         return _regrouped(call, value, (*own[:at], *sizes, *own[at + 1 :]))
     parts = _reshaped(value.axes[at : at + 1], sizes)

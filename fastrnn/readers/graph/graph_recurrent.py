@@ -28,7 +28,6 @@ from .graph_values import (
     Value,
     check_features,
     dim_of,
-    dims_of,
     solid,
 )
 
@@ -177,7 +176,7 @@ def _state(item: Value, name: str, rows: int, width: int) -> State | Array | Non
     if isinstance(item, Poison):
         raise PoisonError
     if isinstance(item, (Const, Data)):
-        _check_state(name, dims_of(item), rows, width)
+        _check_state(name, item.dims, rows, width)
     if isinstance(item, Data) and item.step.parent is None and not item.step.is_integer:
         return item.step.layer.name, item.rows or range(rows)
     if not isinstance(item, Const):

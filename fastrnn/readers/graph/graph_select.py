@@ -32,9 +32,7 @@ from .graph_values import (
     Tensor,
     Value,
     dim_of,
-    dims_of,
     fixed_size,
-    place_of,
     solid,
 )
 
@@ -46,14 +44,14 @@ _ENDLESS = (1 << 31) - 1  # from here on an end means: to the end
 
 def _select(call: OperatorCall) -> Value:
     value = call.tensor()
-    place = place_of(call.get("dim"), len(dims_of(value)))
+    place = value.place(call.get("dim"))
     return _pick(call, value, place, call.literal("index", 0), keep=False)
 
 
 def gather(call: OperatorCall) -> Value:
     """ONNX's Gather, along an axis of data, by one index."""
     value, index = call.tensor(), call.get("index")
-    place = place_of(call.get("dim"), len(dims_of(value)))
+    place = value.place(call.get("dim"))
     if not isinstance(index, Const) or index.spread or index.array.dtype.kind not in "iu":
         raise ObstructionError("its indices are not a constant of whole numbers")
     if isinstance(value, Const):
@@ -63,7 +61,7 @@ def gather(call: OperatorCall) -> Value:
     return _pick(call, value, place, int(index.array.reshape(-1)[0]), index.array.ndim == 1)
 
 
-def _pick(call: OperatorCall, value: Tensor, place: int, index: int, keep: bool) -> Value:
+def _pick(call: OperatorCall, value: Tensor, place: int, index: int, keep: bool) -> Tensor:
     """The value at one index of an axis, which may stay with size 1."""
     if isinstance(value, Const):
         return picked(call, value, place, np.array([index] if keep else index))
@@ -86,7 +84,7 @@ def _pick(call: OperatorCall, value: Tensor, place: int, index: int, keep: bool)
     return _instant(value, place, index, axes)
 
 
-def _instant(value: Data, place: int, index: int, axes: Axes) -> Value:
+def _instant(value: Data, place: int, index: int, axes: Axes) -> Tensor:
     """One place of an axis of data: a step, or a row of an initial state, or both."""
     axis = value.axes[place]
     size, recurrence = fixed_size(axis), value.step.recurrence
@@ -122,7 +120,7 @@ def _rows(value: Data, place: int, first: int, last: int) -> range | None:
 
 def _slice(call: OperatorCall) -> Value:
     value = call.tensor()
-    place = place_of(call.args.get("dim", 0), len(dims_of(value)))
+    place = value.place(call.args.get("dim", 0))
     start, end = call.integer("start", 0), call.integer("end", _ENDLESS)
     return _take_slice(call, value, place, slice(start, end, call.integer("step", 1)))
 
@@ -137,19 +135,16 @@ def _slices(call: OperatorCall) -> Value:
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps):
         raise ObstructionError("its starts, ends, axes and steps do not fit together")
-    found: Value = value
     for axis, *bounds in zip(axes, starts, ends, steps, strict=True):
-        if not isinstance(found, (Const, Data, Finals)):
-            raise ObstructionError("it takes parts of several axes")
-        found = _take_slice(call, found, place_of(axis, len(dims_of(value))), slice(*bounds))
-    return found
+        value = _take_slice(call, value, value.place(axis), slice(*bounds))
+    return value
 
 
 def _split(call: OperatorCall) -> Value:
     """ONNX's Split: parts of these lengths, or so many of one length."""
     value, lengths = call.tensor(), call.ints("split")
-    place = place_of(call.get("dim"), len(dims_of(value)))
-    size = dims_of(value)[place].number
+    place = value.place(call.get("dim"))
+    size = value.dims[place].number
     if size is None:
         raise ObstructionError("it splits an axis of unknown size")
     if lengths is None:
@@ -164,14 +159,14 @@ def _split(call: OperatorCall) -> Value:
     return tuple(_take_slice(call, value, place, slice(a, b, 1)) for a, b in pairwise(points))
 
 
-def _take_slice(call: OperatorCall, value: Tensor, place: int, taken: slice) -> Value:
+def _take_slice(call: OperatorCall, value: Tensor, place: int, taken: slice) -> Tensor:
     """A stretch of one axis: all of it, one place, one direction, or time backwards."""
     start, stop, step = taken.start, taken.stop, taken.step
     if step == 0:
         raise ObstructionError("its step is 0")
     if isinstance(value, Const):
         return sliced(call, value, place, taken)
-    axis, size = value.axes[place], dims_of(value)[place].number
+    axis, size = value.axes[place], value.dims[place].number
     if isinstance(value, Finals) and axis == (value.row,):
         return take_rows(value, taken, drop=False)
     all_back = (start == -1 or start + 1 == size or start >= _ENDLESS) and stop <= -_ENDLESS
@@ -210,7 +205,7 @@ def _stretch(value: Data, place: int, first: int, last: int) -> Data | Finals:
     raise ObstructionError("it takes a part of an axis")
 
 
-def _backwards(call: OperatorCall, value: Data, place: int) -> Value:
+def _backwards(call: OperatorCall, value: Data, place: int) -> Data:
     """All steps in reverse order."""
     data = whole(value)
     time = data.axes[place]
@@ -225,7 +220,7 @@ def _flip(call: OperatorCall) -> Value:
     value, dims = call.data(), call.ints("dims")
     if dims is None or len(dims) != 1:
         raise ObstructionError("it turns several axes at once")
-    return _backwards(call, value, place_of(dims[0], len(value.axes)))
+    return _backwards(call, value, value.place(dims[0]))
 
 
 # --- Joining ---
@@ -238,13 +233,13 @@ def _cat(call: OperatorCall) -> Value:
         raise ObstructionError("its inputs are not a list of tensors")
     constants = [value for value in values if isinstance(value, Const)]
     if len(constants) == len(values):
-        return joined(call, constants, place_of(dim, len(constants[0].dims)))
+        return joined(call, constants, constants[0].place(dim))
     finals = [value for value in values if isinstance(value, Finals)]
     parts = [value for value in values if isinstance(value, Data)]
     ranks = {len(value.axes) for value in finals} | {len(value.axes) for value in parts}
     if max(len(finals), len(parts)) < len(values) or len(ranks) != 1:
         raise ObstructionError("it joins two branches of the model")
-    place = place_of(dim, ranks.pop())
+    place = (*finals, *parts)[0].place(dim)
     if len(values) == 1:
         return values[0]
     if finals:
@@ -313,7 +308,7 @@ def _global_pool(call: OperatorCall) -> Value:
 
 def _pooled(call: OperatorCall, dims: list[int] | None, mode: str, keep: bool) -> Data:
     data = call.data()
-    places = {place_of(at, len(data.axes)) for at in dims or ()}
+    places = {data.place(at) for at in dims or ()}
     if sum(bool(solid(data.axes[at])) for at in places) > 1 or not places:
         raise ObstructionError("it works on several axes at once")
     name = call.name("Pool") if call.is_onnx else ("pool", False)

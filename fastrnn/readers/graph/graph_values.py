@@ -109,11 +109,6 @@ def plus(a: Dim, b: Dim) -> Dim:
     return NOT_FOLLOWED if a.number is None or b.number is None else Dim(a.number + b.number)
 
 
-def minus(a: Dim, b: Dim) -> Dim:
-    """The difference of two sizes that are known."""
-    return NOT_FOLLOWED if a.number is None or b.number is None else Dim(a.number - b.number)
-
-
 # --- The layers so far ---
 
 
@@ -147,8 +142,32 @@ class Step:
 # --- Values ---
 
 
+def place_of(axis: object, rank: int) -> int:
+    """An axis counted from the front."""
+    if type(axis) is not int or not -rank <= axis < rank:
+        shown = axis if type(axis) is int else ""
+        raise ObstructionError(f"its dimension {shown} is not one of {rank}")
+    return axis % rank
+
+
+class Shaped:
+    """What has axes."""
+
+    __slots__ = ()
+    axes: Axes  # of all but constants
+
+    @property
+    def dims(self) -> Dims:
+        """The shape."""
+        return tuple(dim_of(axis) for axis in self.axes)
+
+    def place(self, axis: object) -> int:
+        """One of its axes counted from the front."""
+        return place_of(axis, len(self.dims))
+
+
 @dataclass(frozen=True, eq=False, slots=True)
-class Const:
+class Const(Shaped):
     """A known array, perhaps repeated along axes where it has size 1.
 
     An array of objects holds sizes, each a number or a Dim.
@@ -170,7 +189,7 @@ class Const:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Data:
+class Data(Shaped):
     """The y of a step, with its axes in this order.
 
     `part` is the one direction of its features that was taken; `instant` the one place of the
@@ -196,7 +215,7 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Finals:
+class Finals(Shaped):
     """Final states; `row` is the atom that counts them, `hidden` that of their features."""
 
     rows: tuple[Row, ...]
@@ -219,21 +238,8 @@ class Poison:
 
 
 POISON = Poison()
-Value = object  # Const, Data, Finals, Moment, Poison, or a plain argument
 Tensor = Const | Data | Finals
-
-
-def dims_of(value: Tensor) -> Dims:
-    """The shape of a value."""
-    return value.dims if isinstance(value, Const) else tuple(dim_of(axis) for axis in value.axes)
-
-
-def place_of(axis: object, rank: int) -> int:
-    """An axis counted from the front."""
-    if type(axis) is not int or not -rank <= axis < rank:
-        shown = axis if type(axis) is int else ""
-        raise ObstructionError(f"its dimension {shown} is not one of {rank}")
-    return axis % rank
+Value = object  # a Tensor, Moment, Poison, or a plain argument
 
 
 def scalar(value: object) -> float:
