@@ -78,16 +78,14 @@ class OperatorCall:
         value = self.args.get(name)
         found: list[object] = []
         for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, Const):
-                array = item.array
-                alone = item is value and array.ndim <= 1
-                if item.spread or array.dtype.kind not in "iuO" or not (alone or array.size == 1):
-                    raise ObstructionError(f"its {name} is not a list of whole numbers")
+            array = item.array if isinstance(item, Const) and not item.spread else np.zeros(0)
+            is_vector = array.size == 1 or (item is value and array.ndim == 1)
+            if isinstance(item, Const) and is_vector and array.dtype.kind in "iuO":
                 found += array.reshape(-1).tolist()
-            elif isinstance(value, list) or type(item) is int:
-                found.append(item)
-            else:
+            elif isinstance(item, Const) or not (isinstance(value, list) or type(item) is int):
                 raise ObstructionError(f"its {name} is not a list of whole numbers")
+            else:
+                found.append(item)
         if len(found) > _MOST_SIZES:
             raise ObstructionError(f"its {name} has {len(found)} items, at most {_MOST_SIZES}")
         return tuple(dim(size) for size in found)
@@ -117,9 +115,7 @@ class OperatorCall:
             path = value.name.rpartition(".")[0] if isinstance(value, Const) else ""
             if path not in ("", "CONSTANTS"):
                 return path, True
-        if weights:
-            return node.owner or kind.lower(), node.is_scoped
-        if node.module.startswith("torch.nn.modules."):
+        if weights or node.module.startswith("torch.nn.modules."):
             return node.owner or kind.lower(), node.is_scoped
         return (not node.module and node.owner) or node.op, node.is_scoped
 

@@ -94,10 +94,8 @@ def _features(data: Data, count: int, place: int = -1) -> Axis:
 
 
 def _arithmetic(call: OperatorCall) -> Value:
-    a, b = (
-        _constant(call.get("self")),
-        _constant(call.get("exponent" if call.op == "pow" else "other")),
-    )
+    names = ("self", "exponent" if call.op == "pow" else "other")
+    a, b = (_constant(call.get(name)) for name in names)
     if isinstance(a, Const) and isinstance(b, Const):
         return arithmetic(call, a, b)
     if call.args.get("alpha", 1) not in (1, 1.0):

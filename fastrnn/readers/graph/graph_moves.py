@@ -8,7 +8,7 @@ final states changes only how the graph sees their axes.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 from itertools import pairwise
@@ -217,31 +217,22 @@ def _tile(call: OperatorCall) -> Value:
 # --- Axes in another order ---
 
 
-def _moved(value: Tensor, places: Sequence[int]) -> Tensor:
-    if isinstance(value, Const):
-        spread = None if value.spread is None else tuple(value.spread[place] for place in places)
-        return Const(value.array.transpose(places), value.name, spread)
-    return replace(value, axes=tuple(value.axes[place] for place in places))
-
-
-def _transpose(call: OperatorCall) -> Value:
-    value = call.tensor()
-    places = list(range(len(value.dims)))
-    a, b = (value.place(call.get(name)) for name in ("dim0", "dim1"))
-    places[a], places[b] = places[b], places[a]
-    return _moved(value, places)
-
-
 def _permute(call: OperatorCall) -> Value:
-    """The axes in another order; t turns it round."""
-    value, dims = call.tensor(), call.ints("dims")
+    """The axes in another order; transpose swaps two, t turns them all round."""
+    value = call.tensor()
     rank = len(value.dims)
-    if dims is None and call.op != "permute":
-        dims = list(range(rank))[::-1]
-    places = [value.place(at) for at in dims or []]
+    places = list(range(rank)) if call.op == "transpose" else list(range(rank))[::-1]
+    if call.op == "transpose":
+        a, b = (value.place(call.get(name)) for name in ("dim0", "dim1"))
+        places[a], places[b] = places[b], places[a]
+    elif call.op == "permute" or call.get("dims") is not None:
+        places = [value.place(at) for at in call.ints("dims") or []]
     if sorted(places) != list(range(rank)):
         raise ObstructionError(f"its dims are not a permutation of {rank} axes")
-    return _moved(value, places)
+    if not isinstance(value, Const):
+        return replace(value, axes=tuple(value.axes[place] for place in places))
+    spread = None if value.spread is None else tuple(value.spread[place] for place in places)
+    return Const(value.array.transpose(places), value.name, spread)
 
 
 # --- Axes of size 1 ---
@@ -396,8 +387,7 @@ MOVES: dict[str, Handler] = {
     **dict.fromkeys(("to", "_to_copy"), _cast),
     "expand": _expand,
     "onnx.Tile": _tile,
-    "transpose": _transpose,
-    **dict.fromkeys(("permute", "t", "numpy_T", "onnx.Transpose"), _permute),
+    **dict.fromkeys(("transpose", "permute", "t", "numpy_T", "onnx.Transpose"), _permute),
     "squeeze": _squeeze,
     "unsqueeze": _unsqueeze,
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "onnx.Reshape"), _reshape),

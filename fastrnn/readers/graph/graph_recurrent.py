@@ -9,7 +9,7 @@ import numpy as np
 
 from ...stack_spec import CELLS, Spec, constructor_options
 from ..containers.elements import Array
-from ..recurrent_names import flat_names
+from .graph import flat_names
 from .graph_call import Handler, OperatorCall, PoisonError, weight_of
 from .graph_steps import after, features_last, reverse, with_time, without_ones
 from .graph_values import (
@@ -17,7 +17,6 @@ from .graph_values import (
     Axis,
     Const,
     Data,
-    Dims,
     Finals,
     ObstructionError,
     Poison,
@@ -176,7 +175,9 @@ def _state(item: Value, name: str, rows: int, width: int) -> State | Array | Non
     if isinstance(item, Poison):
         raise PoisonError
     if isinstance(item, (Const, Data)):
-        _check_state(name, item.dims, rows, width)
+        expected, numbers = [rows, "batch", width], [size.number for size in item.dims]
+        if len(numbers) != 3 or any(numbers[at] not in (None, expected[at]) for at in (0, 2)):
+            raise ObstructionError(f"its {name} has shape {numbers}, expected {expected}")
     if isinstance(item, Data) and item.step.parent is None and not item.step.is_integer:
         return item.step.layer.name, item.rows or range(rows)
     if not isinstance(item, Const):
@@ -186,13 +187,6 @@ def _state(item: Value, name: str, rows: int, width: int) -> State | Array | Non
     if item.array.dtype.kind != "f" or np.any(item.array != item.array[:, :1]):
         raise ObstructionError(f"its {name} is a constant that differs within the batch")
     return np.broadcast_to(item.array[:, 0], (rows, width))
-
-
-def _check_state(name: str, shape: Dims, rows: int, width: int) -> None:
-    """The shape of an initial state as far as it is known: layers and directions, batch, hidden."""
-    expected, numbers = [rows, "batch", width], [size.number for size in shape]
-    if len(numbers) != 3 or any(numbers[at] not in (None, expected[at]) for at in (0, 2)):
-        raise ObstructionError(f"its {name} has shape {numbers}, expected {expected}")
 
 
 RECURRENT: dict[str, Handler] = dict.fromkeys(CELLS, _recurrent)

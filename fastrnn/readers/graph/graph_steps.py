@@ -216,7 +216,12 @@ def whole(value: Value) -> Data:
     if value.instant == 0:
         raise ObstructionError("it takes step 0 of the sequence, expected -1, the last")
     if value.instant is not None:
-        return last_step(value)
+        if value.step.lengths is not None:
+            raise ObstructionError(
+                "with sequence_lens, the last step is past the end of short rows"
+            )
+        step = over_time(value.step, value.time, "Last", ("last", False), {"of": "step"})
+        return Data(step, value.axes)
     if value.rows is not None:
         raise ObstructionError("it takes a part of an axis")
     return value
@@ -232,16 +237,6 @@ def pool(data: Data, place: int, mode: str, keep: bool, name: Name = ("pool", Fa
         step = over_time(step, time, "Pool", name, {"mode": mode})
     axes = data.axes[:place] + (((),) if keep else ()) + data.axes[place + 1 :]
     return Data(step, axes)
-
-
-def last_step(data: Data) -> Data:
-    """A layer Last that takes the last step of y, whose time axis is gone or of size 1."""
-    if data.step.lengths is not None:
-        raise ObstructionError(
-            "with sequence_lens, the last step of short rows is beyond their end"
-        )
-    step = over_time(data.step, data.time, "Last", ("last", False), {"of": "step"})
-    return Data(step, data.axes)
 
 
 def final_data(finals: Finals, loose: bool = False) -> Data:

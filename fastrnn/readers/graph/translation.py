@@ -10,7 +10,7 @@ from ..description import Layer, Obstacle
 from ..errors import FormatError, quote
 from .graph import CELLS, MOST_NODES, NO_LAYER, Graph, Input, Node, Ref, needed_nodes
 from .graph_call import Handler, OperatorCall, PoisonError
-from .graph_values import POISON, Atom, Const, Data, ObstructionError, Poison, Step, Value
+from .graph_values import POISON, Atom, Const, Data, ObstructionError, Step, Value
 
 # Handlers that say what is wrong with their constants even where their data is not known.
 _CHECKED_FIRST = (*CELLS, "mul")
@@ -65,7 +65,8 @@ class Translation:
         handler = None if is_foreign else self.handlers.get(node.op)
         if handler is None and not node.refusals:
             raise ObstructionError(NO_LAYER)
-        poisoned = node.op not in _CHECKED_FIRST and any(map(_is_poisoned, args.values()))
+        lists = [value if isinstance(value, list) else [value] for value in args.values()]
+        poisoned = any(POISON in values for values in lists) and node.op not in _CHECKED_FIRST
         if handler is None or poisoned:
             raise PoisonError
         return handler(OperatorCall(node, args, self.graph, self.budget))
@@ -92,9 +93,3 @@ def _enter(name: str, given: Input) -> Value:
         for at, size in enumerate(given.sizes)
     )
     return Data(Step(None, Layer(name, "Input"), axes, is_integer=given.is_integer), axes)
-
-
-def _is_poisoned(value: Value) -> bool:
-    return isinstance(value, Poison) or (
-        isinstance(value, list) and any(isinstance(item, Poison) for item in value)
-    )

@@ -22,9 +22,8 @@ from .messages import Declared, OnnxGraph, OnnxNode
 from .tensors import Tensors
 
 _DOMAINS = ("", "ai.onnx")
-_INTEGERS = (2, 3, 4, 5, 6, 7, 12, 13)
 _TYPES = {
-    1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
     10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "float32",
 }  # fmt: skip
 _RECURRENT = ("LSTM", "GRU", "RNN")
@@ -359,10 +358,9 @@ _RULES: dict[str, Rule] = {
 
 def _input(declared: Declared) -> Input:
     """A graph input."""
-    sizes = declared.shape
-    if sizes is not None:
-        sizes = tuple(size if isinstance(size, int) else None for size in sizes)
-    return Input(sizes, is_integer=declared.elem_type in _INTEGERS)
+    sizes = [size if isinstance(size, int) else None for size in declared.shape or ()]
+    is_integer = _TYPES.get(declared.elem_type, "").startswith(("int", "uint"))
+    return Input(None if declared.shape is None else tuple(sizes), is_integer=is_integer)
 
 
 def _module_of(node: OnnxNode) -> tuple[str, bool]:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,8 +58,7 @@ _NOTHING = memoryview(b"")
 _SLOTS = {"f": 1, "i": 2, "s": 3, "t": 4, "floats": 6, "ints": 7, "strings": 8}  # of attributes
 
 
-@dataclass(frozen=True, slots=True)
-class OnnxNode:
+class OnnxNode(NamedTuple):
     """One operation of the graph."""
 
     name: str
@@ -132,8 +130,7 @@ class OnnxNode:
         return record.get(slot, zero)
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """A graph's input or output; sizes are None where they are not fixed."""
 
     name: str
@@ -141,8 +138,7 @@ class Declared:
     shape: tuple[int | str | None, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OnnxGraph:
+class OnnxGraph(NamedTuple):
     """The main graph of a model."""
 
     nodes: list[OnnxNode]

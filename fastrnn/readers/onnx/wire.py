@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,17 +37,13 @@ class WireKind(Enum):
     FIXED64S = auto()
 
 
-_WIRE_TYPES = {
-    WireKind.INT: VARINT,
-    WireKind.FLOAT: FIXED32,
-    WireKind.VARINTS: VARINT,
-    WireKind.FIXED32S: FIXED32,
-    WireKind.FIXED64S: FIXED64,
-}  # the others are BYTES
+_WIRE_TYPES = {  # the others are BYTES
+    WireKind.INT: VARINT, WireKind.FLOAT: FIXED32, WireKind.VARINTS: VARINT,
+    WireKind.FIXED32S: FIXED32, WireKind.FIXED64S: FIXED64,
+}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """A field of a message: the name and kind under which `decode` returns it."""
 
     name: str

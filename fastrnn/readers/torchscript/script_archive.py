@@ -16,8 +16,7 @@ from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
 from ..entry_names import check_name
 from ..errors import FormatError, quote
-from ..graph.graph import CELLS
-from ..recurrent_names import flat_names
+from ..graph.graph import CELLS, flat_names
 from ..torch.torch_tensors import is_tensor
 from ..torch.torch_zip import TorchArchive
 from .script_code import Constants, RecurrentCall, ScriptClass, read_classes

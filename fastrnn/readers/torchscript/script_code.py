@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..graph.graph import CELLS
 
@@ -27,8 +28,7 @@ _LONGEST_CALL = 1 << 20
 _LONGEST_PATH = 1024
 
 
-@dataclass(slots=True)
-class RecurrentCall:
+class RecurrentCall(NamedTuple):
     """One literal torch.lstm/gru/rnn call: its weights as dotted references and its literals."""
 
     owner: str | None  # "self.rnn" when all weights are attributes of that module
