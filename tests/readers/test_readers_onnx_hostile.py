@@ -196,7 +196,7 @@ OPSET = field(8, 2, field(2, 0, b"\x11"))
         (HEAD + b"\x3a\xff\xff\xff\xff\x0f", "are left"),
         (HEAD + b"\x3a" + b"\xff" * 12, "too long"),
         (HEAD + b"\x3a" + b"\xff" * 9 + b"\x7f", "too long"),
-        (HEAD + OPSET + field(7, 2) + field(7, 2), "stands twice"),
+        (HEAD + OPSET + field(7, 2) + field(7, 2), "occurs twice"),
         (HEAD + OPSET + field(7, 2, b"\x0b"), "wire type 3"),
         (HEAD + OPSET + field(7, 2, b"\x08\x01"), "wire type 0"),
         (HEAD + OPSET + field(7, 2, b"\x00"), "number 0"),

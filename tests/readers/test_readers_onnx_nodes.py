@@ -181,6 +181,28 @@ def test_constant_states(tmp_path, cell, direction):
         describe_file(path)
 
 
+@pytest.mark.parametrize("inputs", [["", "h0"], ["", "", "c0"]])
+def test_one_constant_state(tmp_path, inputs):
+    """The other one of an LSTM is zero."""
+    spread = {inputs[-1]: np.repeat(draw([1, 1, HIDDEN]), BATCH, 1)}
+    path = save(tmp_path, node_model("LSTM", inputs=inputs, extra={"arrays": spread}))
+    x = draw([STEPS, BATCH, INPUTS])
+    description = describe_file(path)
+    compare(run(description, x), merged(session(path).run(None, {"X": x})[0]))
+    assert {"h_0", "c_0"} <= description.layers[0].arrays.keys()
+
+
+def test_one_state_of_the_caller(tmp_path):
+    shape = [1, BATCH, HIDDEN]
+    made = node_model("LSTM", inputs=["", "h0"], extra={"inputs": [value("h0", shape)]})
+    path = save(tmp_path, made)
+    x, h = draw([STEPS, BATCH, INPUTS]), draw(shape, 2)
+    description = describe_file(path)
+    states = {description.layers[0].name: (h, np.zeros_like(h))}
+    wanted = session(path).run(None, {"X": x, "h0": h})[0]
+    compare(run(description, x, states=states), merged(wanted))
+
+
 def test_zero_states_and_peepholes(tmp_path):
     zeros = {
         "h0": np.zeros((1, BATCH, HIDDEN), np.float32),

@@ -176,6 +176,10 @@ def test_forward_and_backward_node(tmp_path):
     assert check(tmp_path, states, arrays) == ["LSTM", "Last"]
     swapped = [*nodes[:4], op("Concat", "t s", "out", axis=2)]
     refuses(tmp_path, swapped, arrays, "joins two branches")
+    other_axis = [cell(prefix="b", data="r", outputs="Z Z_h"), *nodes[2:4]]
+    other_axis = [nodes[0], op("Slice", "x minus start one minus", "r"), *other_axis]
+    arrays = [*arrays, ints("start", -(1 << 63))]
+    refuses(tmp_path, [*other_axis, nodes[4]], arrays, "joins two branches")
 
 
 def test_reversed_by_slices(tmp_path):
@@ -195,6 +199,21 @@ def test_reversed_by_slices(tmp_path):
         op("Concat", "s u", "out", axis=2),
     ]
     assert check(tmp_path, nodes, arrays) == ["LSTM"]
+    not_turned_back = [*nodes[:5], op("Concat", "s t", "out", axis=2)]
+    refuses(tmp_path, not_turned_back, arrays, "joins two branches")
+
+
+def test_layers_along_different_axes(tmp_path):
+    """The second LSTM takes the batch as its time, as after a forgotten batch_first."""
+    nodes = [
+        cell(prefix="a"),
+        op("Squeeze", "Y one", "y"),
+        op("Transpose", "y", "z", perm=[1, 0, 2]),
+        cell(prefix="b", data="z", outputs="Y2"),
+        op("Squeeze", "Y2 one", "out"),
+    ]
+    arrays = [*cell_weights(prefix="a"), *cell_weights(inputs=HIDDEN, prefix="b"), *NUMBERS]
+    assert check(tmp_path, nodes, arrays) == ["LSTM", "LSTM", "Transpose"]
 
 
 # --- Taking a part ---
@@ -234,6 +253,37 @@ def test_parts_of_time(tmp_path, part):
     before = [cell("GRU"), op("Squeeze", "Y one", "y")]
     found = check(tmp_path, [*before, *nodes], [*cell_weights("GRU"), *NUMBERS])
     assert found == ["GRU", *wanted.split()]
+
+
+WITHOUT_RECURRENCE = {
+    "last of x": ([op("Gather", "x last", "out", axis=0)], "Last"),
+    "mean of x": ([op("ReduceMean", "x", "out", axes=[1], keepdims=0)], "Pool"),
+    "mean of channels": ([op("GlobalAveragePool", "x", "out")], "Transpose Pool Unsqueeze"),
+    "other order": ([op("Transpose", "x", "out", perm=[1, 2, 0])], "Permute"),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_RECURRENCE)
+def test_parts_of_the_input(tmp_path, case):
+    """Nothing says which axis is time, so it may be any."""
+    nodes, wanted = WITHOUT_RECURRENCE[case]
+    assert check(tmp_path, nodes, NUMBERS) == wanted.split()
+
+
+def test_ends_of_both_directions(tmp_path):
+    """The last step forward and the first backward, by slices of one step of free length."""
+    nodes = [
+        cell(count=2, outputs="Y"),
+        op("Slice", "Y zero_ one one", "f"),
+        op("Slice", "Y one two one", "b"),
+        op("Slice", "f minus end zero_", "f1"),
+        op("Slice", "b zero_ one zero_", "b1"),
+        op("Squeeze", "f1 ends", "s"),
+        op("Squeeze", "b1 ends", "t"),
+        op("Concat", "s t", "out", axis=1),
+    ]
+    arrays = [*cell_weights(count=2), *NUMBERS, ints("ends", 0, 1)]
+    assert check(tmp_path, nodes, arrays) == ["LSTM", "Last"]
 
 
 REFUSED_PARTS = {
@@ -438,6 +488,39 @@ def test_softmax_of_old_operator_sets(tmp_path):
             refuses(tmp_path, nodes, [], "several axes", opset=11)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_softmax_over_each_axis(tmp_path, axis):
+    nodes = [cell("GRU"), op("Squeeze", "Y one", "y"), op("Softmax", "y", "out", axis=axis)]
+    assert check(tmp_path, nodes, [*cell_weights("GRU"), *NUMBERS]) == ["GRU", "Softmax"]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_softmax_over_one_entry(tmp_path, axis):
+    """A fixed size of 1 is an axis like any other."""
+    nodes = [op("Softmax", "x", "out", axis=axis)]
+    for shape in ((1, BATCH, INPUTS), (STEPS, 1, INPUTS), (STEPS, BATCH, 1)):
+        assert check(tmp_path, nodes, [], shape, free=False) == ["Softmax"]
+
+
+def test_softmax_over_time_with_lengths(tmp_path):
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R", "B", "lens"], ["Y"], hidden_size=HIDDEN),
+        op("Squeeze", "Y one", "y"),
+        op("Softmax", "y", "out", axis=0),
+    ]
+    inputs = [value("x", [None, None, INPUTS]), value("lens", [None], TensorProto.INT32)]
+    made = model(nodes, inputs, ["out"], [*cell_weights("GRU"), *NUMBERS])
+    with pytest.raises(UnsupportedModel, match="would see what lies beyond the lengths"):
+        describe_file(save(tmp_path, made))
+
+
+def test_features_of_size_one(tmp_path):
+    """Features that are one number lie before the batch and have to come last."""
+    nodes = [op("Transpose", "x", "t", perm=[0, 2, 1]), op("MatMul", "t M", "out")]
+    arrays = [tensor(draw([1, 2], 5), "M")]
+    assert check(tmp_path, nodes, arrays, (STEPS, 1, BATCH), free=False) == ["Transpose", "Linear"]
+
+
 def test_embedding(tmp_path):
     nodes = [op("Cast", "x", "i", to=7), op("Gather", "E i", "a"), cell("GRU", "a", "out")]
     arrays = [tensor(draw([9, INPUTS], 2), "E"), *cell_weights("GRU")]
@@ -503,6 +586,35 @@ def test_learned_state_spread_over_the_batch(tmp_path):
         *cell_weights("GRU"), *NUMBERS, ints("four", HIDDEN), tensor(draw([1, 1, HIDDEN], 9), "h"),
     ]  # fmt: skip
     assert check(tmp_path, nodes, arrays) == ["GRU"]
+    (layer,) = describe_file(tmp_path / "m.onnx").layers
+    np.testing.assert_array_equal(layer.arrays["h_0"], draw([1, 1, HIDDEN], 9)[:, 0])
+    named = [*nodes[:3], op("Identity", "h0", "h1"), *nodes[3:]]
+    named[4].input[5] = "h1"
+    assert check(tmp_path, named, arrays) == ["GRU"]
+
+
+def test_rows_of_a_learned_state(tmp_path):
+    """One constant for two layers, spread over the batch and then cut, as torch writes it."""
+    nodes = [
+        op("Shape", "x", "s", start=1, end=2),
+        op("Concat", "two s four", "shape", axis=0),
+        op("Expand", "h shape", "h0"),
+        op("Slice", "h0 zero_ one zero_", "ha"),
+        op("Slice", "h0 one two zero_", "hb"),
+        cell("GRU", prefix="a"),
+        op("Squeeze", "Y one", "y"),
+        cell("GRU", "y", "Y2", prefix="b"),
+        op("Squeeze", "Y2 one", "out"),
+    ]
+    nodes[5].input.extend(["", "ha"])
+    nodes[7].input.extend(["", "hb"])
+    arrays = [
+        *cell_weights("GRU", prefix="a"), *cell_weights("GRU", HIDDEN, 1, "b"), *NUMBERS,
+        ints("four", HIDDEN), tensor(draw([2, 1, HIDDEN], 9), "h"),
+    ]  # fmt: skip
+    assert check(tmp_path, nodes, arrays) == ["GRU"]
+    (layer,) = describe_file(tmp_path / "m.onnx").layers
+    np.testing.assert_array_equal(layer.arrays["h_0"], draw([2, 1, HIDDEN], 9)[:, 0])
 
 
 REFUSED_GRAPHS = {
@@ -551,6 +663,17 @@ def test_graphs_inside_nodes(tmp_path):
 def test_dead_nodes_do_not_matter(tmp_path):
     nodes = [op("Erf", "x", "dead"), op("Relu", "x", "out")]
     assert check(tmp_path, nodes, []) == ["ReLU"]
+
+
+@pytest.mark.parametrize("kind", ["Mul", "Relu", "Softmax", "Transpose", "ReduceMean", "MatMul"])
+def test_an_input_without_axes(tmp_path, kind):
+    """A number as an input is refused with a reason wherever it goes."""
+    inputs = [value("x", [None, None, INPUTS]), value("gain", [])]
+    node = op(kind, "gain half" if kind in ("Mul", "MatMul") else "gain", "g")
+    made = model([node, op("Mul", "x g", "out")], inputs, ["out"],
+                 [tensor(np.array(0.5, np.float32), "half")])  # fmt: skip
+    with pytest.raises(UnsupportedModel):
+        describe_file(save(tmp_path, made))
 
 
 def test_broken_graphs(tmp_path):

@@ -187,7 +187,7 @@ def test_hand_made(tmp_path):
          "do not fit"),
         ("torch.permute(torch.relu(x), [0, 0, 1])", "not a permutation"),
         ("torch.transpose(torch.relu(x), 0, 99)", "is not one of"),
-        ("torch.linear(torch.linear(x, w), CONSTANTS.c0)", "takes 4 features, .* gives 2"),
+        ("torch.linear(torch.linear(x, w), CONSTANTS.c0)", "takes 4 features, .* returns 2"),
         ("os.system(x)", r"\(os.system\): there is no layer for this operator"),
         ("__import__(x)", "there is no layer for this operator"),
         ("None", "no tensor|no layer"),

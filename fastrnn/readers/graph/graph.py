@@ -16,6 +16,7 @@ from ..containers.elements import Array
 from ..description import Obstacle
 
 MOST_NODES = 100_000
+_MOST_LAYERS = 10_000
 NO_LAYER = "there is no layer for this operator"
 
 Sizes = tuple[int | None, ...]  # None: not known
@@ -28,15 +29,7 @@ class Ref:
     name: str
 
 
-class _Unknown:
-    """A number that only a run of the model would tell, as a size."""
-
-    def __repr__(self) -> str:
-        return "unknown"
-
-
-UNKNOWN: Final = _Unknown()
-
+UNKNOWN: Final = object()  # a number that only a run of the model would tell, as a size
 Argument = object  # Ref, UNKNOWN, int, float, bool, str, None, or a list of those
 
 
@@ -164,3 +157,13 @@ def needed_nodes(graph: Graph) -> list[Node]:
 
     names = (name for output in graph.outputs for name in references(output))
     return needed(graph.nodes, names, inputs)
+
+
+def flat_names(count: int, layers: int, bias: bool, two_way: bool) -> list[str]:
+    """PyTorch's names of the weights that a recurrent call lists; none if their number is wrong."""
+    groups = layers * (2 if two_way else 1)
+    least = 4 if bias else 2
+    for projection in (0, 1):
+        if 0 < layers <= _MOST_LAYERS and count == groups * (least + projection):
+            return stack_spec.parameter_names(layers, two_way, bias, projection)
+    return []

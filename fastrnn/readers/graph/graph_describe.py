@@ -12,17 +12,15 @@ from ... import stack_spec
 from ..containers.source import Budget
 from ..description import Description, Layer, Obstacle, unsupported
 from .graph import Graph, Node, needed_nodes
-from .graph_axes import arrange, exactly
-from .graph_constants import CONSTANTS
 from .graph_layers import LAYERS
 from .graph_moves import MOVES
 from .graph_recurrent import RECURRENT
 from .graph_select import SELECTIONS
-from .graph_states import final_data, whole
-from .graph_values import Data, Finals, ObstructionError, Poison, Step, Value, solid
+from .graph_steps import exactly, final_data, whole
+from .graph_values import Data, Finals, ObstructionError, Poison, Step, Value
 from .translation import Translation
 
-_HANDLERS = {**CONSTANTS, **MOVES, **SELECTIONS, **LAYERS, **RECURRENT}
+_HANDLERS = {**MOVES, **SELECTIONS, **LAYERS, **RECURRENT}
 _MODULES = {f"torch.nn.modules.rnn.{cell}" for cell in ("LSTM", "GRU", "RNN")}
 _MOST_OBSTACLES = 100
 _OF_TIME = ("Conv1d", "Pool", "Flatten", "Permute", "Transpose")  # see all steps, or move them
@@ -33,7 +31,7 @@ _STACKED = (
 
 
 def describe_graph(graph: Graph, format_name: str, advice: str, budget: Budget) -> Description:
-    """The layers of a graph; UnsupportedModel lists every node that is in the way."""
+    """The layers of a graph; UnsupportedModel lists every unsupported node."""
     translation = Translation(_folded(graph), _HANDLERS, budget)
     values = translation.run()
     obstacles = translation.obstacles
@@ -87,9 +85,9 @@ def _folded(graph: Graph) -> Graph:
 
 
 def _result(values: list[Value], is_onnx: bool) -> Step:
-    """The step whose y is the model's result, in the order of axes that the model gives.
+    """The step whose y is the model's result, in the order of axes that the model returns.
 
-    Final states that a model also gives are what the layers return anyway.
+    Final states that a model also returns are what the layers return anyway.
     """
     states = [value for value in values if isinstance(value, Finals)]
     others = [value for value in values if not isinstance(value, Finals)]
@@ -108,7 +106,7 @@ def _result(values: list[Value], is_onnx: bool) -> Step:
 
 
 def _state_result(states: list[Finals], is_onnx: bool) -> Data:
-    """Of a model that gives final states only, the first that is the h of one whole layer."""
+    """Of a model that returns final states only, the first that is the h of one whole layer."""
     reason: ObstructionError | None = None
     for finals in states:
         try:
@@ -124,15 +122,12 @@ def _in_order(data: Data) -> Step:
     Only a recurrent node's own Y is not given as it is, with its directions as an axis of their
     own: they go to the features, where fastrnn's layers have them.
     """
-    axes = [axis for axis in data.axes if solid(axis)]
     recurrence = data.step.recurrence
     if recurrence is None or (recurrence.direction,) not in data.axes:
         return exactly(data.step, data.axes)
-    if (recurrence.direction,) in axes:
-        axes.remove((recurrence.direction,))
-        features = (recurrence.direction, recurrence.hidden)
-        axes = [features if axis == (recurrence.hidden,) else axis for axis in axes]
-    return arrange(data.step, axes)
+    features = (recurrence.direction, recurrence.hidden)
+    axes = [axis for axis in data.axes if axis != features[:1]]
+    return exactly(data.step, tuple(features if axis == features[1:] else axis for axis in axes))
 
 
 # --- The chain of layers ---
@@ -175,10 +170,10 @@ def _check_states(steps: list[Step]) -> None:
         if step.recurrence is None or step.layer.kind == "Flip":
             continue
         for part, given in enumerate(step.recurrence.states):
-            if given is not None and given.start != ends.get((part, given.name), 0):
+            name, rows = given or ("", range(0))
+            if given and rows.start != ends.get((part, name), 0):
                 raise ObstructionError("its recurrent layers take initial states in another order")
-            if given is not None:
-                ends[part, given.name] = given.stop
+            ends[part, name] = rows.stop
 
 
 def _stacks(steps: list[Step]) -> tuple[Layer, ...]:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from ..containers.elements import Array
-from .graph import NO_LAYER, Node
-from .graph_axes import after, exactly, features_last, without_ones
-from .graph_constants import arithmetic
+from .graph import NO_LAYER
+from .graph_call import Handler, OperatorCall, PoisonError
+from .graph_moves import arithmetic
 from .graph_select import gather
-from .graph_states import same
+from .graph_steps import Name, after, exactly, features_last, same, without_ones
 from .graph_values import (
     POISON,
     Atom,
@@ -24,110 +24,95 @@ from .graph_values import (
     ObstructionError,
     Step,
     Value,
+    check_features,
     dim_of,
-    dims_of,
-    place_of,
+    fixed_size,
     scalar,
     solid,
-)
-from .translation import (
-    Args,
-    Handler,
-    Name,
-    PoisonError,
-    Translation,
-    data_of,
-    name_of,
-    options_of,
-    vector_of,
-    weight_of,
 )
 
 _FAR = 1 << 31  # larger than any stride or padding that makes sense
 
+
 # --- Products ---
 
 
-def _linear(self: Translation, node: Node, args: Args) -> Value:
-    weight = weight_of(args.get("weight"), "weight", 2)
-    return _product(node, data_of(args.get("input")), weight, args.get("bias"))
+def _linear(call: OperatorCall) -> Value:
+    return _product(call, "input", "weight", call.weight("weight", 2).array, "bias")
 
 
-def _matmul(self: Translation, node: Node, args: Args) -> Value:
+def _matmul(call: OperatorCall) -> Value:
     """A product with a weight; an addition that follows becomes its bias."""
-    weight = weight_of(args.get("mat2", args.get("other")), "second factor", 2)
-    return _product(node, data_of(args.get("self")), _transposed(weight), None)
+    factor = "mat2" if call.op == "mm" else "other"
+    return _product(call, "self", factor, call.weight(factor, 2).array.T)
 
 
-def _addmm(self: Translation, node: Node, args: Args) -> Value:
+def _addmm(call: OperatorCall) -> Value:
     """alpha (x W) + beta b: the factors go into weight and bias."""
-    weight, bias = weight_of(args.get("mat2"), "second factor", 2), args.get("self")
-    scales = options_of(args, alpha=1.0, beta=1.0, transposed=False)
-    weight = weight if scales["transposed"] else _transposed(weight)
-    if isinstance(bias, Const):
-        bias = replace(bias, array=_scaled(bias.array, scales["beta"]))
-    weight = replace(weight, array=_scaled(weight.array, scales["alpha"]))
-    data = data_of(args.get("mat1"))
-    if len(data.axes) != 2:
-        raise ObstructionError(f"its input has {len(data.axes)} axes, expected 2")
-    return _product(node, data, weight, bias)
+    weight = call.weight("mat2", 2).array
+    weight = weight if call.literal("transposed", False) else weight.T
+    weight, beta = _scaled(weight, call.literal("alpha", 1.0)), call.literal("beta", 1.0)
+    made = _product(call, "mat1", "mat2", weight, "self", beta)
+    if len(made.axes) != 2:
+        raise ObstructionError(f"its input has {len(made.axes)} axes, expected 2")
+    return made
 
 
-def _scaled(array: Array, factor: object) -> Array:
-    assert isinstance(factor, float)
+def _scaled(array: Array, factor: float) -> Array:
     return array if factor == 1.0 else (array * factor).astype(array.dtype)
 
 
-def _transposed(weight: Const) -> Const:
-    return replace(weight, array=weight.array.T)
+def _product(
+    call: OperatorCall, x: str, factor: str, weight: Array, bias: str = "", beta: float = 1.0
+) -> Data:
+    """A Linear of the arguments of these names; the weight is as PyTorch has it."""
+    outputs, inputs = weight.shape
+    arrays = {"weight": weight}
+    if call.get(bias) is not None:
+        arrays["bias"] = _scaled(call.vector(bias, outputs), beta)
+    options = {"in_features": inputs, "out_features": outputs, "bias": "bias" in arrays}
+    data = call.data(x)
+    step = features_last(data.step, _features(data, inputs))
+    made = _made("features", outputs)
+    name, layout = call.name("Linear", factor, bias), (*step.layout[:-1], made)
+    return Data(after(step, "Linear", name, options, arrays, layout), (*data.axes[:-1], made))
 
 
-def _product(node: Node, data: Data, weight: Const, bias: Value) -> Data:
-    outputs, inputs = weight.array.shape
-    arrays: dict[str, Array] = {"weight": weight.array}
-    if bias is not None:
-        arrays["bias"] = vector_of(bias, "bias", outputs)
-    features = _features(data, inputs, "weight")
-    options = {"in_features": inputs, "out_features": outputs, "bias": bias is not None}
-    name = name_of(node, "Linear", weight, bias)
-    step = features_last(data.step, features)
-    made: Axis = (Atom("features", outputs, is_feature=True),)
-    step = after(step, "Linear", name, options, arrays, (*step.layout[:-1], made))
-    return Data(step, (*data.axes[:-1], made))
+def _made(label: str, size: int) -> Axis:
+    """A new axis of features."""
+    return (Atom(label, size, is_feature=True),)
 
 
-def _features(data: Data, count: int, what: str) -> Axis:
-    """The last axis of data, which has so many features, as far as is known."""
-    features = data.axes[place_of(-1, len(data.axes))]
-    known = dim_of(features).number
-    if known not in (None, count):
-        raise ObstructionError(f"its {what} takes {count} features, the layer before gives {known}")
+def _features(data: Data, count: int, place: int = -1) -> Axis:
+    """An axis of data that has so many features, as far as is known."""
+    features = data.axes[data.place(place)]
+    check_features(features, count)
     return features
 
 
 # --- Arithmetic: of constants, biases and scales, and normalisations that are written out ---
 
 
-def _arithmetic(self: Translation, node: Node, args: Args) -> Value:
-    other = "exponent" if node.op == "pow" else "other"
-    a, b = (_constant(args.get(name)) for name in ("self", other))
+def _arithmetic(call: OperatorCall) -> Value:
+    names = ("self", "exponent" if call.op == "pow" else "other")
+    a, b = (_constant(call.get(name)) for name in names)
     if isinstance(a, Const) and isinstance(b, Const):
-        return arithmetic(self, node, a, b)
-    if node.op in ("add", "sub") and args.get("alpha", 1) not in (1, 1.0):
+        return arithmetic(call, a, b)
+    if call.args.get("alpha", 1) not in (1, 1.0):
         raise ObstructionError("it scales its second term")
     if isinstance(a, Moment) or isinstance(b, Moment):
-        return _moment(node, a, b)
-    if node.op not in ("add", "mul"):
+        return _moment(call, a, b)
+    if call.op not in ("add", "mul"):
         raise ObstructionError(NO_LAYER)
-    return _scale_or_shift(node, a, b)
+    return _scale_or_shift(call, a, b)
 
 
-def _mul(self: Translation, node: Node, args: Args) -> Value:
-    if type(args.get("other")) in (int, float):
+def _mul(call: OperatorCall) -> Value:
+    if type(call.get("other")) in (int, float):
         raise ObstructionError(NO_LAYER)
-    if POISON in args.values():
+    if POISON in call.args.values():
         raise PoisonError
-    return _arithmetic(self, node, args)
+    return _arithmetic(call)
 
 
 def _constant(value: Value) -> Value:
@@ -135,42 +120,39 @@ def _constant(value: Value) -> Value:
     return Const(np.array(value)) if type(value) in (int, float) else value
 
 
-def _scale_or_shift(node: Node, a: Value, b: Value) -> Value:
+def _scale_or_shift(call: OperatorCall, a: Value, b: Value) -> Value:
     """A constant added or multiplied: the bias of a Linear, weight and bias of a LayerNorm."""
-    if not isinstance(a, Const):
-        a, b = b, a
-    if not isinstance(a, Const):
+    constant, name = (a, "self") if isinstance(a, Const) else (b, "other")
+    if not isinstance(constant, Const):
         raise ObstructionError("it joins two branches of the model")
-    data = data_of(b)
-    step = data.step
-    options, arrays = dict(step.layer.options), dict(step.layer.arrays)
+    data = call.data("other" if name == "self" else "self")
+    step, layer = data.step, data.step.layer
     count = dim_of(step.layout[-1]).number if step.layout else None
     fits = data.axes and solid(data.axes[-1]) == solid(step.layout[-1])
-    if not fits or count is None or a.array.dtype.kind != "f" or a.array.ndim > len(data.axes):
+    if not fits or count is None or step.parent is None or len(constant.dims) > len(data.axes):
         raise ObstructionError("its constant does not belong to the features of a layer")
-    if step.layer.kind == "Linear" and node.op == "add" and "bias" not in arrays:
+    options, arrays = dict(layer.options), dict(layer.arrays)
+    if layer.kind == "Linear" and call.op == "add" and "bias" not in arrays:
         options["bias"] = True
-    elif step.layer.kind == "LayerNorm" and node.op == "mul" and not arrays:
+    elif layer.kind == "LayerNorm" and call.op == "mul" and not arrays:
         options["elementwise_affine"], options["bias"] = True, False
-        arrays["weight"] = vector_of(a, "weight", count)
-    elif step.layer.kind == "LayerNorm" and node.op == "add" and "bias" not in arrays:
+        arrays["weight"] = call.vector(name, count)
+    elif layer.kind == "LayerNorm" and call.op == "add" and "bias" not in arrays:
         options["elementwise_affine"] = options["bias"] = True
-        arrays.setdefault("weight", np.ones(count, a.array.dtype))
+        arrays.setdefault("weight", np.ones(count, constant.array.dtype))
     else:
         raise ObstructionError("its constant is neither a bias nor part of a layer normalisation")
-    if node.op == "add":
-        arrays["bias"] = vector_of(a, "bias", count)
-    name = (step.layer.name, True) if step.is_scoped else name_of(node, step.layer.kind, a)
-    assert step.parent is not None
-    made = after(step.parent, step.layer.kind, name, options, arrays, step.layout)
-    return replace(data, step=made)
+    if call.op == "add":
+        arrays["bias"] = call.vector(name, count)
+    path = (layer.name, True) if step.is_scoped else call.name(layer.kind, name)
+    return replace(data, step=after(step.parent, layer.kind, path, options, arrays, step.layout))
 
 
-def _moment(node: Node, a: Value, b: Value = None) -> Value:
+def _moment(call: OperatorCall, a: Value, b: Value = None) -> Value:
     """One of the operations between the mean and the division by the deviation."""
-    op = node.op
+    op = call.op
     if op == "sub" and isinstance(a, (Data, Finals)) and isinstance(b, Moment):
-        data = data_of(a)
+        data = call.data()
         if b.stage == "mean" and same(data.step, b.data.step) and data.axes == b.data.axes:
             return Moment("centred", b.data)
     if op == "add" and isinstance(a, Const):
@@ -194,118 +176,117 @@ def _moment(node: Node, a: Value, b: Value = None) -> Value:
         alike = same(a.data.step, b.data.step) and a.data.axes == b.data.axes
         divides = op == "div" and other is b and other.stage == "deviation"
         if alike and (divides or (op == "mul" and other.stage == "inverse")):
-            return _normalised(a.data, other.epsilon, name_of(node, "LayerNorm"), {}, None)
+            size = dim_of(a.data.axes[-1]).number
+            return _normalised(a.data, other.epsilon, call.name("LayerNorm"), {}, size)
     raise ObstructionError("this computation is not a layer normalisation")
 
 
-def _of_moment(self: Translation, node: Node, args: Args) -> Value:
-    return _moment(node, args.get("self"))
+def _of_moment(call: OperatorCall) -> Value:
+    return _moment(call, call.get("self"))
 
 
-def _layer_norm(self: Translation, node: Node, args: Args) -> Value:
-    data = data_of(args.get("input"))
-    shape = args.get("normalized_shape")
-    if "axis" in args:  # of ONNX: from this one on
-        shape = [dim.number for dim in dims_of(data)[place_of(args["axis"], len(data.axes)) :]]
+def _layer_norm(call: OperatorCall) -> Value:
+    data, shape = call.data("input"), call.get("normalized_shape")
+    if call.is_onnx:  # from an axis on
+        start = data.place(call.get("axis"))
+        shape = [size.number for size in data.dims[start:]]
     if not isinstance(shape, list) or len(shape) != 1:
         raise ObstructionError("it normalises over several axes")
     (count,) = shape
-    if type(count) is not int:
-        raise ObstructionError("it normalises over an axis of unknown size")
-    arrays: dict[str, Array] = {}
-    given = {name: args.get(name) for name in ("weight", "bias") if args.get(name) is not None}
-    for name, value in given.items():
-        arrays[name] = vector_of(value, name, count)
-    if "bias" in arrays and "weight" not in arrays:
+    names = [name for name in ("weight", "bias") if call.get(name) is not None]
+    if names == ["bias"]:
         raise ObstructionError("it has a bias but no weight")
-    epsilon = options_of(args, eps=1e-5)["eps"]
-    assert isinstance(epsilon, float)
-    return _normalised(data, epsilon, name_of(node, "LayerNorm", *given.values()), arrays, count)
+    if type(count) is not int:
+        count, names = None, []
+    arrays = {name: call.vector(name, count or 0) for name in names}
+    name = call.name("LayerNorm", *names)
+    return _normalised(data, call.literal("eps", 1e-5), name, arrays, count)
 
 
 def _normalised(
     data: Data, epsilon: float, name: Name, arrays: dict[str, Array], count: int | None
 ) -> Data:
     """A LayerNorm over the last axis."""
-    count = dim_of(data.axes[-1]).number if count is None else count
     if count is None:
         raise ObstructionError("it normalises over an axis of unknown size")
-    step = features_last(data.step, _features(data, count, "weight"))
+    features = _features(data, count)
+    step = features_last(data.step, features)
     options: dict[str, object] = {
         "normalized_shape": [count], "eps": epsilon,
         "elementwise_affine": "weight" in arrays, "bias": "bias" in arrays,
     }  # fmt: skip
-    return Data(after(step, "LayerNorm", name, options, arrays), data.axes)
+    layout, axes = step.layout, data.axes
+    if fixed_size(features) is None:  # now it is known
+        made = _made("features", count)
+        layout, axes = (*layout[:-1], made), (*axes[:-1], made)
+    return Data(after(step, "LayerNorm", name, options, arrays, layout), axes)
 
 
 # --- Embedding and convolution ---
 
 
-def _embedding(self: Translation, node: Node, args: Args) -> Value:
-    padding = options_of(args, padding_idx=-1)["padding_idx"]
-    options: dict[str, object] = {"padding_idx": None if padding == -1 else padding}
-    return _rows_of_table(node, args.get("weight"), args.get("indices"), options)
+def _embedding(call: OperatorCall) -> Value:
+    padding = call.literal("padding_idx", -1)
+    return _table(call, "weight", "indices", padding_idx=None if padding == -1 else padding)
 
 
-def _gather(self: Translation, node: Node, args: Args) -> Value:
+def _gather(call: OperatorCall) -> Value:
     """ONNX's Gather: rows of a table by data are an embedding."""
-    table, indices = args["self"], args["index"]
-    if not isinstance(table, Const) or isinstance(indices, Const):
-        return gather(self, node, args)
-    if args["dim"] != 0:
+    if not isinstance(call.get("self"), Const) or isinstance(call.get("index"), Const):
+        return gather(call)
+    if call.get("dim") != 0:
         raise ObstructionError("it is no embedding: expected rows of a table")
-    if data_of(indices).step.is_integer is not True:
+    if call.data("index").step.is_integer is not True:
         raise ObstructionError("its indices are not the model's input")
-    return _rows_of_table(node, table, indices, {})
+    return _table(call, "self", "index")
 
 
-def _rows_of_table(node: Node, table: Value, indices: Value, options: dict[str, object]) -> Data:
-    weight = weight_of(table, "table", 2)
-    data = data_of(indices)
+def _table(call: OperatorCall, table: str, indices: str, **options: object) -> Data:
+    weight, data = call.weight(table, 2), call.data(indices)
     count, width = weight.array.shape
     options = {"num_embeddings": count, "embedding_dim": width, **options}
-    name, arrays = name_of(node, "Embedding", weight), {"weight": weight.array}
-    made: Axis = (Atom("features", width, is_feature=True),)
+    name, arrays, made = (
+        call.name("Embedding", table),
+        {"weight": weight.array},
+        _made("features", width),
+    )
     step = after(data.step, "Embedding", name, options, arrays, (*data.step.layout, made))
     return Data(step, (*data.axes, made))
 
 
-def _conv1d(self: Translation, node: Node, args: Args) -> Value:
+def _conv1d(call: OperatorCall) -> Value:
     """A convolution over time; the axes before channels and time are the batch, if there is one."""
-    if args.get("transposed", False) is not False:
+    if call.args.get("transposed", False) is not False:
         raise ObstructionError("it is a transposed convolution")
-    given, bias = args.get("weight"), args.get("bias")
+    given = call.get("weight")
     if isinstance(given, Const) and given.array.ndim != 3:
         raise ObstructionError(f"a convolution over {given.array.ndim - 2} axes, expected 1 (time)")
-    weight = weight_of(given, "weight", 3)
-    outputs, per_group, kernel = weight.array.shape
-    groups = _single(args.get("groups", 1), "groups", 1)
+    weight = call.weight("weight", 3).array
+    outputs, per_group, kernel = weight.shape
+    stride, dilation, groups = (_single(call, name, 1) for name in ("stride", "dilation", "groups"))
     if outputs % groups:
         raise ObstructionError(f"its {groups} groups do not divide {outputs} channels")
-    stride, dilation = (_single(args.get(name, 1), name, 1) for name in ("stride", "dilation"))
     reach = dilation * (kernel - 1)
-    padding = _padding(args.get("padding", 0), reach, stride)
-    arrays = {"weight": weight.array}
-    if bias is not None:
-        arrays["bias"] = vector_of(bias, "bias", outputs)
+    padding = _padding(call, reach, stride)
+    arrays = {"weight": weight}
+    if call.get("bias") is not None:
+        arrays["bias"] = call.vector("bias", outputs)
     options: dict[str, object] = {
         "in_channels": per_group * groups, "out_channels": outputs, "kernel_size": kernel,
         "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
         "bias": "bias" in arrays,
     }  # fmt: skip
-    data = data_of(args.get("input"))
+    data = call.data("input")
     if len(data.axes) not in (2, 3):
         raise ObstructionError("its input has not the axes batch, channels and time")
-    channels, time = data.axes[-2:]
-    _features(replace(data, axes=(channels,)), per_group * groups, "weight")
-    step = _channels_first(data)
-    made: Axis = (Atom("channels", outputs, is_feature=True),)
+    _features(data, per_group * groups, -2)
+    step, time = _channels_first(data), data.axes[-1]
     ends = 2 * padding if isinstance(padding, int) else 0 if padding == "valid" else reach
     if stride != 1 or ends != reach:
         size = dim_of(time).number
         left = None if size is None else (size + ends - reach - 1) // stride + 1
         time = (Atom("time", left, is_example=any(atom.is_example for atom in time)),)
-    name = name_of(node, "Conv1d", weight, bias)
+    name, made = call.name("Conv1d", "weight", "bias"), _made("channels", outputs)
     step = after(step, "Conv1d", name, options, arrays, (*step.layout[:-2], made, time))
     return Data(replace(step, time=time), (*data.axes[:-2], made, time))
 
@@ -317,65 +298,62 @@ def _channels_first(data: Data) -> Step:
     return exactly(step, (*batch, *data.axes[-2:]))
 
 
-def _single(value: Value, name: str, least: int) -> int:
-    """The one number of a list of one, or a number."""
-    if isinstance(value, list) and len(value) == 1:
-        (value,) = value
-    if type(value) is not int or not least <= value < _FAR:
-        raise ObstructionError(f"its {name} is not one number of at least {least}")
+def _single(call: OperatorCall, name: str, least: int) -> int:
+    """The one number of an argument that has one for each axis."""
+    value = call.integer(name, least)
+    if not least <= value < _FAR:
+        raise ObstructionError(f"its {name} is {value}, expected at least {least}")
     return value
 
 
-def _padding(value: Value, reach: int, stride: int) -> int | str:
-    """The zeros at each end, which must be the same there; ONNX gives both or a rule."""
+def _padding(call: OperatorCall, reach: int, stride: int) -> int | str:
+    """The zeros at each end, as many at both; ONNX has a count for each end, or a rule."""
+    value = call.get("padding")
     if value in ("same", "valid"):
         return str(value)
     if value in ("SAME_UPPER", "SAME_LOWER") and stride == 1 and reach % 2 == 0:
         return reach // 2
-    if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
-        value = value[0]
-    if isinstance(value, str) or (isinstance(value, list) and len(value) == 2):
+    ends = None if isinstance(value, str) else call.ints("padding") or [0]
+    if ends is None or len(ends) > 2 or ends[0] != ends[-1] or not 0 <= ends[0] < _FAR:
         raise ObstructionError("it pads both ends differently")
-    return _single(value, "padding", 0)
+    return ends[0]
 
 
 # --- Functions ---
 
-
-def _function(kind: str) -> Handler:
-    def handle(self: Translation, node: Node, args: Args) -> Value:
-        data = data_of(args.get("self"))
-        return replace(data, step=after(data.step, kind, name_of(node, kind)))
-
-    return handle
+_KINDS = {
+    "relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax",
+    "_softmax": "Softmax", "log_softmax": "LogSoftmax", "_log_softmax": "LogSoftmax",
+}  # fmt: skip
 
 
-def _softmax(kind: str) -> Handler:
-    def handle(self: Translation, node: Node, args: Args) -> Value:
-        data = data_of(args.get("self"))
-        rank = len(data.axes)
-        place = place_of(args.get("dim"), rank)
-        if args.get("to_the_end") is True and place != rank - 1:
-            raise ObstructionError("it works on several axes at once")
-        axis, step = data.axes[place], data.step
-        at = step.layout.index(axis) if axis in step.layout else -1
-        if at in (-1, len(step.layout) - 1):
-            step, at = features_last(step, axis), -1
-        return Data(after(step, kind, name_of(node, kind), {"dim": at}), data.axes)
-
-    return handle
+def _function(call: OperatorCall) -> Value:
+    data, kind = call.data(), _KINDS[call.op]
+    return replace(data, step=after(data.step, kind, call.name(kind)))
 
 
-def _dropout(self: Translation, node: Node, args: Args) -> Value:
+def _softmax(call: OperatorCall) -> Value:
+    data, kind = call.data(), _KINDS[call.op]
+    place = data.place(call.get("dim"))
+    if call.get("to_the_end") is True and place != len(data.axes) - 1:
+        raise ObstructionError("it works on several axes at once")
+    axis, step = data.axes[place], data.step
+    at = step.layout.index(axis) if axis in step.layout else -1
+    if at in (-1, len(step.layout) - 1):
+        step, at = features_last(step, axis), -1
+    return Data(after(step, kind, call.name(kind), {"dim": at}), data.axes)
+
+
+def _dropout(call: OperatorCall) -> Value:
     """A Dropout does nothing when a model runs, but is there to train on."""
-    training = args.get("training")
+    training = call.get("training")
     if training is not None and scalar(training):
         raise ObstructionError("it is in training mode: its result is random")
-    probability = scalar(args.get("p", 0.5))
+    probability = scalar(call.args.get("p", 0.5))
     if not 0.0 <= probability < 1.0:
         raise ObstructionError(f"its ratio is {probability}, expected 0 to 1")
-    data = data_of(args.get("input"))
-    step = after(data.step, "Dropout", name_of(node, "Dropout"), {"p": float(probability)})
+    data = call.data("input")
+    step = after(data.step, "Dropout", call.name("Dropout"), {"p": float(probability)})
     return replace(data, step=step)
 
 
@@ -388,12 +366,9 @@ LAYERS: dict[str, Handler] = {
     **dict.fromkeys(("sqrt", "reciprocal"), _of_moment),
     **dict.fromkeys(("layer_norm", "native_layer_norm"), _layer_norm),
     "embedding": _embedding,
-    **dict.fromkeys(("conv1d", "convolution", "_convolution"), _conv1d),
-    "relu": _function("ReLU"),
-    "tanh": _function("Tanh"),
-    "sigmoid": _function("Sigmoid"),
-    **dict.fromkeys(("softmax", "_softmax"), _softmax("Softmax")),
-    **dict.fromkeys(("log_softmax", "_log_softmax"), _softmax("LogSoftmax")),
-    "dropout": _dropout,
     "onnx.Gather": _gather,
+    **dict.fromkeys(("conv1d", "convolution", "_convolution"), _conv1d),
+    **dict.fromkeys(("relu", "tanh", "sigmoid"), _function),
+    **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax"), _softmax),
+    "dropout": _dropout,
 }

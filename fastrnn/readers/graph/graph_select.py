@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 
-from .graph import Node
-from .graph_axes import may_be_time
-from .graph_constants import joined, picked, sliced
-from .graph_states import (
+from .graph_call import Handler, OperatorCall
+from .graph_moves import joined, picked, sliced
+from .graph_steps import (
     NOT_TIME,
     bidirectional,
     join_finals,
+    may_be_time,
     pool,
     reverse,
     settle,
@@ -32,19 +32,8 @@ from .graph_values import (
     Tensor,
     Value,
     dim_of,
-    dims_of,
     fixed_size,
-    place_of,
     solid,
-)
-from .translation import (
-    Args,
-    Handler,
-    Translation,
-    data_of,
-    ints_of,
-    name_of,
-    tensor,
 )
 
 _ENDLESS = (1 << 31) - 1  # from here on an end means: to the end
@@ -53,40 +42,34 @@ _ENDLESS = (1 << 31) - 1  # from here on an end means: to the end
 # --- One place of an axis ---
 
 
-def _select(self: Translation, node: Node, args: Args) -> Value:
-    value = tensor(args.get("self"))
-    index = args.get("index")
-    if type(index) is not int:
-        raise ObstructionError("its index is not a constant")
-    return _pick(self, node, value, place_of(args.get("dim"), len(dims_of(value))), index, False)
+def _select(call: OperatorCall) -> Value:
+    value = call.tensor()
+    place = value.place(call.get("dim"))
+    return _pick(call, value, place, call.literal("index", 0), keep=False)
 
 
-def gather(self: Translation, node: Node, args: Args) -> Value:
+def gather(call: OperatorCall) -> Value:
     """ONNX's Gather, along an axis of data, by one index."""
-    value, index = tensor(args["self"]), args["index"]
-    place = place_of(args["dim"], len(dims_of(value)))
-    if not isinstance(index, Const):
-        raise ObstructionError("its indices are not a constant")
-    if index.array.dtype.kind not in "iu" or index.spread is not None:
-        raise ObstructionError("its indices are not whole numbers")
+    value, index = call.tensor(), call.get("index")
+    place = value.place(call.get("dim"))
+    if not isinstance(index, Const) or index.spread or index.array.dtype.kind not in "iu":
+        raise ObstructionError("its indices are not a constant of whole numbers")
     if isinstance(value, Const):
-        return picked(self, node, value, place, index.array)
+        return picked(call, value, place, index.array)
     if index.array.size != 1 or index.array.ndim > 1:
         raise ObstructionError("it takes several places of an axis")
-    return _pick(self, node, value, place, int(index.array.reshape(-1)[0]), index.array.ndim == 1)
+    return _pick(call, value, place, int(index.array.reshape(-1)[0]), index.array.ndim == 1)
 
 
-def _pick(
-    self: Translation, node: Node, value: Tensor, place: int, index: int, keep: bool
-) -> Value:
+def _pick(call: OperatorCall, value: Tensor, place: int, index: int, keep: bool) -> Tensor:
     """The value at one index of an axis, which may stay with size 1."""
     if isinstance(value, Const):
-        return picked(self, node, value, place, np.array([index] if keep else index))
+        return picked(call, value, place, np.array([index] if keep else index))
     if isinstance(value, Finals):
-        if value.axes[place] != (value.row,) or not -len(value.rows) <= index < len(value.rows):
+        count = len(value.rows)
+        if value.axes[place] != (value.row,) or not -count <= index < count:
             raise ObstructionError(f"it takes part {index} of something else than layers' states")
-        at = index % len(value.rows)
-        return take_rows(value, slice(at, at + 1), drop=not keep)
+        return take_rows(value, slice(index % count, index % count + 1), drop=not keep)
     axis = value.axes[place]
     size = fixed_size(axis)
     if size is not None and not -size <= index < size:
@@ -101,7 +84,7 @@ def _pick(
     return _instant(value, place, index, axes)
 
 
-def _instant(value: Data, place: int, index: int, axes: Axes) -> Value:
+def _instant(value: Data, place: int, index: int, axes: Axes) -> Tensor:
     """One place of an axis of data: a step, or a row of an initial state, or both."""
     axis = value.axes[place]
     size, recurrence = fixed_size(axis), value.step.recurrence
@@ -123,8 +106,7 @@ def _instant(value: Data, place: int, index: int, axes: Axes) -> Value:
 
 def _rows(value: Data, place: int, first: int, last: int) -> range | None:
     """Rows of an input that may be an initial state; None if this takes none of such."""
-    step = value.step
-    old = value.rows
+    step, old = value.step, value.rows
     if step.parent is not None or step.is_integer or place or first < 0:
         return None
     if old is None:
@@ -136,83 +118,74 @@ def _rows(value: Data, place: int, first: int, last: int) -> range | None:
 # --- A stretch of an axis ---
 
 
-def _slice(self: Translation, node: Node, args: Args) -> Value:
-    value = tensor(args.get("self"))
-    place = place_of(args.get("dim", 0), len(dims_of(value)))
-    start, end, step = (args.get(name) for name in ("start", "end", "step"))
-    given = [start or 0, _ENDLESS if end is None else end, 1 if step is None else step]
-    bounds = ints_of(given, "bounds")
-    assert bounds is not None
-    return _cut(self, node, value, place, slice(*bounds))
+def _slice(call: OperatorCall) -> Value:
+    value = call.tensor()
+    place = value.place(call.args.get("dim", 0))
+    start, end = call.integer("start", 0), call.integer("end", _ENDLESS)
+    return _take_slice(call, value, place, slice(start, end, call.integer("step", 1)))
 
 
-def _slices(self: Translation, node: Node, args: Args) -> Value:
+def _slices(call: OperatorCall) -> Value:
     """ONNX's Slice, of several axes."""
-    value = tensor(args["self"])
-    starts, ends, axes, steps = (
-        ints_of(args[name], name) for name in ("starts", "ends", "axes", "steps")
-    )
+    value = call.tensor()
+    starts, ends, axes, steps = map(call.ints, ("starts", "ends", "axes", "steps"))
     if starts is None or ends is None:
         raise ObstructionError("it has no starts or ends")
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps):
         raise ObstructionError("its starts, ends, axes and steps do not fit together")
-    rank = len(dims_of(value))
-    found: Value = value
     for axis, *bounds in zip(axes, starts, ends, steps, strict=True):
-        found = _cut(self, node, tensor(found), place_of(axis, rank), slice(*bounds))
-    return found
+        value = _take_slice(call, value, value.place(axis), slice(*bounds))
+    return value
 
 
-def _split(self: Translation, node: Node, args: Args) -> Value:
+def _split(call: OperatorCall) -> Value:
     """ONNX's Split: parts of these lengths, or so many of one length."""
-    value = tensor(args["self"])
-    place = place_of(args["dim"], len(dims_of(value)))
-    size = dims_of(value)[place].number
+    value, lengths = call.tensor(), call.ints("split")
+    place = value.place(call.get("dim"))
+    size = value.dims[place].number
     if size is None:
         raise ObstructionError("it splits an axis of unknown size")
-    lengths = ints_of(args["split"], "split")
     if lengths is None:
-        count = args["count"]
-        assert isinstance(count, int)
+        count = call.integer("count", 1)
         if not 0 < count <= max(size, 1):
             raise ObstructionError(f"it splits {size} into {count}")
-        whole_part = -(-size // count)
-        lengths = [min(whole_part, size - whole_part * at) for at in range(count)]
+        longest = -(-size // count)
+        lengths = [min(longest, size - longest * at) for at in range(count)]
     if sum(lengths) != size or min(lengths, default=0) < 0:
         raise ObstructionError(f"it splits {size} into {lengths[:8]}")
-    points = np.cumsum([0, *lengths]).tolist()
-    return tuple(_cut(self, node, value, place, slice(a, b, 1)) for a, b in pairwise(points))
+    points = accumulate(lengths, initial=0)
+    return tuple(_take_slice(call, value, place, slice(a, b, 1)) for a, b in pairwise(points))
 
 
-def _cut(self: Translation, node: Node, value: Tensor, place: int, taken: slice) -> Value:
+def _take_slice(call: OperatorCall, value: Tensor, place: int, taken: slice) -> Tensor:
     """A stretch of one axis: all of it, one place, one direction, or time backwards."""
     start, stop, step = taken.start, taken.stop, taken.step
     if step == 0:
         raise ObstructionError("its step is 0")
-    size = dims_of(value)[place].number
     if isinstance(value, Const):
-        return sliced(self, node, value, place, taken)
-    axis = value.axes[place]
+        return sliced(call, value, place, taken)
+    axis, size = value.axes[place], value.dims[place].number
     if isinstance(value, Finals) and axis == (value.row,):
         return take_rows(value, taken, drop=False)
     all_back = (start == -1 or start + 1 == size or start >= _ENDLESS) and stop <= -_ENDLESS
     if step == -1 and all_back and isinstance(value, Data):
-        return _backwards(node, value, place)
+        return _backwards(call, value, place)
     if step != 1:
         raise ObstructionError(f"it takes every {step}th entry of an axis")
     to_end = stop >= _ENDLESS or (size is not None and stop >= size)
     if to_end and (start == 0 or (size is not None and start <= -size)):
         return value
-    if size is not None and (start != -1 or fixed_size(axis) is not None):
+    fixed = fixed_size(axis)
+    if fixed is None and ((start == -1 and to_end) or 0 <= start == stop - 1):
+        return _pick(call, value, place, start, keep=True)
+    if size is not None:
         first, last, _ = slice(start, stop).indices(size)
-        if last - first == 1 and fixed_size(axis) is not None:
-            return _pick(self, node, value, place, first, keep=True)
+        if last - first == 1 and fixed is not None:
+            return _pick(call, value, place, first, keep=True)
         if isinstance(value, Data):
             return _stretch(value, place, first, last)
-    elif start == -1 and to_end:
-        return _pick(self, node, value, place, -1, keep=True)
     raise ObstructionError("it takes a part of an axis")
 
 
@@ -232,38 +205,41 @@ def _stretch(value: Data, place: int, first: int, last: int) -> Data | Finals:
     raise ObstructionError("it takes a part of an axis")
 
 
-def _backwards(node: Node, value: Data, place: int) -> Value:
+def _backwards(call: OperatorCall, value: Data, place: int) -> Data:
     """All steps in reverse order."""
     data = whole(value)
+    time = data.axes[place]
     if data.step.lengths is not None:
         raise ObstructionError("with sequence_lens, it brings what is beyond them to the front")
-    return Data(reverse(data, data.axes[place], name_of(node, "Flip")).step, data.axes)
+    if data.step.time and not may_be_time(data.step, time):
+        raise ObstructionError(NOT_TIME)
+    return Data(reverse(data, time, call.name("Flip")).step, data.axes)
 
 
-def _flip(self: Translation, node: Node, args: Args) -> Value:
-    value, dims = data_of(args.get("self")), ints_of(args.get("dims"), "dims")
+def _flip(call: OperatorCall) -> Value:
+    value, dims = call.data(), call.ints("dims")
     if dims is None or len(dims) != 1:
         raise ObstructionError("it turns several axes at once")
-    return _backwards(node, value, place_of(dims[0], len(value.axes)))
+    return _backwards(call, value, value.place(dims[0]))
 
 
 # --- Joining ---
 
 
-def _cat(self: Translation, node: Node, args: Args) -> Value:
+def _cat(call: OperatorCall) -> Value:
     """Constants, final states, or the directions of one layer as features."""
-    values, dim = args.get("tensors"), args.get("dim", 0)
+    values, dim = call.get("tensors"), call.args.get("dim", 0)
     if not isinstance(values, list) or not values:
         raise ObstructionError("its inputs are not a list of tensors")
     constants = [value for value in values if isinstance(value, Const)]
     if len(constants) == len(values):
-        return joined(self, node, constants, dim)
+        return joined(call, constants, constants[0].place(dim))
     finals = [value for value in values if isinstance(value, Finals)]
     parts = [value for value in values if isinstance(value, Data)]
     ranks = {len(value.axes) for value in finals} | {len(value.axes) for value in parts}
     if max(len(finals), len(parts)) < len(values) or len(ranks) != 1:
         raise ObstructionError("it joins two branches of the model")
-    place = place_of(dim, ranks.pop())
+    place = (*finals, *parts)[0].place(dim)
     if len(values) == 1:
         return values[0]
     if finals:
@@ -277,9 +253,11 @@ def _join_parts(parts: list[Data], place: int) -> Data:
     """The directions of a layer, or of a forward and a backward layer, as features."""
     step = parts[0].step
     if not all(part.part == at and part.step is step for at, part in enumerate(parts)):
-        made = None
-        if len(parts) == 2 and parts[0].part is None and parts[1].part is None:
-            made = bidirectional(parts[0].step, parts[1].step)
+        made, end = None, parts[-1].step
+        twin = end.parent if end.layer.kind == "Flip" else None  # whose y is turned back
+        are_whole = all(part.part is None for part in parts)
+        if len(parts) == 2 and are_whole and twin is not None and twin.time == end.time:
+            made = bidirectional(step, twin)
         if made is None:
             raise ObstructionError("it joins two branches of the model")
         step = made
@@ -297,64 +275,56 @@ def _join_parts(parts: list[Data], place: int) -> Data:
 # --- Means and maxima ---
 
 
-def _mean(self: Translation, node: Node, args: Args) -> Value:
+def _mean(call: OperatorCall) -> Value:
     """A mean over time; a mean over features begins a layer normalisation."""
-    value, keep = args.get("self"), args.get("keepdim") is True
-    dims = ints_of(args.get("dim"), "dim")
+    value, dims, keep = call.get("self"), call.ints("dim"), call.get("keepdim") is True
     if isinstance(value, Moment):
-        last = len(value.data.axes) - 1
-        if keep and value.stage == "square" and dims in ([-1], [last]):
+        if keep and value.stage == "square" and dims in ([-1], [len(value.data.axes) - 1]):
             return replace(value, stage="variance")
         raise ObstructionError("this computation is not a layer normalisation")
-    data = data_of(value)
-    last, time = len(data.axes) - 1, data.step.time
-    if keep and dims in ([-1], [last]) and data.axes and data.step.layout:
-        end = solid(data.axes[last])
-        if end == solid(data.step.layout[-1]) and (time is None or end != solid(time)):
+    data = call.data()
+    step, ends = data.step, ([-1], [len(data.axes) - 1])
+    if keep and dims in ends and data.axes and step.layout:
+        axis = data.axes[-1]
+        if solid(axis) == solid(step.layout[-1]) and axis != step.time:
             return Moment("mean", data)
-    return _pooled(self, node, data, dims, "mean", keep)
+    return _pooled(call, dims, "mean", keep)
 
 
-def _max(self: Translation, node: Node, args: Args) -> Value:
+def _max(call: OperatorCall) -> Value:
     """A maximum over time; the places where they are, a second result, are not known."""
-    dims = ints_of(args.get("dim"), "dim")
-    keep = args.get("keepdim") is True
-    return _pooled(self, node, data_of(args.get("self")), dims, "max", keep), None
+    return _pooled(call, call.ints("dim"), "max", call.get("keepdim") is True), None
 
 
-def _pooled(
-    self: Translation, node: Node, data: Data, dims: list[int] | None, mode: str, keep: bool
-) -> Data:
-    places = {place_of(at, len(data.axes)) for at in dims or ()}
+def _global_pool(call: OperatorCall) -> Value:
+    """A mean or maximum over the last axis."""
+    if call.ints("output_size") != [1]:
+        raise ObstructionError("it pools to several values, expected 1")
+    if len(call.data().axes) > 3:
+        raise ObstructionError("it works on several axes at once")
+    mode = "max" if call.op == "adaptive_max_pool1d" else "mean"
+    return _pooled(call, [-1], mode, keep=True), None
+
+
+def _pooled(call: OperatorCall, dims: list[int] | None, mode: str, keep: bool) -> Data:
+    data = call.data()
+    places = {data.place(at) for at in dims or ()}
     if sum(bool(solid(data.axes[at])) for at in places) > 1 or not places:
         raise ObstructionError("it works on several axes at once")
-    name = name_of(node, "Pool") if self.graph.is_onnx else ("pool", False)
+    name = call.name("Pool") if call.is_onnx else ("pool", False)
     for at in sorted(places, reverse=True):
         data = pool(data, at, mode, keep, name)
     return data
 
 
-def _global_pool(mode: str) -> Handler:
-    def handle(self: Translation, node: Node, args: Args) -> Value:
-        if ints_of(args.get("output_size"), "output_size") != [1]:
-            raise ObstructionError("it pools to several values, expected 1")
-        data = data_of(args.get("self"))
-        if len(data.axes) > 3:
-            raise ObstructionError("it works on several axes at once")
-        return _pooled(self, node, data, [-1], mode, keep=True), None
-
-    return handle
-
-
 SELECTIONS: dict[str, Handler] = {
     "select": _select,
     "slice": _slice,
+    "onnx.Slice": _slices,
+    "onnx.Split": _split,
     "flip": _flip,
     "cat": _cat,
     "mean": _mean,
     **dict.fromkeys(("amax", "max"), _max),
-    "adaptive_avg_pool1d": _global_pool("mean"),
-    "adaptive_max_pool1d": _global_pool("max"),
-    "onnx.Slice": _slices,
-    "onnx.Split": _split,
+    **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_max_pool1d"), _global_pool),
 }

@@ -66,7 +66,7 @@ _LARGEST = 1 << 63
 
 
 def dim(size: object) -> Dim:
-    """A size as the graph gives it, a number or a Dim already."""
+    """A size in the graph, a number or a Dim already."""
     if isinstance(size, Dim):
         return size
     return Dim(size) if type(size) is int else NOT_FOLLOWED
@@ -104,16 +104,15 @@ def over(a: Dim, b: Dim) -> Dim:
     return Dim(a.count // b.count, tuple(rest))
 
 
+def plus(a: Dim, b: Dim) -> Dim:
+    """The sum of two sizes that are known."""
+    return NOT_FOLLOWED if a.number is None or b.number is None else Dim(a.number + b.number)
+
+
 # --- The layers so far ---
 
 
-@dataclass(frozen=True, slots=True)
-class GivenState:
-    """An initial state that the caller gives: rows of an input of the graph."""
-
-    name: str
-    start: int
-    stop: int
+State = tuple[str, range]  # an initial state that the caller gives: rows of an input
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +121,8 @@ class Recurrence:
 
     direction: Atom  # of size 1 or 2
     hidden: Atom
-    layers: int
-    states: tuple[GivenState | None, ...]  # h, or h and c
+    rows: int  # of the final states: layers times directions
+    states: tuple[State | None, ...]  # h, or h and c
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -143,8 +142,32 @@ class Step:
 # --- Values ---
 
 
+def place_of(axis: object, rank: int) -> int:
+    """An axis counted from the front."""
+    if type(axis) is not int or not -rank <= axis < rank:
+        shown = axis if type(axis) is int else ""
+        raise ObstructionError(f"its dimension {shown} is not one of {rank}")
+    return axis % rank
+
+
+class Shaped:
+    """What has axes."""
+
+    __slots__ = ()
+    axes: Axes  # of all but constants
+
+    @property
+    def dims(self) -> Dims:
+        """The shape."""
+        return tuple(dim_of(axis) for axis in self.axes)
+
+    def place(self, axis: object) -> int:
+        """One of its axes counted from the front."""
+        return place_of(axis, len(self.dims))
+
+
 @dataclass(frozen=True, eq=False, slots=True)
-class Const:
+class Const(Shaped):
     """A known array, perhaps repeated along axes where it has size 1.
 
     An array of objects holds sizes, each a number or a Dim.
@@ -166,7 +189,7 @@ class Const:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Data:
+class Data(Shaped):
     """The y of a step, with its axes in this order.
 
     `part` is the one direction of its features that was taken; `instant` the one place of the
@@ -192,7 +215,7 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Finals:
+class Finals(Shaped):
     """Final states; `row` is the atom that counts them, `hidden` that of their features."""
 
     rows: tuple[Row, ...]
@@ -211,25 +234,12 @@ class Moment:
 
 
 class Poison:
-    """The result of a node that is in the way: what follows is not judged by it."""
+    """The result of an unsupported node: what follows is not judged by it."""
 
 
 POISON = Poison()
-Value = object  # Const, Data, Finals, Moment, Poison, or a plain argument
 Tensor = Const | Data | Finals
-
-
-def dims_of(value: Tensor) -> Dims:
-    """The shape of a value."""
-    return value.dims if isinstance(value, Const) else tuple(dim_of(axis) for axis in value.axes)
-
-
-def place_of(axis: object, rank: int) -> int:
-    """An axis counted from the front."""
-    if type(axis) is not int or not -rank <= axis < rank:
-        shown = axis if type(axis) is int else ""
-        raise ObstructionError(f"its dimension {shown} is not one of {rank}")
-    return axis % rank
+Value = object  # a Tensor, Moment, Poison, or a plain argument
 
 
 def scalar(value: object) -> float:
@@ -240,3 +250,12 @@ def scalar(value: object) -> float:
     if array.size != 1 or array.dtype.kind not in "fiub":
         raise ObstructionError("it takes something else than a constant number")
     return float(array.reshape(-1)[0])
+
+
+def check_features(features: Axis, count: int) -> None:
+    """Require an axis of so many features, as far as its size is known."""
+    known = dim_of(features).number
+    if known not in (None, count):
+        raise ObstructionError(
+            f"its weight takes {count} features, the layer before returns {known}"
+        )

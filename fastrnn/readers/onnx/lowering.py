@@ -22,9 +22,8 @@ from .messages import Declared, OnnxGraph, OnnxNode
 from .tensors import Tensors
 
 _DOMAINS = ("", "ai.onnx")
-_INTEGERS = (2, 3, 4, 5, 6, 7, 12, 13)
 _TYPES = {
-    1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
     10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "float32",
 }  # fmt: skip
 _RECURRENT = ("LSTM", "GRU", "RNN")
@@ -33,7 +32,7 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 _GATES = {"LSTM": "iofg", "GRU": "zrn", "RNN": "h"}
 _ACTIVATIONS = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"], "RNN": ["tanh"]}
 _DIRECTIONS = ("forward", "reverse", "bidirectional")
-_NO_CLIP = 3e38  # some writers give the largest float
+_NO_CLIP = 3e38  # some writers have the largest float
 _ENDLESS = (1 << 31) - 1  # an end beyond every list
 _LONGEST_NAME = 200
 
@@ -84,7 +83,7 @@ class _Lowering:
         for node in self.source.nodes:
             for name in filter(None, node.outputs):
                 if name in made:
-                    raise FormatError(f"{node.what} gives {quote(name)}, which is there already")
+                    raise FormatError(f"{node.what} returns {quote(name)}, which is there already")
                 made.add(name)
 
     def weight(self, name: str, entry: Entry) -> None:
@@ -302,39 +301,35 @@ def _constant(self: _Lowering, node: OnnxNode) -> None:
     data, name = node.tensor_of("value"), node.outputs[0]
     if data is not None:
         self.weight(name, self.tensors.read_message(data, node.what))
-    elif "value_int" in node.attributes:
-        self.weight(name, np.array(node.int_of("value_int"), np.int64))
-    elif "value_ints" in node.attributes:
-        self.weight(name, np.array(node.ints_of("value_ints"), np.int64))
-    elif "value_float" in node.attributes:
-        self.weight(name, np.array(node.float_of("value_float"), np.float32))
-    elif "value_floats" in node.attributes:
-        self.weight(name, np.array(node.floats_of("value_floats"), np.float32))
-    else:
-        raise _RefusalError("its value is not an array of numbers")
+        return
+    for attribute, (read, dtype) in _PLAIN_CONSTANTS.items():
+        if attribute in node.attributes:
+            self.weight(name, np.array(read(node, attribute), dtype))
+            return
+    raise _RefusalError("its value is not an array of numbers")
 
 
+_PLAIN_CONSTANTS: dict[str, tuple[Callable[[OnnxNode, str], object], str]] = {
+    "value_int": (OnnxNode.int_of, "int64"),
+    "value_ints": (OnnxNode.ints_of, "int64"),
+    "value_float": (OnnxNode.float_of, "float32"),
+    "value_floats": (OnnxNode.floats_of, "float32"),
+}
+_UNARY = ("Relu", "Tanh", "Sigmoid", "Sqrt", "Reciprocal")
+_BINARY = ("MatMul", "Add", "Sub", "Mul", "Div")
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_RECURRENT, _recurrent),
     "Constant": _constant,
     "ConstantOfShape": _fill,
+    **{kind: _operator(kind.lower(), "self") for kind in _UNARY},
+    **{kind: _operator(kind.lower(), "self other") for kind in _BINARY},
     "Identity": _operator("alias", "self"),
-    "Relu": _operator("relu", "self"),
-    "Tanh": _operator("tanh", "self"),
-    "Sigmoid": _operator("sigmoid", "self"),
     "Softmax": _operator("softmax", "self", _softmax),
     "LogSoftmax": _operator("log_softmax", "self", _softmax),
-    "MatMul": _operator("matmul", "self other"),
     "Gemm": _operator("addmm", "mat1 mat2 self", _gemm),
     "Conv": _operator("conv1d", "input weight bias", _conv),
     "LayerNormalization": _operator("layer_norm", "input weight bias", _norm),
-    "Add": _operator("add", "self other"),
-    "Sub": _operator("sub", "self other"),
-    "Mul": _operator("mul", "self other"),
-    "Div": _operator("div", "self other"),
     "Pow": _operator("pow", "self exponent"),
-    "Sqrt": _operator("sqrt", "self"),
-    "Reciprocal": _operator("reciprocal", "self"),
     "Dropout": _operator("dropout", "input p training", _dropout),
     "ReduceMean": _operator("mean", "self", _reduce),
     "ReduceMax": _operator("amax", "self", _reduce),
@@ -345,7 +340,7 @@ _RULES: dict[str, Rule] = {
     "Split": _operator("onnx.Split", "self", _split),
     "Concat": _operator("cat", "", _concat),
     "Transpose": _operator("onnx.Transpose", "self", lambda n: {"dims": n.ints_of("perm")}),
-    "Reshape": _operator("onnx.Reshape", "self shape", lambda n: {"zero": n.int_of("allowzero")}),
+    "Reshape": _operator("onnx.Reshape", "self size", lambda n: {"zero": n.int_of("allowzero")}),
     "Flatten": _operator("onnx.Flatten", "self", lambda n: {"axis": n.int_of("axis", 1)}),
     "Squeeze": _operator("squeeze", "self", _axes(13)),
     "Unsqueeze": _operator("unsqueeze", "self", _axes(13)),
@@ -363,10 +358,9 @@ _RULES: dict[str, Rule] = {
 
 def _input(declared: Declared) -> Input:
     """A graph input."""
-    sizes = declared.shape
-    if sizes is not None:
-        sizes = tuple(size if isinstance(size, int) else None for size in sizes)
-    return Input(sizes, is_integer=declared.elem_type in _INTEGERS)
+    sizes = [size if isinstance(size, int) else None for size in declared.shape or ()]
+    is_integer = _TYPES.get(declared.elem_type, "").startswith(("int", "uint"))
+    return Input(None if declared.shape is None else tuple(sizes), is_integer=is_integer)
 
 
 def _module_of(node: OnnxNode) -> tuple[str, bool]:

@@ -3,73 +3,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..containers.source import Budget
 from ..errors import FormatError, quote
-from .wire import Field, Kind, View, decode, fields, fixed, text, varints
+from .wire import Field, View, WireKind, decode, fields, fixed, text, varints
 
 _MODEL = {
-    1: Field("ir_version", Kind.INT),
-    7: Field("graph", Kind.MESSAGE),
-    8: Field("opset_import", Kind.MESSAGES),
-    25: Field("functions", Kind.MESSAGES),
-}
-_OPSET = {1: Field("domain", Kind.TEXT), 2: Field("version", Kind.INT)}
+    1: Field("ir_version", WireKind.INT), 7: Field("graph", WireKind.MESSAGE),
+    8: Field("opset_import", WireKind.MESSAGES), 25: Field("functions", WireKind.MESSAGES),
+}  # fmt: skip
+_OPSET = {1: Field("domain", WireKind.TEXT), 2: Field("version", WireKind.INT)}
 _GRAPH = {
-    1: Field("node", Kind.MESSAGES),
-    5: Field("initializer", Kind.MESSAGES),
-    11: Field("input", Kind.MESSAGES),
-    12: Field("output", Kind.MESSAGES),
-    15: Field("sparse_initializer", Kind.MESSAGES),
-}
+    1: Field("node", WireKind.MESSAGES), 5: Field("initializer", WireKind.MESSAGES),
+    11: Field("input", WireKind.MESSAGES), 12: Field("output", WireKind.MESSAGES),
+    15: Field("sparse_initializer", WireKind.MESSAGES),
+}  # fmt: skip
 _NODE = {
-    1: Field("input", Kind.TEXTS),
-    2: Field("output", Kind.TEXTS),
-    3: Field("name", Kind.TEXT),
-    4: Field("op_type", Kind.TEXT),
-    5: Field("attribute", Kind.MESSAGES),
-    7: Field("domain", Kind.TEXT),
-    9: Field("metadata", Kind.MESSAGES),
-}
-_PAIR = {1: Field("key", Kind.TEXT), 2: Field("value", Kind.TEXT)}
+    1: Field("input", WireKind.TEXTS), 2: Field("output", WireKind.TEXTS),
+    3: Field("name", WireKind.TEXT), 4: Field("op_type", WireKind.TEXT),
+    5: Field("attribute", WireKind.MESSAGES),
+    7: Field("domain", WireKind.TEXT), 9: Field("metadata", WireKind.MESSAGES),
+}  # fmt: skip
+_PAIR = {1: Field("key", WireKind.TEXT), 2: Field("value", WireKind.TEXT)}
 _ATTRIBUTE = {
-    1: Field("name", Kind.TEXT),
-    2: Field("f", Kind.FLOAT),
-    3: Field("i", Kind.INT),
-    4: Field("s", Kind.BYTES),
-    5: Field("t", Kind.MESSAGE),
-    6: Field("g", Kind.MESSAGE),
-    7: Field("floats", Kind.FIXED32S),
-    8: Field("ints", Kind.VARINTS),
-    9: Field("strings", Kind.BLOBS),
-    11: Field("graphs", Kind.MESSAGES),
-    20: Field("type", Kind.INT),
-}
+    1: Field("name", WireKind.TEXT), 2: Field("f", WireKind.FLOAT), 3: Field("i", WireKind.INT),
+    4: Field("s", WireKind.BYTES), 5: Field("t", WireKind.MESSAGE), 6: Field("g", WireKind.MESSAGE),
+    7: Field("floats", WireKind.FIXED32S), 8: Field("ints", WireKind.VARINTS),
+    9: Field("strings", WireKind.BLOBS), 11: Field("graphs", WireKind.MESSAGES),
+    20: Field("type", WireKind.INT),
+}  # fmt: skip
 TENSOR = {
-    1: Field("dims", Kind.VARINTS),
-    2: Field("data_type", Kind.INT),
-    3: Field("segment", Kind.MESSAGE),
-    4: Field("float_data", Kind.FIXED32S),
-    5: Field("int32_data", Kind.VARINTS),
-    6: Field("string_data", Kind.BLOBS),
-    7: Field("int64_data", Kind.VARINTS),
-    8: Field("name", Kind.TEXT),
-    9: Field("raw_data", Kind.BYTES),
-    10: Field("double_data", Kind.FIXED64S),
-    11: Field("uint64_data", Kind.VARINTS),
-    13: Field("external_data", Kind.MESSAGES),
-    14: Field("data_location", Kind.INT),
-}
-_VALUE = {1: Field("name", Kind.TEXT), 2: Field("type", Kind.MESSAGE)}
-_TYPE = {1: Field("tensor", Kind.MESSAGE)}
-_TENSOR_TYPE = {1: Field("elem_type", Kind.INT), 2: Field("shape", Kind.MESSAGE)}
-_SHAPE = {1: Field("dim", Kind.MESSAGES)}
-_DIMENSION = {1: Field("value", Kind.INT), 2: Field("symbol", Kind.TEXT)}
+    1: Field("dims", WireKind.VARINTS), 2: Field("data_type", WireKind.INT),
+    3: Field("segment", WireKind.MESSAGE), 4: Field("float_data", WireKind.FIXED32S),
+    5: Field("int32_data", WireKind.VARINTS), 6: Field("string_data", WireKind.BLOBS),
+    7: Field("int64_data", WireKind.VARINTS), 8: Field("name", WireKind.TEXT),
+    9: Field("raw_data", WireKind.BYTES), 10: Field("double_data", WireKind.FIXED64S),
+    11: Field("uint64_data", WireKind.VARINTS), 13: Field("external_data", WireKind.MESSAGES),
+    14: Field("data_location", WireKind.INT),
+}  # fmt: skip
+_VALUE = {1: Field("name", WireKind.TEXT), 2: Field("type", WireKind.MESSAGE)}
+_TYPE = {1: Field("tensor", WireKind.MESSAGE)}
+_TENSOR_TYPE = {1: Field("elem_type", WireKind.INT), 2: Field("shape", WireKind.MESSAGE)}
+_SHAPE = {1: Field("dim", WireKind.MESSAGES)}
+_DIMENSION = {1: Field("value", WireKind.INT), 2: Field("symbol", WireKind.TEXT)}
 
 Record = dict[str, Any]  # a decoded tensor, its elements still raw
 
@@ -79,8 +58,7 @@ _NOTHING = memoryview(b"")
 _SLOTS = {"f": 1, "i": 2, "s": 3, "t": 4, "floats": 6, "ints": 7, "strings": 8}  # of attributes
 
 
-@dataclass(frozen=True, slots=True)
-class OnnxNode:
+class OnnxNode(NamedTuple):
     """One operation of the graph."""
 
     name: str
@@ -152,8 +130,7 @@ class OnnxNode:
         return record.get(slot, zero)
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """A graph's input or output; sizes are None where they are not fixed."""
 
     name: str
@@ -161,8 +138,7 @@ class Declared:
     shape: tuple[int | str | None, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OnnxGraph:
+class OnnxGraph(NamedTuple):
     """The main graph of a model."""
 
     nodes: list[OnnxNode]
@@ -210,7 +186,7 @@ def _graph(data: View, opset: int, budget: Budget) -> OnnxGraph:
 
 
 def _sparse_name(data: View, budget: Budget) -> str:
-    values = decode(data, {1: Field("values", Kind.MESSAGE)}, "a sparse initializer", budget)
+    values = decode(data, {1: Field("values", WireKind.MESSAGE)}, "a sparse initializer", budget)
     record = decode(values.get("values", b""), TENSOR, "a sparse initializer", budget)
     return str(record.get("name", ""))
 
@@ -224,7 +200,7 @@ def _node(data: View, opset: int, budget: Budget) -> OnnxNode:
         record = decode(item, _ATTRIBUTE, f"{what}: an attribute", budget)
         name = record.get("name", "")
         if not name or name in attributes:
-            raise FormatError(f"{what}: attribute {quote(name)} has no name or stands twice")
+            raise FormatError(f"{what}: attribute {quote(name)} has no name or occurs twice")
         attributes[name] = record
     return OnnxNode(
         found.get("name", ""),
@@ -276,13 +252,9 @@ _TOP_LEVEL = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 
 def check_top_level(data: memoryview) -> None:
     """Protobuf has no mark of its own: require exactly the fields of an ONNX model."""
     seen = set()
-    for number, wire_type, _ in _top_level(data):
+    for number, wire_type, _ in fields(data, "the top level of the ONNX file"):
         if _TOP_LEVEL.get(number) != wire_type:
             raise FormatError(f"a protobuf file that is not an ONNX model (field {number})")
         seen.add(number)
     if not {1, 7, 8} <= seen:
         raise FormatError("a protobuf file that is not an ONNX model, or one that was cut off")
-
-
-def _top_level(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
-    return fields(data, "the top level of the ONNX file")

@@ -14,7 +14,7 @@ from .messages import OnnxGraph, check_top_level, read_model
 from .tensors import Tensors
 
 _ADVICE = (
-    "fastrnn.read_state_dict gives the file's weights by name; key= chooses another output of "
+    "fastrnn.read_state_dict returns the file's weights by name; key= chooses another output of "
     "the model"
 )
 
@@ -33,9 +33,9 @@ def read_onnx(source: Source, folder: str) -> dict[str, Entry]:
 def describe_onnx(source: Source, folder: str, output: str | None = None) -> Description:
     """The layers of the model in an open file in `folder`, up to `output` or the one result.
 
-    Final states that a model also gives are what the recurrent layers return beside y. Raises
-    FormatError if the file is damaged and UnsupportedModel, which lists everything that is in
-    the way, if a part of the model is not one of fastrnn's layers.
+    Final states that a model also returns are those that the recurrent layers return. Raises
+    FormatError if the file is damaged and UnsupportedModel, which lists everything that is
+    unsupported, if a part of the model is not one of fastrnn's layers.
     """
     graph, tensors = _open(source, folder)
     return describe_graph(lower(graph, tensors, output), "onnx", _ADVICE, source.budget)

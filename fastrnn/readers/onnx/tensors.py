@@ -14,7 +14,7 @@ from ..containers.elements import BFLOAT16, Array, Entry, Unreadable, check_shap
 from ..containers.source import Budget, Source
 from ..errors import FormatError, quote
 from .messages import TENSOR, Record
-from .wire import Field, Kind, View, decode, fixed, varints
+from .wire import Field, View, WireKind, decode, fixed, varints
 
 _CODES = {
     1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "b1", 10: "f2", 11: "f8",
@@ -31,7 +31,7 @@ _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data"
 _EXTERNAL = 1
 _ARRAY_OVERHEAD = 256
 _BUDGET_FACTOR = 4
-_ENTRY = {1: Field("key", Kind.TEXT), 2: Field("value", Kind.TEXT)}
+_ENTRY = {1: Field("key", WireKind.TEXT), 2: Field("value", WireKind.TEXT)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Tensors:
     beside: set[str] = field(default_factory=set)  # files that count towards the budget
 
     def read_message(self, data: View, what: str) -> Entry:
-        """A tensor that stands in an attribute."""
+        """A tensor in an attribute."""
         return self.read(decode(data, TENSOR, what, self.budget), what)
 
     def read(self, record: Record, what: str) -> Entry:

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ _LARGEST_FIELD = (1 << 29) - 1
 _OVERHEAD = 256  # what a Python object for a message or a value costs at most
 
 
-class Kind(Enum):
+class WireKind(Enum):
     """What a field holds."""
 
     INT = auto()  # a signed 64-bit number, as a varint
@@ -38,21 +37,17 @@ class Kind(Enum):
     FIXED64S = auto()
 
 
-_WIRE_TYPES = {
-    Kind.INT: VARINT,
-    Kind.FLOAT: FIXED32,
-    Kind.VARINTS: VARINT,
-    Kind.FIXED32S: FIXED32,
-    Kind.FIXED64S: FIXED64,
-}  # the others are BYTES
+_WIRE_TYPES = {  # the others are BYTES
+    WireKind.INT: VARINT, WireKind.FLOAT: FIXED32, WireKind.VARINTS: VARINT,
+    WireKind.FIXED32S: FIXED32, WireKind.FIXED64S: FIXED64,
+}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field of a message: the name and kind under which `decode` gives it."""
+class Field(NamedTuple):
+    """A field of a message: the name and kind under which `decode` returns it."""
 
     name: str
-    kind: Kind
+    kind: WireKind
 
 
 def decode(data: View, table: Mapping[int, Field], what: str, budget: Budget) -> dict[str, Any]:
@@ -113,10 +108,10 @@ def _add(
 ) -> None:
     """Put one occurrence of a field to those before it."""
     name, kind = field.name, field.kind
-    packed = kind in (Kind.VARINTS, Kind.FIXED32S, Kind.FIXED64S) and wire_type == BYTES
+    packed = kind in (WireKind.VARINTS, WireKind.FIXED32S, WireKind.FIXED64S) and wire_type == BYTES
     if wire_type != _WIRE_TYPES.get(kind, BYTES) and not packed:
         raise FormatError(f"{what}: unexpected protobuf wire type {wire_type}")
-    if kind in (Kind.VARINTS, Kind.FIXED32S, Kind.FIXED64S):
+    if kind in (WireKind.VARINTS, WireKind.FIXED32S, WireKind.FIXED64S):
         if name in found:  # of more than one piece only the joint bytes are kept
             before = found[name]
             budget.spend(len(value), what)
@@ -125,22 +120,22 @@ def _add(
             found[name] = joint
         else:
             found[name] = value
-    elif kind in (Kind.TEXTS, Kind.BLOBS, Kind.MESSAGES):
-        budget.spend(_OVERHEAD + len(value) * (kind is Kind.TEXTS), what)
-        found.setdefault(name, []).append(text(value, what) if kind is Kind.TEXTS else value)
-    elif name in found and kind is Kind.MESSAGE:
-        raise FormatError(f"{what}: stands twice")
+    elif kind in (WireKind.TEXTS, WireKind.BLOBS, WireKind.MESSAGES):
+        budget.spend(_OVERHEAD + len(value) * (kind is WireKind.TEXTS), what)
+        found.setdefault(name, []).append(text(value, what) if kind is WireKind.TEXTS else value)
+    elif name in found and kind is WireKind.MESSAGE:
+        raise FormatError(f"{what}: occurs twice")
     else:  # as protobuf has it, the last one holds
         found[name] = _single(kind, value, what, budget)
 
 
-def _single(kind: Kind, value: memoryview, what: str, budget: Budget) -> Any:
-    if kind is Kind.INT:
+def _single(kind: WireKind, value: memoryview, what: str, budget: Budget) -> Any:
+    if kind is WireKind.INT:
         number, _ = read_varint(value, 0, what)
         return number - (1 << 64) if number >> 63 else number
-    if kind is Kind.FLOAT:
+    if kind is WireKind.FLOAT:
         return float(np.frombuffer(value, "<f4")[0])
-    if kind is Kind.TEXT:
+    if kind is WireKind.TEXT:
         budget.spend(len(value), what)
         return text(value, what)
     return value

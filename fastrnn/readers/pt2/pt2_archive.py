@@ -8,8 +8,7 @@ weights, in 2.8 a torch.save file of them inside, until 2.7 such files at the to
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from ..containers.elements import Entry, Unreadable
 from ..containers.json_text import LARGEST_TEXT, parse_json
@@ -40,8 +39,7 @@ _UNTYPED = "torch.storage.UntypedStorage"
 Json = dict[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """One model of an archive: its exported program, weights and other constants."""
 
     name: str

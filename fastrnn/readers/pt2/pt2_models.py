@@ -15,11 +15,12 @@ from .pt2_graph import read_graph
 Recurrent = dict[str, dict[str, object]]
 
 _ADVICE = (
-    "read_state_dict(path) gives all weights by name, fastrnn.load(path, prefix=...) one recurrent "
-    "layer; a graph that torch decomposed can be exported again without run_decompositions"
+    "read_state_dict(path) returns all weights by name, fastrnn.load(path, prefix=...) one "
+    "recurrent layer; a decomposed graph can be exported again without run_decompositions"
 )
-_LITERALS = {
-    "num_layers": int, "dropout": float, "bidirectional": bool, "batch_first": bool,
+_OPTIONS = {  # of a layer: the argument of its call
+    "bias": ("has_biases", bool), "num_layers": ("num_layers", int), "dropout": ("dropout", float),
+    "bidirectional": ("bidirectional", bool), "batch_first": ("batch_first", bool),
 }  # fmt: skip
 
 
@@ -63,10 +64,5 @@ def _call_options(node: Node) -> dict[str, object]:
     options: dict[str, object] = {"cell": CELLS[node.op]}
     if CELLS[node.op] == "RNN":
         options["nonlinearity"] = node.op.removeprefix("rnn_")
-    if isinstance(node.args.get("has_biases"), bool):
-        options["bias"] = node.args["has_biases"]
-    for name, kind in _LITERALS.items():
-        value = node.args.get(name)
-        if type(value) is kind:
-            options[name] = value
-    return options
+    found = {name: (node.args.get(arg), kind) for name, (arg, kind) in _OPTIONS.items()}
+    return options | {name: value for name, (value, kind) in found.items() if type(value) is kind}

@@ -10,14 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ...stack_spec import TENSORS
 from ..containers.elements import Entry, Unreadable
 from ..containers.pickle_vm import Node
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
 from ..entry_names import check_name
 from ..errors import FormatError, quote
-from ..recurrent_names import flat_names
+from ..graph.graph import CELLS, flat_names
 from ..torch.torch_tensors import is_tensor
 from ..torch.torch_zip import TorchArchive
 from .script_code import Constants, RecurrentCall, ScriptClass, read_classes
@@ -31,23 +30,9 @@ _DEEPEST = 64
 _CLASS_PREFIX = "__torch__."
 _CUSTOM_PREFIX = "__torch__.torch.classes."
 _OPTIONS = {
-    "input_size": int,
-    "hidden_size": int,
-    "num_layers": int,
-    "proj_size": int,
-    "bias": bool,
-    "batch_first": bool,
-    "bidirectional": bool,
-    "dropout": float,
-    "nonlinearity": str,
-    "cell": str,
-}
-_MODES = {
-    "LSTM": ("LSTM", None),
-    "GRU": ("GRU", None),
-    "RNN_TANH": ("RNN", "tanh"),
-    "RNN_RELU": ("RNN", "relu"),
-}
+    "input_size": int, "hidden_size": int, "num_layers": int, "proj_size": int, "bias": bool,
+    "batch_first": bool, "bidirectional": bool, "dropout": float, "nonlinearity": str, "cell": str,
+}  # fmt: skip
 _CELL_CLASSES = {"LSTMCell": "LSTM", "GRUCell": "GRU", "RNNCell": "RNN"}
 _FLAT_WEIGHTS = re.compile(r"self_(\w+?)__flat_weights\d*")
 
@@ -173,18 +158,12 @@ def _from_constants(class_name: str, constants: Constants) -> Constants:
     """Hyper-parameters of a scripted layer or cell; empty if the class is none."""
     if "hidden_size" not in constants or "input_size" not in constants:
         return {}
-    mode = constants.get("mode")
-    if isinstance(mode, str) and mode in _MODES:
-        cell, nonlinearity = _MODES[mode]
-    elif class_name in _CELL_CLASSES:
-        cell, nonlinearity = _CELL_CLASSES[class_name], None
-    else:
+    mode = str(constants.get("mode", "")).lower()
+    cell = CELLS.get(mode) or _CELL_CLASSES.get(class_name)
+    if cell is None:
         return {}
-    known = _typed(constants)
-    known["cell"] = cell
-    if nonlinearity:
-        known["nonlinearity"] = nonlinearity
-    return known
+    known = _typed(constants) | {"cell": cell}
+    return known | {"nonlinearity": mode[4:]} if mode.startswith("rnn_") else known
 
 
 def _traced_nonlinearity(class_name: str, code: ScriptClass) -> str | None:
@@ -242,11 +221,16 @@ def _frozen_path(call: RecurrentCall, taken: Recurrent) -> str:
 
 def _flat_names(call: RecurrentCall, path: str) -> list[str]:
     """PyTorch's names of the weights of a call, in the order in which the call lists them."""
+    count, options = len(call.constants), call.options
+    layers, bias, two_way = (options.get(name) for name in ("num_layers", "bias", "bidirectional"))
     if call.is_cell:
-        return list(TENSORS[: len(call.constants)])
-    layers, bias = call.options.get("num_layers"), call.options.get("bias")
-    two_way = call.options.get("bidirectional")
+        layers, bias, two_way = 1, count > 2, False
     if type(layers) is not int or not isinstance(bias, bool) or not isinstance(two_way, bool):
         raise FormatError(f"frozen layer {quote(path)}: the options of its call are not literals")
-    what = f"frozen layer {quote(path)}"
-    return flat_names(len(call.constants), layers, bias, two_way, what)
+    names = flat_names(count, layers, bias, two_way)
+    if not names:
+        raise FormatError(
+            f"frozen layer {quote(path)}: {count} weights do not fit {layers} layers, bias={bias}, "
+            f"bidirectional={two_way}"
+        )
+    return [name.removesuffix("_l0") for name in names] if call.is_cell else names

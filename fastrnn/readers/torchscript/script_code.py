@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A tiny reader of TorchScript code text: class constants and recurrent calls, nothing else.
 
-The printer of TorchScript writes one statement per line and gives every value its own name, so
+The printer of TorchScript writes one statement per line and names every value, so
 lines are matched one by one. Nothing is evaluated.
 """
 
@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..graph.graph import CELLS
 
 Constants = dict[str, object]
 
@@ -20,14 +23,12 @@ _CALL = re.compile(r"torch\.(lstm|gru|rnn_tanh|rnn_relu)(_cell)?\(")
 _ACTIVATION = re.compile(r"torch\.(relu|tanh)_?\(")
 _INTEGER = re.compile(r"-?\d{1,18}")
 _FLOAT = re.compile(r"-?\d{0,32}\.?\d{0,32}(?:[eE][-+]?\d{1,3})?")
-_CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
 _CONSTANT = re.compile(r"c([0-9]{1,9})")
 _LONGEST_CALL = 1 << 20
 _LONGEST_PATH = 1024
 
 
-@dataclass(slots=True)
-class RecurrentCall:
+class RecurrentCall(NamedTuple):
     """One literal torch.lstm/gru/rnn call: its weights as dotted references and its literals."""
 
     owner: str | None  # "self.rnn" when all weights are attributes of that module
@@ -101,7 +102,7 @@ def _read_cell_call(
 
 
 def _cell(function: str) -> Constants:
-    kind: Constants = {"cell": _CELLS[function]}
+    kind: Constants = {"cell": CELLS[function]}
     return kind | {"nonlinearity": function[4:]} if function.startswith("rnn") else kind
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The graph of a TorchScript module: its code text followed line by line on names, not on numbers.
+"""The graph of a TorchScript module: its code text followed line by line on names, not on values.
 
 Calls of the module's own methods and functions are followed into them. Conditions on literals and
 on the number of axes are decided; of any other, only the branch that does not raise can be taken.
@@ -44,20 +44,12 @@ _RESULTS = {
 _FLAT_WEIGHTS = re.compile(r"self_(\w+?)__flat_weights\d*")
 _PASS_ON = ("annotate", "unchecked_cast", "int", "float", "bool")
 _COMPARE: dict[str, Callable[[object, object], object]] = {
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "__is__": operator.is_,
-    "__isnot__": operator.is_not,
-}
+    "eq": operator.eq, "ne": operator.ne, "__is__": operator.is_, "__isnot__": operator.is_not,
+}  # fmt: skip
 _NUMERIC: dict[str, Callable[[float, float], object]] = {
-    "lt": operator.lt,
-    "gt": operator.gt,
-    "le": operator.le,
-    "ge": operator.ge,
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-}
+    "lt": operator.lt, "gt": operator.gt, "le": operator.le, "ge": operator.ge,
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul,
+}  # fmt: skip
 _NOT_KNOWN = ("size", "format", "list", "device", "warn", "len", "numel", "is_cuda", "tensor")
 
 Value = object  # Ref, Module, _Function, UNKNOWN, number, str, None, list or tuple of values

@@ -19,8 +19,8 @@ from .script_text import Function, read_functions
 FORMAT = "torchscript"
 
 _ADVICE = (
-    "read_state_dict(path) gives all weights by name, fastrnn.load(path, prefix=...) one recurrent "
-    "layer"
+    "read_state_dict(path) returns all weights by name, fastrnn.load(path, prefix=...) one "
+    "recurrent layer"
 )
 _LIKELY_RANKS = (3, 2, 1)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..errors import FormatError, quote
 
@@ -28,46 +29,40 @@ _CLASS = re.compile(r"class (\w+)\(")
 _PARAMETER = re.compile(r"\s*(\w+)(?:\s*:\s*([^=]+?))?(?:\s*=\s*(.+))?\s*")
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """A word, as a variable, `torch` or `CONSTANTS`."""
 
     word: str
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
+class Literal(NamedTuple):
     """A number or string."""
 
     value: object
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(NamedTuple):
     """A list, or a tuple."""
 
     items: tuple[Expression, ...]
     is_tuple: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(NamedTuple):
     """`of.name`."""
 
     of: Expression
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """`of[at]`."""
 
     of: Expression
     at: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """`of(args, name=value)`."""
 
     of: Expression
