@@ -54,10 +54,11 @@ def load(
     key: the dotted path of the state dict inside a checkpoint that holds several, as "model".
     check_crc: False also reads ZIP archives whose checksums are wrong or were not written.
     isa: the instruction set to run on, one of fastrnn.isas(); None is the best one here.
-    options: what the weights do not tell. LSTM: batch_first, dropout. GRU: these and reset_after.
-        RNN: these and nonlinearity, which is required if a TorchScript, torch.export or Keras file
-        does not tell it. For the others the file's own value or the default of the constructor
-        holds. What the weights tell (sizes, num_layers, bias, ...) may be given and must agree.
+    options: what the weights do not tell: batch_first, dropout, reset_after of a GRU, coupled of an
+        LSTM (three gates are taken for a GRU otherwise) and nonlinearity of an RNN, which is
+        required if a TorchScript, torch.export or Keras file does not tell it. The others default
+        to the file's own value, then to the constructor's. What the weights tell (sizes,
+        num_layers, bias, ...) may be given and must agree.
 
     Raises FormatError, a ValueError, if the file is damaged or of an unsupported kind, if it has
     no such stack, several to choose from or a broken one, or a model with unsupported layers, all

@@ -168,9 +168,14 @@ def test_files(tmp_path: Any) -> None:
     loaded = fastrnn.load(tmp_path / "m.frnn", prefix="rnn")
     assert repr(loaded) == "LSTM(3, 4, proj_size=2, coupled=True)"
     assert np.array_equal(loaded(x)[0], layer(x)[0])
+    fastrnn.load(tmp_path / "m.frnn", prefix="rnn", coupled=True)
+    with pytest.raises(ValueError, match="coupled=False contradicts the file"):
+        fastrnn.load(tmp_path / "m.frnn", prefix="rnn", coupled=False)
     arrays = {f"rnn.{name}": value for name, value in layer.state_dict().items()}
     np.savez(tmp_path / "m.npz", **arrays)
-    assert np.array_equal(fastrnn.load(tmp_path / "m.npz", coupled=True)(x)[0], layer(x)[0])
+    for options in ({"coupled": True}, {}):  # no other cell of three gates has a projection
+        loaded = fastrnn.load(tmp_path / "m.npz", **options)
+        assert np.array_equal(loaded(x)[0], layer(x)[0])
 
 
 def test_weights_of_three_gates_are_a_gru_unless_said_otherwise(tmp_path: Any) -> None:
