@@ -19,7 +19,7 @@ from fastrnn.bench import Case
 from .measuring.cases import select
 from .measuring.measure import CaseResult, Plan, greet, measure_cases, start_clients
 from .measuring.options import add_common, add_parts, chosen_parts, chosen_plan
-from .measuring.progress import Progress
+from .measuring.progress import CaseProgress
 from .peak import CASE as MEMORY
 from .peak import Peak, measure_peak
 from .reports.document import Document
@@ -100,7 +100,7 @@ def measure_parts(
 def measure_peaks(engines: Sequence[str], threads: int, case: Case = MEMORY) -> list[Peak]:
     """The memory of every engine that runs. The others are named on stderr."""
     peaks = []
-    with Progress(len(engines)) as bar:
+    with CaseProgress(len(engines)) as bar:
         for engine in engines:
             bar.update(f"{case.name}: {engine}")
             try:

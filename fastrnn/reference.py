@@ -11,6 +11,7 @@ gradient of a loss with respect to that quantity (Werbos 1990).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -324,12 +325,22 @@ def join_states(states: Sequence[State]) -> Any:
     return parts if len(parts) > 1 else parts[0]
 
 
-class Gradients(NamedTuple):
+class ReferenceGradients(NamedTuple):
     """What backward returns: each in the shape of what it is the gradient of."""
 
     x: Array
     state: Any  # of h_0, or of (h_0, c_0) for the LSTM
     weights: dict[str, Array]  # by PyTorch's names
+
+
+def current_name(cell: str, nonlinearity: str, reset_after: bool) -> str:
+    """Return a name in `CELLS`; one of a layer class, as earlier versions had, is deprecated."""
+    gru = "gru" if reset_after else "gru_reset_before"
+    names = {"LSTM": "lstm", "GRU": gru, "RNN": f"rnn_{nonlinearity}"}
+    if cell in names:
+        message = f"cell: {cell!r} is deprecated, use {names[cell]!r}"
+        warnings.warn(message, DeprecationWarning, stacklevel=3)
+    return names.get(cell, cell)
 
 
 def vjp(
@@ -342,15 +353,19 @@ def vjp(
     bidirectional: bool = False,
     lengths: ArrayLike | None = None,
     masks: Sequence[ArrayLike] | None = None,
-) -> tuple[Array, Any, Callable[..., Gradients]]:
+    nonlinearity: str = "tanh",
+    reset_after: bool = True,
+) -> tuple[Array, Any, Callable[..., ReferenceGradients]]:
     """Run a stack of layers of a cell in `CELLS` and return y, the final state and backward.
 
     x [steps][batch][inputs]; y [steps][batch][directions * (hidden or projection)]. A state is h,
     or (h, c) for the LSTM, each [layers * directions][batch][hidden or projection]. masks, each in
     y's shape, multiply what each layer but the first is given: dropout's 0 or 1 / (1 - p).
     backward(dy, dstate) takes the gradients of y and of the final state, None for zeros.
-    ValueError for an unknown cell.
+    ValueError for an unknown cell. Deprecated: "LSTM", "GRU" and "RNN" as cell, with nonlinearity
+    and reset_after, which have no other use.
     """
+    cell = current_name(cell, nonlinearity, reset_after)
     if cell not in CELLS:
         raise ValueError(f"cell: expected one of {list(CELLS)}, got {cell!r}")
     step, states = CELLS[cell]
@@ -371,7 +386,7 @@ def vjp(
         finals += final
         backwards.append(layer_backward)
 
-    def backward(dy: ArrayLike | None = None, dstate: Any = None) -> Gradients:
+    def backward(dy: ArrayLike | None = None, dstate: Any = None) -> ReferenceGradients:
         """Go back through the layers; any number of times."""
         dx = np.zeros_like(y) if dy is None else np.asarray(dy, np.float64)
         dfinals = split_state(states, dstate, ws, batch)
@@ -385,7 +400,7 @@ def vjp(
             for suffix, dw in zip(suffixes, dws, strict=True)
             for letter, value in dw.items()
         }
-        return Gradients(dx, join_states(dstarts), dweights)
+        return ReferenceGradients(dx, join_states(dstarts), dweights)
 
     return y, join_states(finals), backward
 

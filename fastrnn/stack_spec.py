@@ -29,7 +29,6 @@ class Cell(NamedTuple):
     options: Mapping[str, Any] = {}  # of the class, that choose this cell
     states: tuple[str, ...] = ("h",)
     projects: bool = False  # whether h may be a projection of the hidden units, by weight_hr
-    recorded: int = 0  # values per unit and step that a tape keeps, without the states
 
     @property
     def has_c(self) -> bool:
@@ -41,14 +40,12 @@ class Cell(NamedTuple):
 CELLS: dict[str, Cell] = {
     cell.name: cell
     for cell in (
-        Cell("lstm", "LSTM", "ifgo", {"coupled": False}, ("h", "c"), projects=True, recorded=4),
-        Cell("gru", "GRU", "rzn", {"reset_after": True}, recorded=4),
-        Cell("gru_reset_before", "GRU", "rzn", {"reset_after": False}, recorded=4),
+        Cell("lstm", "LSTM", "ifgo", {"coupled": False}, ("h", "c"), projects=True),
+        Cell("gru", "GRU", "rzn", {"reset_after": True}),
+        Cell("gru_reset_before", "GRU", "rzn", {"reset_after": False}),
         Cell("rnn_tanh", "RNN", "h", {"nonlinearity": "tanh"}),
         Cell("rnn_relu", "RNN", "h", {"nonlinearity": "relu"}),
-        Cell(
-            "lstm_coupled", "LSTM", "igo", {"coupled": True}, ("h", "c"), projects=True, recorded=3
-        ),
+        Cell("lstm_coupled", "LSTM", "igo", {"coupled": True}, ("h", "c"), projects=True),
     )
 }
 

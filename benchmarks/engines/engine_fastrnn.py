@@ -136,7 +136,7 @@ def _make_short(workload: Workload, changed: bool) -> Runner:
 
 def _path(layer: Recurrent, steps: int, batch: int) -> str:
     """The instruction set, and how the plan divides the pass among threads."""
-    cut = plan(layer, steps, batch)
-    kinds = [name for name in cut if name.endswith(("_groups", "_teams", "_workers"))]
-    splits = [f"{cut[name]} {name.replace('_', ' ')}" for name in kinds if cut[name] > 1]
-    return ", ".join([cut["isa"], *splits])
+    chosen = plan(layer, steps, batch)
+    kinds = [name for name in chosen if name.endswith(("_groups", "_teams", "_workers"))]
+    splits = [f"{chosen[name]} {name.replace('_', ' ')}" for name in kinds if chosen[name] > 1]
+    return ", ".join([chosen["isa"], *splits])

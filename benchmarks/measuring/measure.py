@@ -19,7 +19,7 @@ from ..engines.engines import COMPARED_AS, COMPILERS
 from .agreement import disagreement
 from .client import Client, NoAnswerError, WorkerError
 from .machine_limits import TRAINING_PRODUCTS
-from .progress import Progress
+from .progress import CaseProgress
 from .workload import load_arrays, save_workload
 
 
@@ -160,7 +160,8 @@ def greet(clients: Sequence[Client]) -> tuple[dict[str, str], list[Client]]:
 def measure_cases(cases: Sequence[Case], clients: Sequence[Client], plan: Plan) -> list[CaseResult]:
     """Measure the cases one after another, with progress on stderr."""
     results = []
-    with tempfile.TemporaryDirectory(prefix="fastrnn_bench_") as name, Progress(len(cases)) as bar:
+    scratch = tempfile.TemporaryDirectory(prefix="fastrnn_bench_")
+    with scratch as name, CaseProgress(len(cases)) as bar:
         for case in cases:
             bar.update(f"{case.name}: preparing")
             results.append(measure_case(case, clients, plan, Path(name), bar))
@@ -169,7 +170,7 @@ def measure_cases(cases: Sequence[Case], clients: Sequence[Client], plan: Plan) 
 
 
 def measure_case(
-    case: Case, clients: Sequence[Client], plan: Plan, folder: Path, progress: Progress
+    case: Case, clients: Sequence[Client], plan: Plan, folder: Path, progress: CaseProgress
 ) -> CaseResult:
     """Prepare a case on all engines, compare the outputs, and time the correct engines."""
     workload = make_workload(case)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 
-class Progress:
+class CaseProgress:
     """`update` shows what is running, `done` prints a line that stays."""
 
     def __init__(self, total: int) -> None:
@@ -16,7 +16,7 @@ class Progress:
         self.finished = 0
         self._live = _rich_line()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> CaseProgress:
         if self._live is not None:
             self._live.start()
         return self

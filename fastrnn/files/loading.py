@@ -176,7 +176,7 @@ def require_nonlinearity(
 
 
 def allowed_options(stack: FoundStack, layer: str) -> list[str]:
-    """List the options that the caller may give for a stack of this layer class."""
+    """List the options that the caller may pass for a stack of this layer class."""
     return list(dict.fromkeys([*stack.options(layer), *FREE_OPTIONS, *cell_options(layer)]))
 
 

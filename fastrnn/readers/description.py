@@ -33,9 +33,6 @@ class Description:
     layers: tuple[DescribedLayer, ...]
 
 
-Layer = DescribedLayer  # as readers/onnx and readers/graph call it
-
-
 def flattened(description: Description) -> tuple[dict[str, Entry], RecurrentOptions]:
     """The arrays of all layers by name, and the options of the recurrent ones."""
     entries: dict[str, Entry] = {}

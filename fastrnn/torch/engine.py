@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -62,13 +63,28 @@ def gradients(
         kept.backward(dy.copy(), dhn, dcn, dx, dh0, dc0, dweights, False)
 
 
-_MOST_LANES = 16  # of an instruction set: units are rounded up to a multiple of its own
-_ROUNDING = 512  # bytes for the alignment of a tape's parts
+_PADDING = 512  # bytes, enough to align each part of a tape
 
 
 def tape_bytes(spec: Spec, steps: Any, batch: Any) -> Any:
-    """Bytes that are enough for the tape of a pass on any machine; sizes may be symbols."""
-    units = -(-spec.hidden_size // _MOST_LANES) * _MOST_LANES
-    states = spec.output_size + (units if spec.has_c else 0)
-    each_step = spec.declaration.recorded * units + states
-    return _ROUNDING + 4 * spec.state_rows * batch * (steps * each_step + states)
+    """Bytes that are enough for the tape of a pass; sizes may be symbols, as torch.compile has."""
+    fixed, per_row, per_row_and_step = _tape_terms(spec._replace(input_size=1))
+    return fixed + _PADDING + batch * (per_row + steps * per_row_and_step)
+
+
+@lru_cache(maxsize=64)
+def _tape_terms(spec: Spec) -> tuple[int, int, int]:
+    """Bytes of a tape: fixed ones, those of a row, those of a row and step, as the core says.
+
+    The sizes of three tapes tell them, because no part of these needs padding.
+    """
+    model = _core.Stack(
+        spec.cell, spec.input_size, spec.hidden_size, spec.num_layers, spec.bidirectional,
+        spec.proj_size, _core.isas()[0], True,
+    )  # fmt: skip
+    small, longer, wider = (
+        _core.tape_bytes(model, steps, batch) for steps, batch in ((16, 16), (32, 16), (16, 32))
+    )
+    per_row_and_step = (longer - small) // (16 * 16)
+    per_row = (wider - small) // 16 - 16 * per_row_and_step
+    return small - 16 * (per_row + 16 * per_row_and_step), per_row, per_row_and_step

@@ -93,6 +93,8 @@ ALWAYS_INLINE vec vec_tanh_gradient(vec dy, vec y)
 }
 
 ALWAYS_INLINE vec vec_relu(vec x) { return vec_max(vec_zero(), x); }
+/* With 0 for -0, as numpy's maximum(x, 0). */
+ALWAYS_INLINE vec vec_relu_unsigned(vec x) { return vec_add(vec_relu(x), vec_zero()); }
 
 /* The functions over arrays, for tests and for layers that are nothing else. */
 #define MAP(name, function)                                                           \
@@ -105,7 +107,7 @@ ALWAYS_INLINE vec vec_relu(vec x) { return vec_max(vec_zero(), x); }
     }
 MAP(sigmoid_map, vec_sigmoid)
 MAP(tanh_map, vec_tanh)
-MAP(relu_map, vec_relu)
+MAP(relu_map, vec_relu_unsigned)
 #undef MAP
 
 #endif

@@ -223,3 +223,18 @@ def test_example(tmp_path):
     x = (0.25 * (np.arange(12) % 5 - 2)).astype(np.float32).reshape(1, 6, 2)
     wanted = from_description(read_model(model), isa="scalar")(x)[0][0]
     assert numbers == [f"{value:.6f}" for value in wanted]
+
+
+@pytest.mark.parametrize("isa", fastrnn.isas())
+@pytest.mark.parametrize("kind", ["ReLU", "Tanh", "Sigmoid"])
+def test_signs_of_zero_and_what_is_no_number(in_c, kind, isa):
+    special = np.array([-0.0, 0.0, np.nan, np.inf, -np.inf, 1e-3, -1e-3], np.float32)
+    table = np.tile(special, 5)[: 2 * 17].reshape(2, 17)  # more than a vector of every table
+    options: dict[str, object] = {"num_embeddings": 2, "embedding_dim": 17}
+    embedding = DescribedLayer("embedding", "Embedding", options, {"weight": table})
+    model, x = (
+        Description("", (embedding, make("flip", "Flip"), make("f", kind))),
+        np.array([[0], [1]]),
+    )
+    wanted, _ = from_description(model, isa=isa)(x)
+    assert in_c(model, in_c_order(x, "TB"), isa).tobytes() == wanted.tobytes()

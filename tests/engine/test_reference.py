@@ -198,3 +198,22 @@ def test_extreme_inputs_give_limits() -> None:
     with np.errstate(over="raise", invalid="raise"):
         assert np.array_equal(reference.sigmoid(a), [0, 0, 0.5, 1, 1, np.nan], equal_nan=True)
     assert np.array_equal(reference.relu(a), [0, 0, 0, 1e4, np.inf, np.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "options", "name"),
+    [
+        ("LSTM", {}, "lstm"),
+        ("GRU", {}, "gru"),
+        ("GRU", {"reset_after": False}, "gru_reset_before"),
+        ("RNN", {}, "rnn_tanh"),
+        ("RNN", {"nonlinearity": "relu"}, "rnn_relu"),
+    ],
+)
+def test_old_names_of_cells_warn(old: str, options: dict[str, object], name: str) -> None:
+    """Before cells had names of their own, layer classes named them."""
+    data = Configuration(old, 2, 3, batch=2, steps=4, seed=5).data()
+    with pytest.warns(DeprecationWarning, match=f"cell: '{old}' is deprecated, use '{name}'"):
+        found = reference.forward(old, data.x, data.weights, **options)
+    wanted = reference.forward(name, data.x, data.weights)
+    assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))

@@ -15,6 +15,7 @@ from configurations import Configuration, bare_state, torch_module
 from limits import REFERENCE, error
 
 from fastrnn import reference
+from fastrnn.reference import ReferenceGradients
 
 # Central differences in float64: the third derivative times EPSILON^2, and the rounding of the sums
 # divided by EPSILON, are both far below these bounds.
@@ -89,7 +90,7 @@ class Problem:
     dy: np.ndarray | None
     dstate: tuple[np.ndarray, ...] | None
 
-    def vjp(self, state: Any) -> tuple[np.ndarray, Any, Callable[..., reference.Gradients]]:
+    def vjp(self, state: Any) -> tuple[np.ndarray, Any, Callable[..., ReferenceGradients]]:
         configuration = self.case.configuration
         return reference.vjp(
             configuration.spec.cell if self.case.reset_after else "gru_reset_before",
@@ -120,7 +121,7 @@ class Problem:
         return named(self.case, backward(self.dy, bare_state(self.case.configuration, self.dstate)))
 
 
-def named(case: Case, gradients: reference.Gradients) -> dict[str, np.ndarray]:
+def named(case: Case, gradients: ReferenceGradients) -> dict[str, np.ndarray]:
     """The gradients by the names of the inputs."""
     parts = gradients.state if len(case.states) == 2 else [gradients.state]
     states = {f"{name}_0": part for name, part in zip(case.states, parts, strict=True)}
@@ -329,7 +330,7 @@ def test_truncated_equals_full(kind: str, cut: int) -> None:
 
     after = back_late(late.dy, bare_state(late.case.configuration, late.dstate))
     before = back_early(early.dy, after.state)
-    found = reference.Gradients(
+    found = ReferenceGradients(
         np.concatenate([before.x, after.x]),
         before.state,
         {name: gradient + after.weights[name] for name, gradient in before.weights.items()},

@@ -66,7 +66,7 @@ def test_editing_that_fails_midway():
 
 
 def test_memory_is_taken_again():
-    """A loop with a way back that is alive when the next step packs needs two stacks, no more."""
+    """A backward pass that exists while the next step packs needs two stacks, no more."""
     layer, seen, backward = make(), set(), None
     for _ in range(6):
         y, _, backward = layer.vjp(X)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Callers write into what a pass gave them, and Mask never gives steps in other places."""
+"""Callers write into what a pass returned, and Mask returns no steps in other places."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def test_truncated_backpropagation_joins(isa: str) -> None:
 
 
 def test_gradients_add_up(isa: str) -> None:
-    """add_to: the same arrays, with what the pieces of a sequence give together."""
+    """add_to: the same arrays, with the sum over the pieces of a sequence."""
     layer = fastrnn.GRU(**SMALL, isa=isa, seed=0)
     x, dy = draw((8, 3, 5)), draw((8, 3, 11), 1)
     wanted = layer.vjp(x)[2](dy)

@@ -321,6 +321,18 @@ def test_python_file_names_are_unique() -> None:
     assert sorted(names) == sorted(set(names))
 
 
+def test_class_names_are_unique() -> None:
+    """A name stands for one class; the drop-in alone has the names of torch.nn's layers again."""
+    names = [
+        node.name
+        for path in PY_FILES
+        if path.is_relative_to(ROOT / "fastrnn") and path != ROOT / "fastrnn/torch/drop_in.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize("path", PY_FILES, ids=name)
 def test_python_head_and_length(path: Path) -> None:
     lines = path.read_text().splitlines()

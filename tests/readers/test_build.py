@@ -10,7 +10,7 @@ import pytest
 from description_runner import KINDS as RUNNER_KINDS
 from description_runner import run
 from limits import PARITY, error
-from test_sequential import LENGTHS, MODELS
+from sequential_models import LENGTHS, MODELS
 
 import fastrnn
 from fastrnn.files.build import KINDS, describe, from_description

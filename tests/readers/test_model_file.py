@@ -299,7 +299,7 @@ def test_places_that_are_not_files(tmp_path):
 
 
 def test_truncation_and_flips(path):
-    """Every byte: a checked read refuses, an unchecked one refuses or gives arrays."""
+    """Every byte: a checked read refuses, an unchecked one refuses or returns arrays."""
     content = written(sample(small=True))
     for length in range(len(content)):
         refused(path, content[:length], "file")

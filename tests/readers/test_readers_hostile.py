@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Damaged and hostile files: every one is read or gives FormatError, in bounded memory and time."""
+"""Damaged and hostile files are read or raise FormatError, in bounded memory and time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Damaged and hostile Keras files: every one is read or gives FormatError."""
+"""Damaged and hostile Keras files: every one is read or raises FormatError."""
 
 from __future__ import annotations
 

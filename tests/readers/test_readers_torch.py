@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Files of torch.save, new and legacy: every array equals what torch.load gives, bit for bit."""
+"""Files of torch.save, new and legacy: every array equals that of torch.load, bit for bit."""
 
 from __future__ import annotations
 

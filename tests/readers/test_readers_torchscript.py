@@ -72,9 +72,9 @@ def assert_weights(found, module, names=None):
 
 EXPECTED = {
     "rnn": {"cell": "LSTM", "num_layers": 2, "bidirectional": True, "batch_first": True,
-            "bias": True, "dropout": 0.25},
+            "bias": True, "dropout": 0.25, "coupled": False},
     "gru": {"cell": "GRU", "num_layers": 1, "bidirectional": False, "batch_first": False,
-            "bias": False, "dropout": 0.0},
+            "bias": False, "dropout": 0.0, "reset_after": True},
     "plain": {"cell": "RNN", "nonlinearity": "relu", "num_layers": 1, "bidirectional": False,
               "batch_first": False, "bias": True, "dropout": 0.0},
 }  # fmt: skip

@@ -13,8 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fastrnn.readers import describe_file
 from fastrnn.readers.description import Description
-
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+from fastrnn.stack_spec import LAYERS
 
 
 def tensor(array, name: str) -> TensorProto:
@@ -43,7 +42,7 @@ def model(nodes, inputs, outputs, arrays=(), opset: int = 17, ir: int = 8) -> on
 def weights(cell: str, inputs: int, hidden: int, directions: int = 1, *, bias=True, seed=0):
     """W, R and B of a recurrent node."""
     draw = np.random.default_rng(seed)
-    rows = GATES[cell] * hidden
+    rows = len(LAYERS[cell][0].gates) * hidden
     arrays = {
         "W": draw.uniform(-0.6, 0.6, (directions, rows, inputs)).astype(np.float32),
         "R": draw.uniform(-0.6, 0.6, (directions, rows, hidden)).astype(np.float32),

@@ -56,7 +56,7 @@ class _Place:
 
 
 @dataclass(slots=True)
-class Node:
+class Hdf5Object:
     """A group or an array of the file."""
 
     attributes: dict[str, str] = field(default_factory=dict)  # those that are short texts
@@ -72,7 +72,7 @@ class Hdf5File:
         self._budget = budget
         self._unread = 2 * len(data)  # bounds the work that overlapping headers could cause
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, Hdf5Object] = {}
         self._walk(self._root())
 
     def array(self, path: str) -> Array:
@@ -122,7 +122,7 @@ class Hdf5File:
             path, at, depth = todo.pop()
             what = f"object {quote(path)}" if path else "the root group"
             messages = self._messages(at, what)
-            node = self.nodes[path] = Node(self._attributes(messages, what))
+            node = self.nodes[path] = Hdf5Object(self._attributes(messages, what))
             if _SYMBOL_TABLE not in messages:
                 node.place = self._place(messages, node.attributes, what)
                 continue
@@ -133,7 +133,7 @@ class Hdf5File:
                 if child in seen or below in self.nodes:
                     raise FormatError(f"object {quote(below)} occurs twice in the file")
                 seen.add(child)
-                self.nodes[below] = Node()
+                self.nodes[below] = Hdf5Object()
                 todo.append((below, child, depth + 1))
 
     def _children(self, table: bytes, what: str) -> Iterator[tuple[str, int]]:

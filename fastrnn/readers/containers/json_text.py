@@ -22,14 +22,14 @@ _LONGEST_NUMBER = 64
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
-def parse_json(raw: bytes, what: str, budget: Budget) -> object:
+def parse_json(raw: bytes, what: str, budget: Budget, most: int = LARGEST_TEXT) -> object:
     """Return the value of a JSON text. Raises FormatError, which begins with `what`.
 
     The memory is charged to the budget before parsing, from the number of items, containers and
     strings in the text.
     """
-    if len(raw) > LARGEST_TEXT:
-        raise FormatError(f"{what}: expected at most {LARGEST_TEXT} bytes, got {len(raw)}")
+    if len(raw) > most:
+        raise FormatError(f"{what}: expected at most {most} bytes, got {len(raw)}")
     containers = raw.count(b"{") + raw.count(b"[")
     unfolded = _CONTAINER_BYTES * containers + _STRING_BYTES * raw.count(b'"') // 2
     unfolded += _ITEM_BYTES * raw.count(b",") + len(raw) * (1 if raw.isascii() else 4)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """An interpreter of pickle protocol 2 that builds plain containers and never calls anything.
 
-A global becomes a Global, which holds only its name. A call or an instance becomes a Node, which
-holds the name and the arguments. The readers give a meaning to a few names, from closed tables. One
-exception: collections.OrderedDict becomes a dict.
+A global becomes a Global, which holds only its name. A call or an instance becomes a PickledObject,
+which holds the name and the arguments. The readers interpret a few names, from closed
+tables. One exception: collections.OrderedDict becomes a dict.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Global:
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Node:
+class PickledObject:
     """A call or instance that was not executed: the name, the arguments and the state."""
 
     name: str
@@ -198,7 +198,7 @@ class _Machine:
         target = self.stack[-1]
         if isinstance(target, list):
             target.extend(values)
-        elif not isinstance(target, Node):  # appended to an object that is not built: ignored
+        elif not isinstance(target, PickledObject):  # what an object is not built with is ignored
             raise self.error(f"APPEND to {_kind(target)}")
 
     def set_items(self, values: list[object]) -> None:
@@ -209,7 +209,7 @@ class _Machine:
         if isinstance(target, dict):
             for key, value in zip(values[::2], values[1::2], strict=True):
                 target[_key(key)] = value
-        elif not isinstance(target, Node):
+        elif not isinstance(target, PickledObject):
             raise self.error(f"SETITEM on {_kind(target)}")
 
     def set_item(self) -> None:
@@ -223,7 +223,7 @@ class _Machine:
         if callee.name == "collections.OrderedDict":
             self.push_new(self.ordered_dict(args))
         else:
-            self.push_new(Node(callee.name, args))
+            self.push_new(PickledObject(callee.name, args))
 
     def ordered_dict(self, args: tuple[object, ...]) -> dict[object, object]:
         """Build an OrderedDict: empty, or (Python 2) from a list of pairs."""
@@ -242,7 +242,7 @@ class _Machine:
         state = self.pop()
         self.need(1)
         target = self.stack[-1]
-        if isinstance(target, Node):
+        if isinstance(target, PickledObject):
             target.state = state
         elif not isinstance(target, dict):  # the _metadata of a state dict is not needed
             raise self.error(f"BUILD on {_kind(target)}")
@@ -275,7 +275,7 @@ def _key(key: object) -> object:
 
 
 def _kind(value: object) -> str:
-    return quote(value.name) if isinstance(value, (Global, Node)) else type(value).__name__
+    return quote(value.name) if isinstance(value, (Global, PickledObject)) else type(value).__name__
 
 
 def _refusal(opcode: int) -> str:

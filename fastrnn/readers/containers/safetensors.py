@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from dataclasses import dataclass
-from typing import NoReturn
 
 import numpy as np
 
 from ..entry_names import check_name
 from ..errors import FormatError, quote
 from .elements import Array, Entry, Unreadable, check_shape, finish, raw_dtype
-from .source import Source
+from .json_text import parse_json
+from .source import Budget, Source
 
+_HEADER = "safetensors header"
 _LARGEST_HEADER = 100_000_000
 _ARRAY_OVERHEAD = 256
 _CODES = {
@@ -28,7 +27,7 @@ _BITS_OF_OTHERS = {  # unsupported; only their offsets are checked
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Span:
     name: str
     dtype: str
     shape: tuple[int, ...]
@@ -40,16 +39,14 @@ def read_safetensors(source: Source) -> dict[str, Entry]:
     """Read all tensors of the file by name, in the order of the header."""
     length = int.from_bytes(source.read(0, 8, "header length"), "little")
     if length > _LARGEST_HEADER:
-        raise FormatError(
-            f"safetensors header: expected at most {_LARGEST_HEADER} bytes, got {length}"
-        )
-    header = _parse(source.read(8, length, "safetensors header"))
+        raise FormatError(f"{_HEADER}: expected at most {_LARGEST_HEADER} bytes, got {length}")
+    header = _parse(source.read(8, length, _HEADER), source.budget)
     entries = [_entry(name, item) for name, item in header.items() if name != "__metadata__"]
     _check_cover(entries, source.size - 8 - length)
     return {entry.name: _load(source, 8 + length, entry) for entry in entries}
 
 
-def _load(source: Source, base: int, entry: _Place) -> Entry:
+def _load(source: Source, base: int, entry: _Span) -> Entry:
     what = f"tensor {quote(entry.name)}"
     source.budget.spend(_ARRAY_OVERHEAD + entry.end - entry.begin, what)
     if entry.dtype not in _CODES:
@@ -60,47 +57,17 @@ def _load(source: Source, base: int, entry: _Place) -> Entry:
     return finish(array, code)
 
 
-def _parse(raw: bytes) -> dict[str, object]:
-    try:
-        header = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_int=_integer,
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
-        )
-    except FormatError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"the safetensors header is not valid JSON ({error})") from None
+def _parse(raw: bytes, budget: Budget) -> dict[str, object]:
+    header = parse_json(raw, _HEADER, budget, _LARGEST_HEADER)
     if not isinstance(header, dict):
-        raise FormatError("the safetensors header is not a JSON object")
+        raise FormatError(f"{_HEADER} is not a JSON object")
     metadata = header.get("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise FormatError("__metadata__ of the safetensors header is not a map of strings")
+        raise FormatError(f"{_HEADER}: __metadata__ is not a map of strings")
     return header
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        counts = Counter(name for name, _ in pairs)
-        twice = next(name for name, count in counts.items() if count > 1)
-        raise FormatError(f"{quote(twice)} occurs twice in the safetensors header")
-    return result
-
-
-def _integer(text: str) -> int:
-    if len(text) > 20:
-        _refuse_number(text)
-    return int(text)
-
-
-def _refuse_number(text: str) -> NoReturn:
-    raise FormatError(f"unexpected number {quote(text)} in the safetensors header")
-
-
-def _entry(name: str, item: object) -> _Place:
+def _entry(name: str, item: object) -> _Span:
     what = f"tensor {quote(check_name(name))}"
     if not isinstance(item, dict) or item.keys() != {"dtype", "shape", "data_offsets"}:
         raise FormatError(f"{what}: expected exactly dtype, shape and data_offsets")
@@ -121,10 +88,10 @@ def _entry(name: str, item: object) -> _Place:
     begin, end = offsets
     if 8 * (end - begin) != nbits:
         raise FormatError(f"{what} takes {end - begin} bytes, its shape needs {nbits / 8:g}")
-    return _Place(name, dtype, shape, begin, end)
+    return _Span(name, dtype, shape, begin, end)
 
 
-def _check_cover(entries: list[_Place], size: int) -> None:
+def _check_cover(entries: list[_Span], size: int) -> None:
     """Check that the tensors fill the data to the end of the file, without gaps or overlaps."""
     at = 0
     for entry in sorted(entries, key=lambda entry: (entry.begin, entry.end)):

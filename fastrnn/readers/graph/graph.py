@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ... import stack_spec
+from ...stack_spec import CELLS, parameter_names
 from ..containers.elements import Array
 from ..description import Obstacle
 
@@ -72,10 +72,8 @@ class Graph:
     is_onnx: bool = False
 
 
-# Operators that call a recurrent layer, by the names of their cells, and the layer's class.
-CELLS = {name: cell.layer for name, cell in stack_spec.CELLS.items()}
-
-# Positional arguments of the operators by name.
+# Positional arguments of the operators by name. Recurrent operators have the names of their cells.
+_RECURRENT = "input hx params has_biases num_layers dropout train bidirectional batch_first"
 _SCHEMAS = {
     " ".join(
         CELLS
@@ -165,5 +163,5 @@ def flat_names(count: int, layers: int, bias: bool, two_way: bool) -> list[str]:
     least = 4 if bias else 2
     for projection in (0, 1):
         if 0 < layers <= _MOST_LAYERS and count == groups * (least + projection):
-            return stack_spec.parameter_names(layers, two_way, bias, projection)
+            return parameter_names(layers, two_way, bias, projection)
     return []

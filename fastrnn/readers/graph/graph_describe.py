@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import stack_spec
 from ..containers.source import Budget
-from ..description import Description, Layer, Obstacle, unsupported
+from ..description import DescribedLayer, Description, Obstacle, unsupported
 from .graph import Graph, Node, needed_nodes
 from .graph_layers import LAYERS
 from .graph_moves import MOVES
@@ -21,7 +21,7 @@ from .graph_values import Data, Finals, ObstructionError, Poison, Step, Value
 from .translation import Translation
 
 _HANDLERS = {**MOVES, **SELECTIONS, **LAYERS, **RECURRENT}
-_MODULES = {f"torch.nn.modules.rnn.{cell}" for cell in ("LSTM", "GRU", "RNN")}
+_MODULES = {f"torch.nn.modules.rnn.{cell}" for cell in stack_spec.LAYERS}
 _MOST_OBSTACLES = 100
 _OF_TIME = ("Conv1d", "Pool", "Flatten", "Permute", "Transpose")  # see all steps, or move them
 _STACKED = (
@@ -35,7 +35,7 @@ def describe_graph(graph: Graph, format_name: str, advice: str, budget: Budget) 
     translation = Translation(_folded(graph), _HANDLERS, budget)
     values = translation.run()
     obstacles = translation.obstacles
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[DescribedLayer, ...] = ()
     try:
         if not any(isinstance(value, Poison) for value in values):
             steps = _chain(_result(values, graph.is_onnx))
@@ -155,7 +155,7 @@ def _chain(end: Step) -> list[Step]:
     return steps
 
 
-def _sees_all_steps(layer: Layer) -> bool:
+def _sees_all_steps(layer: DescribedLayer) -> bool:
     across = layer.kind in ("Softmax", "LogSoftmax") and layer.options["dim"] != -1
     return across or layer.kind in _OF_TIME
 
@@ -176,10 +176,10 @@ def _check_states(steps: list[Step]) -> None:
             ends[part, name] = rows.stop
 
 
-def _stacks(steps: list[Step]) -> tuple[Layer, ...]:
+def _stacks(steps: list[Step]) -> tuple[DescribedLayer, ...]:
     """The layers, with consecutive recurrent ones of one module joined to a stack."""
     _check_states(steps)
-    layers: list[Layer] = []
+    layers: list[DescribedLayer] = []
     last: Step | None = None
     for step in steps:
         if last is not None and _are_one_stack(last, step):
@@ -204,7 +204,7 @@ def _are_one_stack(below: Step, above: Step) -> bool:
     return constant[0] == constant[1] and given[0] == given[1]
 
 
-def _on_top(stack: Layer, layer: Layer) -> Layer:
+def _on_top(stack: DescribedLayer, layer: DescribedLayer) -> DescribedLayer:
     """The stack with one more layer on top."""
     count = stack.options["num_layers"]
     assert isinstance(count, int)

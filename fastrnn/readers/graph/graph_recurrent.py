@@ -151,7 +151,7 @@ def _lengths(value: Value, time: Axis) -> str | None:
 
 
 def _states(value: Value, spec: Spec) -> tuple[tuple[State | None, ...], dict[str, Array]]:
-    """Initial states that the caller gives, and those that are constants, as h_0 and c_0."""
+    """Initial states that the caller passes, and those that are constants, as h_0 and c_0."""
     items = [*value, None, None] if isinstance(value, list) else [value, None]
     given: list[State | None] = []
     arrays: dict[str, Array] = {}

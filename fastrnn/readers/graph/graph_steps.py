@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..containers.elements import Array
-from ..description import Layer
+from ..description import DescribedLayer
 from .graph_values import (
     Atom,
     Axes,
@@ -43,7 +43,7 @@ def after(
 ) -> Step:
     """A further layer, with its name and whether that is a module's, and the axes of its y."""
     kept = {key: np.ascontiguousarray(array) for key, array in (arrays or {}).items()}
-    layer = Layer(name[0], kind, options or {}, kept)
+    layer = DescribedLayer(name[0], kind, options or {}, kept)
     axes = step.layout if layout is None else layout
     return Step(step, layer, axes, step.time, is_scoped=name[1], lengths=step.lengths)
 
@@ -364,7 +364,7 @@ def bidirectional(forward: Step, backward: Step) -> Step | None:
         return None
     arrays = a.arrays | {f"{name}_reverse": array for name, array in b.arrays.items()}
     direction = Atom("direction", 2, is_feature=True)
-    layer = Layer(a.name, a.kind, a.options | {"bidirectional": True}, arrays)
+    layer = DescribedLayer(a.name, a.kind, a.options | {"bidirectional": True}, arrays)
     recurrence = replace(first, direction=direction, rows=2)
     layout = (*forward.layout[:-1], (direction, first.hidden))
     return replace(forward, layer=layer, layout=layout, recurrence=recurrence)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..containers.elements import Array
-from ..description import Layer
+from ..description import DescribedLayer
 
 
 class ObstructionError(Exception):
@@ -112,7 +112,7 @@ def plus(a: Dim, b: Dim) -> Dim:
 # --- The layers so far ---
 
 
-State = tuple[str, range]  # an initial state that the caller gives: rows of an input
+State = tuple[str, range]  # an initial state that the caller passes: rows of an input
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Step:
     """A layer and those before it; the layout is the order of axes in which its y comes."""
 
     parent: Step | None  # None: an input of the model
-    layer: Layer
+    layer: DescribedLayer
     layout: Axes
     time: Axis | None = None  # None: not known; (): taken away
     recurrence: Recurrence | None = None

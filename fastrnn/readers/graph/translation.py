@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...stack_spec import CELLS
 from ..containers.source import Budget
-from ..description import Layer, Obstacle
+from ..description import DescribedLayer, Obstacle
 from ..errors import FormatError, quote
-from .graph import CELLS, MOST_NODES, NO_LAYER, Graph, Input, Node, Ref, needed_nodes
+from .graph import MOST_NODES, NO_LAYER, Graph, Input, Node, Ref, needed_nodes
 from .graph_call import Handler, OperatorCall, PoisonError
 from .graph_values import POISON, Atom, Const, Data, ObstructionError, Step, Value
 
@@ -92,4 +93,4 @@ def _enter(name: str, given: Input) -> Value:
         (Atom(f"axis {at}", size, is_example=given.are_examples),)
         for at, size in enumerate(given.sizes)
     )
-    return Data(Step(None, Layer(name, "Input"), axes, is_integer=given.is_integer), axes)
+    return Data(Step(None, DescribedLayer(name, "Input"), axes, is_integer=given.is_integer), axes)

@@ -45,12 +45,12 @@ def read_chain(root: object) -> tuple[list[KerasLayer], list[Obstacle]]:
     if kind not in _MODELS:
         why = "a subclass of Model: its code, which is not in the file, says how its layers run"
         return [], [Obstacle("model", kind, why)]
-    reader = _Reader()
+    reader = _ConfigReader()
     reader.read_model(root, "", "", 0)
     return reader.layers, reader.obstacles
 
 
-class _Reader:
+class _ConfigReader:
     def __init__(self) -> None:
         self.layers: list[KerasLayer] = []
         self.obstacles: list[Obstacle] = []

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...stack_spec import cell_options
 from ..containers.elements import Array
 from ..containers.hdf5 import Hdf5File
 from ..description import DescribedLayer, Obstacle
@@ -25,7 +26,6 @@ _ACTIVATIONS = {
     "softmax": ("Softmax", {"dim": -1}),
     "log_softmax": ("LogSoftmax", {"dim": -1}),
 }
-_CELLS = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN"}
 _POINTWISE = ("Dense", "Activation", "ReLU", "Dropout", "LayerNormalization")
 
 
@@ -114,7 +114,6 @@ class Mapper:
         self._mask = (len(self.layers), layer.name, float(value))  # type: ignore[arg-type]
 
     def _recurrent(self, layer: KerasLayer) -> None:
-        cell = _CELLS[layer.type]
         backwards = _flag(layer, "go_backwards")
         if backwards and _flag(layer, "return_sequences") and (self._mask or self._masked):
             raise CannotMapError("go_backwards with return_sequences under a mask is not supported")
@@ -126,8 +125,8 @@ class Mapper:
         self._use_mask()
         if backwards:
             self._put(f"{layer.name}.flip", "Flip", batch_first=True)
-        options = _recurrent_options(layer, cell, layer.config, found, nonlinearity)
-        self._put(layer.name, cell, arrays, **options, bidirectional=False)
+        options = _recurrent_options(layer, layer.type, layer.config, found, nonlinearity)
+        self._put(layer.name, str(found["cell"]), arrays, **options, bidirectional=False)
         self._after_recurrent(layer, layer.config, bidirectional=False)
 
     def _bidirectional(self, layer: KerasLayer) -> None:
@@ -135,7 +134,7 @@ class Mapper:
         problems: list[str] = []
         if layer.config.get("merge_mode") != "concat":
             problems.append(f"merge_mode {_show(layer.config.get('merge_mode'))}, not 'concat'")
-        if kind not in _CELLS:
+        if kind not in weights.RECURRENT:
             raise CannotMapError("; ".join([*problems, f"it wraps a layer of class {quote(kind)}"]))
         backward = forward
         if isinstance(layer.config.get("backward_layer"), dict):
@@ -148,10 +147,10 @@ class Mapper:
         problems += own
         if problems:
             raise CannotMapError("; ".join(problems))
-        arrays, found = weights.two_way(self._file, layer.path)
+        arrays, found = weights.bidirectional(self._file, layer.path)
         self._use_mask()
-        options = _recurrent_options(layer, _CELLS[kind], forward, found, nonlinearity)
-        self._put(layer.name, _CELLS[kind], arrays, **options, bidirectional=True)
+        options = _recurrent_options(layer, kind, forward, found, nonlinearity)
+        self._put(layer.name, str(found["cell"]), arrays, **options, bidirectional=True)
         self._after_recurrent(layer, forward, bidirectional=True)
 
     def _after_recurrent(self, layer: KerasLayer, config: Config, bidirectional: bool) -> None:
@@ -375,12 +374,13 @@ def _cell_problems(kind: str, config: Config) -> tuple[list[str], str]:
     problems = [
         f"{key} is not supported" for key in ("stateful", "return_state") if config.get(key)
     ]
+    layer, gates, _ = weights.RECURRENT[kind]
     activation = _activation_name(config.get("activation", "tanh"))
-    wanted = ("tanh", "relu") if kind == "SimpleRNN" else ("tanh",)
+    wanted = cell_options(layer).get("nonlinearity", ("tanh",))
     if activation not in wanted:
         problems.append(f"activation {quote(activation)}, not {' or '.join(wanted)}")
     gate = _activation_name(config.get("recurrent_activation", "sigmoid"))
-    if kind != "SimpleRNN" and gate != "sigmoid":
+    if len(gates) > 1 and gate != "sigmoid":
         problems.append(f"recurrent_activation {quote(gate)}, not sigmoid")
     if _quantized(config):
         problems.append("quantized weights are not supported")
@@ -388,22 +388,24 @@ def _cell_problems(kind: str, config: Config) -> tuple[list[str], str]:
 
 
 def _recurrent_options(
-    layer: KerasLayer, cell: str, config: Config, found: weights.Options, nonlinearity: str
+    layer: KerasLayer, kind: str, config: Config, found: weights.Options, nonlinearity: str
 ) -> dict[str, object]:
     """Return the options of torch's layer, after checking the weights against the config."""
+    cell = weights.RECURRENT[kind][0]
+    choices = cell_options(cell)
     reset_after = config.get("reset_after", True)
     wanted: dict[str, object] = {
         "cell": cell, "hidden_size": config.get("units"), "bias": config.get("use_bias", True),
     }  # fmt: skip
-    if cell == "GRU" and found["bias"]:
+    if "reset_after" in choices and found["bias"]:
         wanted["reset_after"] = reset_after
     if any(found[key] != value for key, value in wanted.items()):
         raise FormatError(f"{quote(layer.path)}: expected weights of {wanted}, got {found}")
     options: dict[str, object] = {key: found[key] for key in ("input_size", "hidden_size", "bias")}
     options |= {"num_layers": 1, "batch_first": True}
-    if cell == "GRU":
+    if "reset_after" in choices:
         options["reset_after"] = bool(reset_after)
-    if cell == "RNN":
+    if "nonlinearity" in choices:
         options["nonlinearity"] = nonlinearity
     return options
 
@@ -420,9 +422,7 @@ _METHODS: dict[str, Callable[[Mapper, KerasLayer], None]] = {
     "InputLayer": Mapper._input,
     "Embedding": Mapper._embedding,
     "Masking": Mapper._masking,
-    "LSTM": Mapper._recurrent,
-    "GRU": Mapper._recurrent,
-    "SimpleRNN": Mapper._recurrent,
+    **dict.fromkeys(weights.RECURRENT, Mapper._recurrent),
     "Bidirectional": Mapper._bidirectional,
     "Dense": Mapper._dense,
     "Conv1D": Mapper._conv1d,

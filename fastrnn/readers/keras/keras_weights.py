@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ...stack_spec import LAYERS, cell_options
 from ..containers.elements import Array, Entry, Unreadable
 from ..containers.hdf5 import Hdf5File
 from ..entry_names import check_name
@@ -19,7 +20,13 @@ from ..errors import FormatError, UnsupportedError, quote
 Arrays = dict[str, Array]
 Options = dict[str, object]
 
-CELLS = {4: "LSTM", 3: "GRU", 1: "RNN"}
+# Keras's recurrent classes: the layer of fastrnn, the gates in Keras's order, the group's name.
+RECURRENT: dict[str, tuple[str, str, str]] = {
+    "LSTM": ("LSTM", "ifgo", "lstm"),
+    "GRU": ("GRU", "zrn", "gru"),
+    "SimpleRNN": ("RNN", "h", "simple_rnn"),
+}
+_BY_GATES = {len(gates): (layer, gates) for layer, gates, _ in RECURRENT.values()}
 FLOATS = ("float16", "float32", "float64")
 _SKIPPED = ("optimizer", "seed_generator", "_metrics", "metrics")
 
@@ -57,39 +64,40 @@ def recurrent(arrays: Sequence[Array], path: str, suffix: str = "") -> tuple[Arr
         _expect(arrays, (2, 2, 1), path)
     kernel, recurrent_kernel, *bias = arrays
     hidden, columns = recurrent_kernel.shape
-    cell = CELLS.get(columns // hidden if hidden and columns % hidden == 0 else 0)
-    if cell is None or kernel.shape[1] != columns or not kernel.shape[0]:
+    layer, gates = _BY_GATES.get(columns // hidden if hidden else 0, ("", ""))
+    fits = gates and columns == hidden * len(gates) == kernel.shape[1]
+    if not fits or not kernel.shape[0]:
         raise FormatError(
             f"{quote(path)}: expected kernels of an LSTM, a GRU or a simple RNN, got shapes "
             f"{kernel.shape} and {recurrent_kernel.shape}"
         )
     options: Options = {
-        "cell": cell, "input_size": kernel.shape[0], "hidden_size": hidden, "bias": bool(bias),
+        "cell": layer, "input_size": kernel.shape[0], "hidden_size": hidden, "bias": bool(bias),
     }  # fmt: skip
     found = {"weight_ih": kernel.T, "weight_hh": recurrent_kernel.T}
     if bias:
-        two = bias[0].ndim == 2 and cell == "GRU"
+        two = bias[0].ndim == 2 and "reset_after" in cell_options(layer)
         if bias[0].shape != ((2, columns) if two else (columns,)):
             raise FormatError(
                 f"{quote(path)}: bias: expected {columns} columns, got shape {bias[0].shape}"
             )
         found["bias_ih"] = bias[0][0] if two else bias[0]
         found["bias_hh"] = bias[0][1] if two else np.zeros_like(bias[0])
-        if cell == "GRU":
+        if "reset_after" in cell_options(layer):
             options["reset_after"] = two
-    order = (1, 0, 2) if cell == "GRU" else range(columns // hidden)
-    rows = np.concatenate([np.arange(k * hidden, (k + 1) * hidden) for k in order])
+    order = [gates.index(gate) for gate in LAYERS[layer][0].gates]
+    rows = np.arange(columns).reshape(-1, hidden)[order].ravel()
     named = {f"{name}_l0{suffix}": np.ascontiguousarray(a[rows]) for name, a in found.items()}
     return named, options
 
 
-def two_way(file: Hdf5File, path: str) -> tuple[Arrays, Options]:
+def bidirectional(file: Hdf5File, path: str) -> tuple[Arrays, Options]:
     """Convert both cells of a Bidirectional layer."""
-    ways: list[tuple[Arrays, Options]] = []
-    for way, suffix in zip(_WAYS, ("", "_reverse"), strict=True):
-        cell_path = f"{path}/{way}/cell"
-        ways.append(recurrent(variables(file, cell_path), cell_path, suffix))
-    (forward, options), (backward, others) = ways
+    cells: list[tuple[Arrays, Options]] = []
+    for direction, suffix in zip(_DIRECTIONS, ("", "_reverse"), strict=True):
+        cell_path = f"{path}/{direction}/cell"
+        cells.append(recurrent(variables(file, cell_path), cell_path, suffix))
+    (forward, options), (backward, others) = cells
     if options != others:
         raise FormatError(f"{quote(path)}: the two directions differ: {options} and {others}")
     return forward | backward, options
@@ -135,9 +143,9 @@ def layer_norm(arrays: Sequence[Array], path: str) -> Arrays:
 _SIMPLE: dict[str, Callable[[Sequence[Array], str], Arrays]] = {
     "dense": dense, "conv1d": conv1d, "embedding": embedding, "layer_normalization": layer_norm,
 }  # fmt: skip
-_CELL_NAMES = ("lstm_cell", "gru_cell", "simple_rnn_cell")
-_RECURRENT_NAMES = ("lstm", "gru", "simple_rnn")
-_WAYS = ("forward_layer", "backward_layer")
+_GROUPS = [group for _, _, group in RECURRENT.values()]
+_CELLS = [f"{group}_cell" for group in _GROUPS]
+_DIRECTIONS = ("forward_layer", "backward_layer")
 
 
 def read_weights(file: Hdf5File) -> tuple[dict[str, Entry], dict[str, Options]]:
@@ -153,16 +161,16 @@ def read_weights(file: Hdf5File) -> tuple[dict[str, Entry], dict[str, Options]]:
     entries: dict[str, Entry] = {}
     known: dict[str, Options] = {}
     for owner in sorted(owners, key=_natural):
-        layer, way = _recurrent_layer(file, owner)
-        if way == "backward_layer":
+        layer, direction = _recurrent_layer(file, owner)
+        if direction == "backward_layer":
             continue  # read with the forward one
         if layer is not None:
             prefix = names(layer)
-            if way:
-                arrays, options = two_way(file, layer)
+            if direction:
+                arrays, options = bidirectional(file, layer)
             else:
                 arrays, options = recurrent(variables(file, owner), owner)
-            options |= {"num_layers": 1, "batch_first": True, "bidirectional": bool(way)}
+            options |= {"num_layers": 1, "batch_first": True, "bidirectional": bool(direction)}
             known[prefix] = options
             found: dict[str, Entry] = dict(arrays)
         else:
@@ -193,11 +201,11 @@ def _recurrent_layer(file: Hdf5File, owner: str) -> tuple[str | None, str]:
     if parts[-1] != "cell" or len(parts) < 2:
         return None, ""
     cell = file.nodes[f"{owner}/vars"].attributes.get("name", "")
-    if parts[-2] in _WAYS:
+    if parts[-2] in _DIRECTIONS:
         layer = "/".join(parts[:-2])
-        if all(f"{layer}/{way}/cell/vars/0" in file.nodes for way in _WAYS):
+        if all(f"{layer}/{direction}/cell/vars/0" in file.nodes for direction in _DIRECTIONS):
             return layer, parts[-2]
-    if _base(cell) in _CELL_NAMES or _base(parts[-2]) in _RECURRENT_NAMES:
+    if _base(cell) in _CELLS or _base(parts[-2]) in _GROUPS:
         return "/".join(parts[:-1]), ""
     return None, ""
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...stack_spec import Cell, find_cell
+from ...stack_spec import Cell, cell_options, find_cell
 from ..containers.elements import Entry, Unreadable
 from ..description import Obstacle
 from ..errors import FormatError, listing, quote
@@ -26,7 +26,6 @@ _TYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
     10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "float32",
 }  # fmt: skip
-_RECURRENT = ("LSTM", "GRU", "RNN")
 # The gates of ONNX: those of a cell of fastrnn, in its order, are taken by their letters. With
 # input_forget the rows of f have no meaning.
 _GATES = {"LSTM": "iofg", "GRU": "zrn", "RNN": "h"}
@@ -137,12 +136,12 @@ def _input_of(node: OnnxNode, position: int) -> Ref | None:
 
 def _recurrent(self: _Lowering, node: OnnxNode) -> None:
     """A call of a layer in PyTorch's form, and what ONNX makes of its results."""
-    cell, direction = node.op_type, node.text_of("direction", "forward")
+    direction = node.text_of("direction", "forward")
     directions = 2 if direction == "bidirectional" else 1
     batch_first = node.int_of("layout") == 1
     x, w, r, b, lengths, h, c, peepholes = (_input_of(node, at) for at in range(8))
     options, refusals = _attributes(node, direction, directions)
-    declared = find_cell(cell, options)
+    declared = find_cell(node.op_type, options)
     states = [h, c] if declared.has_c else [h]
     args: Args = {
         "input": x,
@@ -153,7 +152,7 @@ def _recurrent(self: _Lowering, node: OnnxNode) -> None:
         "batch_first": batch_first,
         "lengths": lengths,
         "reverse": direction == "reverse",
-        "peepholes": peepholes if cell == "LSTM" else None,
+        "peepholes": peepholes,
     }
     if "hidden_size" in node.attributes:
         args["hidden_size"] = node.int_of("hidden_size")
@@ -207,7 +206,7 @@ def _attributes(node: OnnxNode, direction: str, directions: int) -> tuple[Args, 
         "reset_after": node.int_of("linear_before_reset") != 0,
         "nonlinearity": "tanh",
     }
-    if node.op_type == "RNN" and found == ["relu"] * directions:
+    if "nonlinearity" in cell_options(node.op_type) and found == ["relu"] * directions:
         return options | {"nonlinearity": "relu"}, refusals
     if found != expected:
         shown = ", ".join(name[:20] for name in (named or [])[:6])
@@ -318,7 +317,7 @@ _PLAIN_CONSTANTS: dict[str, tuple[Callable[[OnnxNode, str], object], str]] = {
 _UNARY = ("Relu", "Tanh", "Sigmoid", "Sqrt", "Reciprocal")
 _BINARY = ("MatMul", "Add", "Sub", "Mul", "Div")
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(_RECURRENT, _recurrent),
+    **dict.fromkeys(_GATES, _recurrent),
     "Constant": _constant,
     "ConstantOfShape": _fill,
     **{kind: _operator(kind.lower(), "self") for kind in _UNARY},

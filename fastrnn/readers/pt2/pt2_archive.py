@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from ..containers.elements import Entry, Unreadable
 from ..containers.json_text import LARGEST_TEXT, parse_json
-from ..containers.pickle_vm import Global, Node, Storage
+from ..containers.pickle_vm import Global, PickledObject, Storage
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
 from ..entry_names import check_name
@@ -166,7 +166,7 @@ def _read_payloads(
 
 
 def _tensor(meta: Json, path: str, size: int, what: str) -> object:
-    """A tensor's description in the form that a pickle would give it."""
+    """A tensor's description in the form that a pickle has."""
     dtype = meta.get("dtype")
     kind = _SCALAR_TYPES.get(dtype) if type(dtype) is int else None
     if kind is None:
@@ -184,7 +184,7 @@ def _tensor(meta: Json, path: str, size: int, what: str) -> object:
         {},
         Global(kind),
     )
-    return Node("torch._utils._rebuild_tensor_v3", args)
+    return PickledObject("torch._utils._rebuild_tensor_v3", args)
 
 
 def _sizes(items: object, what: str) -> tuple[object, ...]:

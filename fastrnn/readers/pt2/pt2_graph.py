@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...stack_spec import CELLS
 from ..containers.elements import Array, Entry, Unreadable
 from ..description import Obstacle
 from ..errors import FormatError, quote
 from ..graph.graph import (
-    CELLS,
     MOST_NODES,
     SCHEMAS,
     UNKNOWN,

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from ...stack_spec import CELLS
 from ..containers.elements import Entry
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
 from ..description import Description
-from ..graph.graph import CELLS, Graph, Node, Ref
+from ..graph.graph import Graph, Node, Ref
 from ..graph.graph_describe import describe_graph
 from .pt2_archive import FORMAT, choose_program, read_programs
 from .pt2_graph import read_graph
@@ -61,8 +62,7 @@ def _recurrent(graph: Graph) -> Recurrent:
 
 
 def _call_options(node: Node) -> dict[str, object]:
-    options: dict[str, object] = {"cell": CELLS[node.op]}
-    if CELLS[node.op] == "RNN":
-        options["nonlinearity"] = node.op.removeprefix("rnn_")
+    cell = CELLS[node.op]
+    options: dict[str, object] = {"cell": cell.layer, **cell.options}
     found = {name: (node.args.get(arg), kind) for name, (arg, kind) in _OPTIONS.items()}
     return options | {name: value for name, (value, kind) in found.items() if type(value) is kind}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..containers.elements import Unreadable
-from ..containers.pickle_vm import Node
+from ..containers.pickle_vm import PickledObject
 from ..entry_names import LONGEST_NAME, check_name
 from ..errors import FormatError, listing, quote
 from .torch_tensors import is_tensor, is_weight
@@ -25,7 +25,7 @@ def find_state_dict(root: object, key: str | None) -> dict[str, object]:
     """
     if key is not None:
         root = _follow(root, key)
-    if isinstance(root, Node):
+    if isinstance(root, PickledObject):
         raise FormatError(_explain(root, key))
     if isinstance(root, dict) and _is_chosen(root, key):
         return _tensors(root)
@@ -130,7 +130,7 @@ def _steps(value: object) -> Iterator[tuple[str, object]]:
         yield from _children(value)
 
 
-def _explain(root: Node, key: str | None) -> str:
+def _explain(root: PickledObject, key: str | None) -> str:
     place = "the file" if not key else f"key {quote(key)}"
     if is_tensor(root):
         return f"{place} holds a single tensor, not a state dict"
@@ -149,7 +149,7 @@ def _explain_choice(root: object, key: str | None, paths: list[str]) -> str:
         objects = [
             f"{name} ({value.name})"
             for name, value in root.items()
-            if isinstance(value, Node) and not is_tensor(value)
+            if isinstance(value, PickledObject) and not is_tensor(value)
         ]
         hint = ""
         if objects:

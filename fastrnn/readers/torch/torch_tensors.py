@@ -17,7 +17,7 @@ from ..containers.elements import (
     is_floating,
     raw_dtype,
 )
-from ..containers.pickle_vm import Global, Node, Storage
+from ..containers.pickle_vm import Global, PickledObject, Storage
 from ..containers.source import Budget, Bytes
 from ..errors import FormatError, UnsupportedError, quote
 
@@ -99,7 +99,7 @@ class _View:
 
 def is_tensor(value: object) -> bool:
     """Whether a value of the pickle is a tensor or parameter of any kind, supported or not."""
-    return isinstance(value, Node) and (
+    return isinstance(value, PickledObject) and (
         value.name in _TENSORS or value.name in _PARAMETERS or value.name in _REFUSED
     )
 
@@ -107,7 +107,7 @@ def is_tensor(value: object) -> bool:
 def is_weight(value: object) -> bool:
     """Whether a value looks like a weight: floating-point, with at least one dimension."""
     tensor = _unwrap(value)
-    if not isinstance(tensor, Node):
+    if not isinstance(tensor, PickledObject):
         return False
     if tensor.name not in _TENSORS:
         return tensor.name in _REFUSED
@@ -184,12 +184,12 @@ class TensorLoader:
 
 def _unwrap(value: object) -> object:
     """Return the tensor inside a parameter, any other value as it is."""
-    if isinstance(value, Node) and value.name in _PARAMETERS and value.args:
+    if isinstance(value, PickledObject) and value.name in _PARAMETERS and value.args:
         return value.args[0]
     return value
 
 
-def _element_code(tensor: Node) -> str | None:
+def _element_code(tensor: PickledObject) -> str | None:
     if tensor.name.endswith("_v3"):
         dtype = tensor.args[6]
         return _DTYPE_CODES.get(dtype.name) if isinstance(dtype, Global) else None
@@ -200,8 +200,8 @@ def _element_code(tensor: Node) -> str | None:
 def _check(value: object, what: str) -> _View:
     """Check that storage, offset, shape and strides of a tensor fit together."""
     tensor = _unwrap(value)
-    if not isinstance(tensor, Node) or tensor.name not in _TENSORS:
-        name = tensor.name if isinstance(tensor, Node) else type(tensor).__name__
+    if not isinstance(tensor, PickledObject) or tensor.name not in _TENSORS:
+        name = tensor.name if isinstance(tensor, PickledObject) else type(tensor).__name__
         raise UnsupportedError(f"{what} is {_REFUSED.get(name, name)}: not supported")
     if len(tensor.args) < _TENSORS[tensor.name]:
         raise FormatError(

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ...stack_spec import CELLS, LAYERS
 from ..containers.elements import Entry, Unreadable
-from ..containers.pickle_vm import Node
+from ..containers.pickle_vm import PickledObject
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
 from ..entry_names import check_name
 from ..errors import FormatError, quote
-from ..graph.graph import CELLS, flat_names
+from ..graph.graph import flat_names
 from ..torch.torch_tensors import is_tensor
 from ..torch.torch_zip import TorchArchive
 from .script_code import Constants, RecurrentCall, ScriptClass, read_classes
@@ -32,8 +33,9 @@ _CUSTOM_PREFIX = "__torch__.torch.classes."
 _OPTIONS = {
     "input_size": int, "hidden_size": int, "num_layers": int, "proj_size": int, "bias": bool,
     "batch_first": bool, "bidirectional": bool, "dropout": float, "nonlinearity": str, "cell": str,
+    "coupled": bool, "reset_after": bool,
 }  # fmt: skip
-_CELL_CLASSES = {"LSTMCell": "LSTM", "GRUCell": "GRU", "RNNCell": "RNN"}
+_CELL_CLASSES = {f"{layer}Cell": layer for layer in LAYERS}
 _FLAT_WEIGHTS = re.compile(r"self_(\w+?)__flat_weights\d*")
 
 
@@ -62,16 +64,16 @@ def read_torchscript(
     return arrays, recurrent
 
 
-def check_root(root: object) -> Node:
+def check_root(root: object) -> PickledObject:
     """The object of an archive, which must be a module."""
-    if not isinstance(root, Node) or not root.name.startswith(_CLASS_PREFIX):
+    if not isinstance(root, PickledObject) or not root.name.startswith(_CLASS_PREFIX):
         raise FormatError("data.pkl does not hold a TorchScript module")
     return root
 
 
-def walk_modules(root: Node) -> Iterator[tuple[str, str, dict[str, object]]]:
+def walk_modules(root: PickledObject) -> Iterator[tuple[str, str, dict[str, object]]]:
     """Every module with its dotted path, class name and attributes; parents first."""
-    pending: list[tuple[str, int, Node]] = [("", 0, root)]
+    pending: list[tuple[str, int, PickledObject]] = [("", 0, root)]
     visited = 0
     while pending:
         path, depth, node = pending.pop()
@@ -83,7 +85,7 @@ def walk_modules(root: Node) -> Iterator[tuple[str, str, dict[str, object]]]:
         children = [
             (check_name(f"{path}.{name}" if path else name), depth + 1, value)
             for name, value in attributes.items()
-            if isinstance(value, Node) and value.name.startswith(_CLASS_PREFIX)
+            if isinstance(value, PickledObject) and value.name.startswith(_CLASS_PREFIX)
         ]
         pending.extend(reversed(children))
 
@@ -93,7 +95,7 @@ def _is_packed(class_name: str) -> bool:
     return class_name.startswith(_CUSTOM_PREFIX) or "PackedParams" in class_name
 
 
-def _attributes(node: Node, path: str) -> dict[str, object]:
+def _attributes(node: PickledObject, path: str) -> dict[str, object]:
     state = node.state
     if state is None:
         return {}
@@ -158,12 +160,11 @@ def _from_constants(class_name: str, constants: Constants) -> Constants:
     """Hyper-parameters of a scripted layer or cell; empty if the class is none."""
     if "hidden_size" not in constants or "input_size" not in constants:
         return {}
-    mode = str(constants.get("mode", "")).lower()
-    cell = CELLS.get(mode) or _CELL_CLASSES.get(class_name)
-    if cell is None:
-        return {}
-    known = _typed(constants) | {"cell": cell}
-    return known | {"nonlinearity": mode[4:]} if mode.startswith("rnn_") else known
+    known = _typed(constants)
+    if class_name in _CELL_CLASSES:
+        return known | {"cell": _CELL_CLASSES[class_name]}
+    cell = CELLS.get(str(constants.get("mode", "")).lower())
+    return known | {"cell": cell.layer, **cell.options} if cell else {}
 
 
 def _traced_nonlinearity(class_name: str, code: ScriptClass) -> str | None:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..graph.graph import CELLS
+from ...stack_spec import CELLS
 
 Constants = dict[str, object]
 
@@ -102,8 +102,7 @@ def _read_cell_call(
 
 
 def _cell(function: str) -> Constants:
-    kind: Constants = {"cell": CELLS[function]}
-    return kind | {"nonlinearity": function[4:]} if function.startswith("rnn") else kind
+    return {"cell": CELLS[function].layer, **CELLS[function].options}
 
 
 def _split_arguments(text: str) -> list[str]:

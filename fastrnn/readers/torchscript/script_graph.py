@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ...stack_spec import CELLS
 from ..containers.elements import Array, Unreadable
-from ..containers.pickle_vm import Node as Pickled
+from ..containers.pickle_vm import PickledObject
 from ..description import Obstacle
 from ..errors import FormatError, quote
-from ..graph.graph import CELLS, SCHEMAS, UNKNOWN, Graph, Input, Node, Ref, plain_name
+from ..graph.graph import SCHEMAS, UNKNOWN, Graph, Input, Node, Ref, plain_name
 from ..torch.torch_tensors import is_tensor
 from .script_text import (
     Attribute,
@@ -254,7 +255,7 @@ class ScriptReader:
 
     def attribute_value(self, value: object, path: str) -> Value:
         """An attribute of a module: a tensor, a sub-module, a list of tensors or a literal."""
-        while isinstance(value, Pickled) and value.name.startswith("torch.jit._pickle."):
+        while isinstance(value, PickledObject) and value.name.startswith("torch.jit._pickle."):
             value = value.args[0] if value.args else None
         if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], list):
             value = value[0]
@@ -265,7 +266,7 @@ class ScriptReader:
                 self.weight(path, item, is_constant=False) if is_tensor(item) else UNKNOWN
                 for item in value
             ]
-        if isinstance(value, Pickled):
+        if isinstance(value, PickledObject):
             state = value.state if isinstance(value.state, dict) else {}
             return Module(path, value.name, {str(key): item for key, item in state.items()})
         plain = value is None or isinstance(value, (bool, int, float, str))

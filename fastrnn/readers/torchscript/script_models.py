@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..containers.elements import Array, Unreadable
-from ..containers.pickle_vm import Node
+from ..containers.pickle_vm import PickledObject
 from ..containers.source import Budget, Source
 from ..containers.zip_archive import ZipArchive
 from ..description import Description
@@ -89,13 +89,13 @@ class _Archive:
         pending = [self.members.pickle("traced_inputs.pkl").value]
         while pending and len(found) < 100:
             value = pending.pop(0)
-            if is_tensor(value) and isinstance(value, Node):
+            if is_tensor(value) and isinstance(value, PickledObject):
                 shape = value.args[2] if len(value.args) > 2 else ()
                 found.append(len(shape) if isinstance(shape, tuple) else 0)
             elif isinstance(value, dict):
                 pending = [*value.values(), *pending]
             elif isinstance(value, (list, tuple)):
                 pending = [*value, *pending]
-            elif isinstance(value, Node):
+            elif isinstance(value, PickledObject):
                 pending = [*value.args, value.state, *pending]
         return found

@@ -3,8 +3,7 @@
 #include "dense.h"
 
 enum {
-    BLOCK_ROWS = 256, /* rows that share one read of the weights; their pointers are local arrays */
-    PANEL_GRAIN = 4   /* panels of a tile */
+    BLOCK_ROWS = 256 /* rows that share one read of the weights; their pointers are local arrays */
 };
 
 /* In multiply-adds of vectors, which take a cycle each or less. A worker gets ten times the cost of
@@ -12,6 +11,8 @@ enum {
 static const double WORKER_COST = 8000, WAKE_COST = 300000;
 
 static const signed char ONE_GATE[1] = {0};
+
+static const frnn_product *float_product(const frnn_isa *isa) { return isa->product[FRNN_FLOAT32]; }
 
 static frnn_status check_sizes(int inputs, int outputs, const frnn_isa *isa)
 {
@@ -25,14 +26,14 @@ static frnn_status check_sizes(int inputs, int outputs, const frnn_isa *isa)
 void frnn_dense_lay_out(frnn_dense *dense, int inputs, int outputs, const frnn_isa *isa,
                         arena *memory)
 {
-    const int panels = (outputs + isa->lanes - 1) / isa->lanes;
+    const int panels = panels_of(isa, outputs);
     const size_t padded = (size_t)panels * (size_t)isa->lanes;
     *dense = (frnn_dense){
         .isa = isa,
         .inputs = inputs,
         .outputs = outputs,
         .panels = panels,
-        .weights = arena_take(memory, checked_product(padded, (size_t)inputs), sizeof(float)),
+        .weights = arena_take(memory, float_product(isa)->packed_bytes(panels, inputs, 1), 1),
         .bias = arena_take(memory, padded, sizeof(float)),
     };
 }
@@ -72,8 +73,9 @@ void frnn_dense_pack_panel(const frnn_dense *dense, int panel, const float *weig
 {
     const int lanes = dense->isa->lanes, left = dense->outputs - panel * lanes;
     const frnn_matrix matrix = {weight, left < lanes ? left : lanes, dense->inputs};
-    float *const packed = dense->weights + (size_t)panel * (size_t)lanes * (size_t)dense->inputs;
-    dense->isa->product[FRNN_FLOAT32]->pack(packed, matrix, ONE_GATE, 1);
+    const frnn_product *const product = float_product(dense->isa);
+    char *const packed = (char *)dense->weights + product->packed_bytes(panel, dense->inputs, 1);
+    product->pack(packed, matrix, ONE_GATE, 1);
 }
 
 void frnn_dense_set_bias(const frnn_dense *dense, const float *bias)
@@ -86,7 +88,7 @@ frnn_status frnn_dense_set_weights(frnn_dense *dense, const float *weight, const
     if (!dense || !weight)
         return FRNN_BAD_ARGUMENT;
     const frnn_matrix matrix = {weight, dense->outputs, dense->inputs};
-    dense->isa->product[FRNN_FLOAT32]->pack(dense->weights, matrix, ONE_GATE, 1);
+    float_product(dense->isa)->pack(dense->weights, matrix, ONE_GATE, 1);
     frnn_dense_set_bias(dense, bias);
     return FRNN_OK;
 }
@@ -105,7 +107,7 @@ void frnn_dense_product(const frnn_dense *dense, int rows, int first_panel, int 
         .in = in,
         .y = y,
     };
-    dense->isa->product[FRNN_FLOAT32]->multiply(&pass, FRNN_FROM_BIAS);
+    float_product(dense->isa)->multiply(&pass, FRNN_FROM_BIAS);
 }
 
 /* ---- Running --------------------------------------------------------------------------------- */
@@ -136,13 +138,13 @@ typedef struct {
 static void run_worker(void *argument, int worker)
 {
     const job *j = argument;
-    const size_t panels = (size_t)j->dense->panels;
-    const int by_panels = panels >= (size_t)j->width * PANEL_GRAIN;
+    const frnn_product *const product = float_product(j->dense->isa);
+    const int panels = j->dense->panels;
+    const int by_panels = panels / j->width >= tile_panels(product, 1);
     const int of_rows = by_panels ? 1 : j->width, row_worker = by_panels ? 0 : worker;
     const int of_panels = by_panels ? j->width : 1, panel_worker = by_panels ? worker : 0;
     const size_t end = share_begin(j->rows, 1, row_worker + 1, of_rows);
-    const int first_panel = (int)share_begin(panels, PANEL_GRAIN, panel_worker, of_panels);
-    const int end_panel = (int)share_begin(panels, PANEL_GRAIN, panel_worker + 1, of_panels);
+    const unit_range share = panel_range(product, panels, 1, panel_worker, of_panels);
     const unsigned saved = j->dense->isa->denormals_off();
     for (size_t row = share_begin(j->rows, 1, row_worker, of_rows); row < end;) {
         const float *in[BLOCK_ROWS];
@@ -152,7 +154,7 @@ static void run_worker(void *argument, int worker)
             in[rows] = j->x + (ptrdiff_t)row * j->x_row;
             out[rows] = j->y + (ptrdiff_t)row * j->y_row;
         }
-        frnn_dense_product(j->dense, rows, first_panel, end_panel, in, out);
+        frnn_dense_product(j->dense, rows, share.begin, share.end, in, out);
     }
     j->dense->isa->denormals_restore(saved);
 }

@@ -6,11 +6,12 @@
 #include <fastrnn.h>
 
 #include "../arena.h"
+#include "../panels.h"
 
 struct frnn_dense {
     const frnn_isa *isa;
     int inputs, outputs, panels;
-    float *weights; /* [panels][inputs][lanes] */
+    void *weights; /* as the product packs [outputs][inputs] */
     float *bias;    /* [panels][lanes] */
 };
 

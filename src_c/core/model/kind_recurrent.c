@@ -95,11 +95,11 @@ static frnn_status read_stack(layer_source *from, model_layer *layer, frnn_cell 
     if (block)
         status = frnn_stack_init(&layer->stack, &config, from->isa, block, bytes);
     for (int i = 0; i < config.num_layers && status == FRNN_OK; i++)
-        for (int way = 0; way <= config.bidirectional && status == FRNN_OK; way++) {
+        for (int k = 0; k <= config.bidirectional && status == FRNN_OK; k++) {
             frnn_weights w;
-            status = read_weights(from, &config, o->bias, i, way, &w);
+            status = read_weights(from, &config, o->bias, i, k, &w);
             if (status == FRNN_OK && block)
-                status = frnn_stack_set_weights(layer->stack, i, way, &w);
+                status = frnn_stack_set_weights(layer->stack, i, k, &w);
         }
     layer->outputs = (int)shape.h * (config.bidirectional ? 2 : 1);
     layer->state_floats = shape.parts * ((size_t)shape.h + shape.c);

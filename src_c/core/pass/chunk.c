@@ -25,7 +25,7 @@ static void gather_rows(worker *self, const chunk *k)
 
 static unit_range my_panels(const worker *self, const stack_stage *s)
 {
-    return panel_range(s->panels, s->kernel->h_gates, self->at.unit, self->units);
+    return panel_range(self->stack->product, s->panels, s->kernel->h_gates, self->at.unit, self->units);
 }
 
 static unit_range my_units(const worker *self, const stack_stage *s)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How a pass is cut: every cut that the width allows is costed, and the cheapest one taken. */
+/* How a pass is partitioned: of all plans that the width allows, the one of lowest cost. */
 #include "plan.h"
 
 #include <limits.h>
@@ -10,7 +10,7 @@ enum {
     /* Pre-activations of a chunk stay in L2 beside the weights in use; text_lstm_32: longer chunks
      * go through memory. */
     PRE_BYTES = 256 * 1024,
-    /* Rows enough to hide the weights' way from L3; translate_lstm_1024. */
+    /* Rows enough to hide the latency of weights from L3; translate_lstm_1024. */
     LEAST_BLOCK_ROWS = 96,
     /* Rows of the projection enough for full tiles to pay for reading its weights;
      * enhance_gru_256x2. */
@@ -28,7 +28,7 @@ enum {
 static const double
     /* One vector through a slot of a cell's formula; text_lstm_32. */
     SLOT_CYCLES = 14,
-    /* A tile's way in and out of the registers; text_rnn_32. */
+    /* Loading and storing a tile's sums; text_rnn_32. */
     TILE_CYCLES = 30,
     /* A step's own work beside rows and panels; amp_lstm_40. */
     STEP_CYCLES = 60,
@@ -49,7 +49,7 @@ static const double L1_SPEED = 60, /* amp_lstm_40 */
 
 /* ---- Blocks and chunks ------------------------------------------------------------------------ */
 
-static void cut_blocks(const frnn_stack *stack, size_t steps, size_t batch, frnn_plan *plan)
+static void set_blocks(const frnn_stack *stack, size_t steps, size_t batch, frnn_plan *plan)
 {
     size_t row_bytes = 0;
     for (int i = 0; i < stack->stages; i++)
@@ -110,10 +110,9 @@ static double stack_bytes(const estimate *e)
 /* Panels of the worker that has most of them. */
 static double most_panels(const estimate *e, const stack_stage *s)
 {
-    const int gates = s->kernel->h_gates;
-    const size_t grains = size_pieces((size_t)panel_grains(s->panels, gates),
-                                      (size_t)e->plan->unit_workers);
-    return (double)size_min(grains * (size_t)panel_grain(gates), (size_t)s->panels);
+    const unit_range first = panel_range(e->stack->product, s->panels, s->kernel->h_gates, 0,
+                                         e->plan->unit_workers);
+    return first.end - first.begin;
 }
 
 /* Where weights are read from again when `mine` bytes lie between two uses on one core and `all`
@@ -226,36 +225,36 @@ static void predict(const frnn_stack *stack, const frnn_machine *machine, size_t
 static frnn_plan one_thread(const frnn_stack *stack, size_t steps, size_t batch)
 {
     frnn_plan plan = {.row_groups = 1, .direction_teams = 1, .layer_teams = 1, .unit_workers = 1};
-    cut_blocks(stack, steps, batch, &plan);
+    set_blocks(stack, steps, batch, &plan);
     return plan;
 }
 
-/* Takes a cut where it is better than the best one so far. */
+/* Takes a plan where it is better than the best one so far. */
 static void consider(const frnn_stack *stack, const frnn_machine *machine, size_t steps,
-                     size_t batch, frnn_plan cut, frnn_plan *best)
+                     size_t batch, frnn_plan candidate, frnn_plan *best)
 {
-    cut_blocks(stack, steps, batch, &cut);
-    predict(stack, machine, steps, batch, &cut);
-    const int wider = plan_width(&cut) > plan_width(best);
-    if (cut.cycles < best->cycles * (wider ? WORTH_IT : 1))
-        *best = cut;
+    set_blocks(stack, steps, batch, &candidate);
+    predict(stack, machine, steps, batch, &candidate);
+    const int wider = plan_width(&candidate) > plan_width(best);
+    if (candidate.cycles < best->cycles * (wider ? WORTH_IT : 1))
+        *best = candidate;
 }
 
 /* Every split of the units and rows for teams of one kind. */
 static void consider_splits(const frnn_stack *stack, const frnn_machine *machine, size_t steps,
-                            size_t batch, frnn_plan cut, frnn_plan *best)
+                            size_t batch, frnn_plan candidate, frnn_plan *best)
 {
-    const int width = machine->width / plan_teams(&cut);
-    int grains = 1; /* more workers than these would have nothing to do */
+    const int width = machine->width / plan_teams(&candidate);
+    int tiles = 1; /* more workers than these would have nothing to do */
     for (int i = 0; i < stack->stages; i++) {
         const stack_stage *s = &stack->layers->stage[i];
-        const int of_stage = panel_grains(s->panels, s->kernel->h_gates);
-        grains = of_stage > grains ? of_stage : grains;
+        const int panels = tile_panels(stack->product, s->kernel->h_gates);
+        tiles = (int)size_max((size_t)tiles, size_pieces((size_t)s->panels, (size_t)panels));
     }
-    for (int units = 1; units <= width && units <= grains; units++)
+    for (int units = 1; units <= width && units <= tiles; units++)
         for (int rows = 1; rows <= width / units && (rows == 1 || (size_t)rows <= batch); rows++) {
-            cut.unit_workers = units, cut.row_groups = rows;
-            consider(stack, machine, steps, batch, cut, best);
+            candidate.unit_workers = units, candidate.row_groups = rows;
+            consider(stack, machine, steps, batch, candidate, best);
         }
 }
 
@@ -276,9 +275,9 @@ frnn_status frnn_plan_make(const frnn_stack *stack, const frnn_machine *machine,
     const int most_layers = stack->directions > 1 ? 1 : stack->config.num_layers;
     for (int directions = 1; directions <= stack->directions && directions <= on->width; directions++)
         for (int layers = 1; layers <= most_layers && layers <= on->width / directions; layers++) {
-            frnn_plan cut = alone;
-            cut.direction_teams = directions, cut.layer_teams = layers;
-            consider_splits(stack, on, steps, batch, cut, plan);
+            frnn_plan candidate = alone;
+            candidate.direction_teams = directions, candidate.layer_teams = layers;
+            consider_splits(stack, on, steps, batch, candidate, plan);
         }
     plan->wake = alone_cycles - plan->cycles > WAKE_CYCLES;
     return FRNN_OK;

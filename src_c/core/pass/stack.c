@@ -59,7 +59,7 @@ static void lay_out_layer(const frnn_stack *stack, int layer, stack_layer *into,
         s->inputs = projects ? 0 : inputs;
         s->depth = projects ? config->hidden_size : stack->output_size;
         s->units = projects ? config->proj_size : config->hidden_size;
-        s->panels = stack_panels(stack, s->units);
+        s->panels = panels_of(stack->isa, s->units);
         lay_out_stage(s, stack, memory);
     }
 }
@@ -77,7 +77,7 @@ static frnn_stack *lay_out(const frnn_config *config, const frnn_isa *isa, arena
         .stages = cell->stages + (config->proj_size > 0),
         .output_size = config->proj_size > 0 ? config->proj_size : config->hidden_size,
     };
-    stack.padded_units = (size_t)(stack_panels(&stack, config->hidden_size) * isa->lanes);
+    stack.padded_units = (size_t)(panels_of(isa, config->hidden_size) * isa->lanes);
     stack.state_floats = (size_t)stack_cell_states(&stack) * stack.padded_units;
     frnn_stack *const placed = arena_take(memory, 1, sizeof stack);
     stack.layers = arena_take(memory, (size_t)config->num_layers * (size_t)stack.directions,

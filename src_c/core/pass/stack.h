@@ -5,7 +5,7 @@
 
 #include <fastrnn.h>
 
-#include "../../kernels/table.h"
+#include "../panels.h"
 
 /* A cell's stages, and the projection behind them. */
 enum { MAX_STAGES = FRNN_MAX_STAGES };
@@ -50,11 +50,6 @@ static inline stack_layer *stack_layer_at(const frnn_stack *stack, int layer, in
 static inline size_t stack_pre_floats(const frnn_stack *stack, const stack_stage *stage)
 {
     return (size_t)stage->panels * (size_t)(stage->kernel->slots * stack->isa->lanes);
-}
-
-static inline int stack_panels(const frnn_stack *stack, int units)
-{
-    return (units + stack->isa->lanes - 1) / stack->isa->lanes;
 }
 
 /* States of the cell beside h, such as an LSTM's c. */

@@ -109,7 +109,7 @@ void frnn_back_inputs(back_worker *self, const back_chunk *k, int direction)
         if (s->inputs == 0)
             continue;
         const unit_range panels =
-            panel_range(stack_panels(b->stack, s->inputs), 1, me, workers);
+            panel_range(b->stack->product, panels_of(b->stack->isa, s->inputs), 1, me, workers);
         const frnn_pass pass = {
             .rows = (int)gather_inputs(self, k, direction, stage),
             .depth = s->kernel->x_gates * (int)s->stride,
@@ -144,7 +144,7 @@ typedef struct {
 /* Work on one panel of a matrix: vectors of sums. */
 static size_t panel_work(const back_worker *self, int gates, int width)
 {
-    return (size_t)gates * (size_t)stack_panels(self->block.stack, width);
+    return (size_t)gates * (size_t)panels_of(self->block.stack->isa, width);
 }
 
 static work_share share_of_work(const back_worker *self, int layer)

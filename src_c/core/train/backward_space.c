@@ -40,10 +40,10 @@ static void lay_out_direction(back_direction *d, const frnn_stack *stack, size_t
         const size_t floats = checked_product(rows, stack_pre_floats(stack, s));
         d->dpre[i] = arena_take(memory, floats, sizeof(float));
         d->panels[i] = arena_take(memory, floats, sizeof(float));
-        const size_t depth = (size_t)stack_panels(stack, s->depth) * lanes;
+        const size_t depth = (size_t)panels_of(stack->isa, s->depth) * lanes;
         d->h_panels[i] = arena_take(memory, checked_product(rows, depth), sizeof(float));
     }
-    const size_t width = (size_t)stack_panels(stack, inputs) * lanes;
+    const size_t width = (size_t)panels_of(stack->isa, inputs) * lanes;
     d->x_panels = arena_take(memory, checked_product(rows, width), sizeof(float));
     if (stack->stages > 1)
         d->between = arena_take(memory, checked_product(batch, stack->padded_units), sizeof(float));
@@ -55,7 +55,7 @@ static void lay_out_pass(back_space *s, const frnn_stack *stack, size_t steps, s
     const size_t layers = (size_t)stack->config.num_layers;
     const size_t states = checked_product(layers * (size_t)stack->directions, batch);
     const size_t width = (size_t)(stack->directions * stack->output_size);
-    s->h_stride = (size_t)(stack_panels(stack, stack->output_size) * stack->isa->lanes);
+    s->h_stride = (size_t)(panels_of(stack->isa, stack->output_size) * stack->isa->lanes);
     s->dh = arena_take(memory, checked_product(states, s->h_stride), sizeof *s->dh);
     if (stack_has_cell_state(stack))
         s->dc = arena_take(memory, checked_product(states, stack->state_floats), sizeof *s->dc);

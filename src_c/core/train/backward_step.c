@@ -12,7 +12,8 @@ typedef struct {
 
 static unit_range my_panels(const back_worker *self, int panels)
 {
-    return panel_range(panels, 1, self->block.at.unit, self->block.units);
+    const worker *b = &self->block;
+    return panel_range(b->stack->product, panels, 1, b->at.unit, b->units);
 }
 
 /* Gradients of the outputs of lower layers pass through dropout. */
@@ -20,7 +21,7 @@ static void drop_gradients(const back_worker *self, const back_step *at)
 {
     const worker *b = &self->block;
     const int outputs = b->stack->output_size;
-    const unit_range panels = my_panels(self, stack_panels(b->stack, outputs));
+    const unit_range panels = my_panels(self, panels_of(b->stack->isa, outputs));
     const unit_range mine = units_of_panels(panels, b->stack->isa->lanes, outputs);
     for (size_t row = 0; row < at->rows && mine.begin < mine.end; row++) {
         const size_t time = at->direction ? row_length(b, row) - 1 - at->step : at->step;
@@ -117,7 +118,7 @@ static void run_product(const back_worker *self, const back_step *at, int stage)
     const worker *b = &self->block;
     const stack_stage *s = &stack_layer_at(b->stack, at->chunk->layer, at->direction)->stage[stage];
     const back_direction *d = &self->s.direction[at->direction];
-    const unit_range panels = my_panels(self, stack_panels(b->stack, s->depth));
+    const unit_range panels = my_panels(self, panels_of(b->stack->isa, s->depth));
     const size_t row_floats = (size_t)s->kernel->slots * s->stride;
     const size_t first_slot = (size_t)(s->kernel->slots - s->kernel->h_gates);
     const size_t stride = stage > 0 ? b->stack->padded_units : self->s.h_stride;

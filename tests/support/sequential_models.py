@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""Models of layers of many kinds, for tests of `Sequential` and of what describes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    AddInput,
+    Conv1d,
+    Flatten,
+    Flip,
+    Last,
+    LayerNorm,
+    Linear,
+    LogSoftmax,
+    Magnitude,
+    Permute,
+    Pool,
+    ReflectionPad1d,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Squeeze,
+    Tanh,
+    Transpose,
+    Unsqueeze,
+    ZeroPad1d,
+)  # fmt: skip
+
+# Models of x (B, T, 6) whose y has sequences, then of those whose y has none.
+SEQUENCES: dict[str, Any] = {
+    "dense": lambda: [LSTM(6, 5, batch_first=True), Linear(5, 4), LayerNorm(4), Sigmoid()],
+    "bidirectional": lambda: [
+        Linear(6, 4), GRU(4, 3, bidirectional=True, batch_first=True), ReLU(), Linear(6, 2),
+        LogSoftmax(-1),
+    ],
+    "over time": lambda: [Linear(6, 3), Softmax(1), RNN(3, 3, batch_first=True), LogSoftmax(-2)],
+    "convolution": lambda: [
+        Permute((0, 2, 1)), Conv1d(6, 4, 3, padding=1), Tanh(), Conv1d(4, 4, 4, stride=2),
+        Transpose(1, 2), LSTM(4, 3, batch_first=True), Linear(3, 2),
+    ],
+    "padded": lambda: [
+        Transpose(-1, -2), ZeroPad1d((3, 2)), Conv1d(6, 4, 2, dilation=2, bias=False), ReLU(),
+        Permute((2, 0, 1)), GRU(4, 3), Sigmoid(),
+    ],
+    "spectrum": lambda: [
+        Transpose(1, 2), ZeroPad1d((2, 1)), ReflectionPad1d((1, 2)), Conv1d(6, 8, 2), Magnitude(),
+        Transpose(2, 1), LSTM(4, 3, batch_first=True),
+    ],
+    "flipped": lambda: [Flip(batch_first=True), LSTM(6, 4, batch_first=True), Flip(True)],
+    "skip": lambda: [Linear(6, 5), Tanh(), GRU(5, 6, batch_first=True), AddInput(6), Sigmoid()],
+    "inner": lambda: [
+        Linear(6, 5),
+        Sequential(inner=Sequential(rnn=RNN(5, 4, batch_first=True), norm=LayerNorm(4))),
+        Sequential(Linear(4, 4), AddInput(4)),
+    ],
+    "axes": lambda: [
+        Unsqueeze(0), Squeeze(0), Unsqueeze(3), Flatten(2, 3), LSTM(6, 3, batch_first=True),
+    ],
+}  # fmt: skip
+ENDINGS: dict[str, Any] = {
+    "last": lambda: [LSTM(6, 5, batch_first=True), Last(batch_first=True), Linear(5, 2)],
+    "state": lambda: [
+        GRU(6, 3, 2, bidirectional=True, batch_first=True), Last(True, of="state"), Linear(6, 2),
+    ],
+    "mean": lambda: [Tanh(), Pool("mean", batch_first=True), Softmax(-1)],
+    "max": lambda: [Linear(6, 4), ReLU(), Transpose(0, 1), RNN(4, 4), Pool("max"), Linear(4, 1)],
+}  # fmt: skip
+MODELS = SEQUENCES | ENDINGS
+LENGTHS = [7, 3, 9, 1, 6]
