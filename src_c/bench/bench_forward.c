@@ -118,22 +118,71 @@ static int run_training(const frnn_stack *stack, const frnn_config *c, frnn_call
     return 0;
 }
 
+/* Repeats calls for 0.4 s, each time beside the FMA peak, and prints the best time. */
+static void run_inference(const char *cell, const frnn_isa *isa, const frnn_stack *stack,
+                          const frnn_config *c, const frnn_call *call, void *workspace,
+                          size_t bytes, double work)
+{
+    const int calls = (int)(2e8 / work) + 1;
+    const frnn_plan *const plan = call->plan;
+    double best = 1e30, peak = 0, begin = seconds();
+    float sink = 0;
+    do {
+        const double p = seconds(), fma = frnn_probe_fma(isa, 200000, &sink);
+        const double t = seconds(), rate = fma / (t - p);
+        peak = rate > peak ? rate : peak;
+        for (int i = 0; i < calls; i++) frnn_forward(stack, call, workspace, bytes);
+        const double each = (seconds() - t) / calls;
+        best = each < best ? each : best;
+    } while (seconds() - begin < 0.4);
+    printf("%-6s T %zu B %zu I %d H %d L %d D %d P %d %s: %.4f ms  %.1f GFLOP/s  %.0f %% of FMA "
+           "peak of a core; plan: rows %d directions %d layers %d units %d block %zu chunk %zu; "
+           "workspace %zu KiB\n",
+           cell, call->steps, call->batch, c->input_size, c->hidden_size, c->num_layers,
+           1 + c->bidirectional, c->proj_size, frnn_isa_name(isa), best * 1e3, work / best * 1e-9,
+           100 * work / best / peak, plan->row_groups, plan->direction_teams, plan->layer_teams,
+           plan->unit_workers, plan->block_rows, plan->chunk_steps, bytes >> 10);
+}
+
+/* ---- The command line ------------------------------------------------------------------------- */
+
+static frnn_config parse_config(int argc, char **argv)
+{
+    int cell = 0;
+    while (cell < FRNN_CELL_COUNT && strcmp(argv[1], cells[cell]) != 0) cell++;
+    return (frnn_config){.cell = (frnn_cell)cell,
+                         .input_size = atoi(argv[4]),
+                         .hidden_size = atoi(argv[5]),
+                         .num_layers = argc > 6 ? atoi(argv[6]) : 1,
+                         .bidirectional = argc > 7 && atoi(argv[7]) == 2,
+                         .proj_size = argc > 8 ? atoi(argv[8]) : 0,
+                         .training = argc > 11};
+}
+
+/* The plan of frnn_plan_make for this width, or the one that the command line spells out. */
+static frnn_plan parse_plan(int argc, char **argv, const frnn_stack *stack, size_t steps,
+                            size_t batch)
+{
+    const frnn_machine machine = {.width = argc > 10 ? atoi(argv[10]) : 1};
+    frnn_plan plan;
+    frnn_plan_make(stack, &machine, steps, batch, &plan);
+    if (argc > 14) {
+        plan.row_groups = atoi(argv[12]), plan.direction_teams = atoi(argv[13]);
+        plan.unit_workers = atoi(argv[14]), plan.wake = 1;
+        const size_t groups = (size_t)plan.row_groups;
+        plan.block_rows = (batch + groups - 1) / groups;
+    }
+    return plan;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 6)
         return fprintf(stderr, "usage: %s CELL T B I H [layers [directions [proj [isa [width "
                        "[train [rows directions units]]]]]]]\n",
                        argv[0]), 2;
-    int cell = 0;
-    while (cell < FRNN_CELL_COUNT && strcmp(argv[1], cells[cell]) != 0) cell++;
     const size_t steps = strtoul(argv[2], NULL, 10), batch = strtoul(argv[3], NULL, 10);
-    const frnn_config config = {.cell = (frnn_cell)cell,
-                                .input_size = atoi(argv[4]),
-                                .hidden_size = atoi(argv[5]),
-                                .num_layers = argc > 6 ? atoi(argv[6]) : 1,
-                                .bidirectional = argc > 7 && atoi(argv[7]) == 2,
-                                .proj_size = argc > 8 ? atoi(argv[8]) : 0,
-                                .training = argc > 11};
+    const frnn_config config = parse_config(argc, argv);
     const frnn_isa *isa = argc > 9 ? frnn_isa_find(argv[9]) : frnn_isa_at(0);
     size_t stack_bytes = 0, workspace_bytes = 0;
     frnn_stack *stack = NULL;
@@ -144,51 +193,23 @@ int main(int argc, char **argv)
         return 1;
     frnn_stack_init(&stack, &config, isa, memory, stack_bytes);
     set_random_weights(stack, &config);
-    const frnn_machine machine = {.width = argc > 10 ? atoi(argv[10]) : 1};
-    frnn_plan plan;
-    frnn_plan_make(stack, &machine, steps, batch, &plan);
-    if (argc > 14) {
-        plan.row_groups = atoi(argv[12]), plan.direction_teams = atoi(argv[13]);
-        plan.unit_workers = atoi(argv[14]), plan.wake = 1;
-        const size_t groups = (size_t)plan.row_groups;
-        plan.block_rows = (batch + groups - 1) / groups;
-    }
+    const frnn_plan plan = parse_plan(argc, argv, stack, steps, batch);
     frnn_workspace_size(stack, steps, batch, &plan, &workspace_bytes);
     void *const workspace = frnn_memory_allocate(workspace_bytes);
-    if (!workspace)
-        return 1;
     const int width = (1 + config.bidirectional) *
                       (config.proj_size ? config.proj_size : config.hidden_size);
     float *x = random_floats(steps * batch * (size_t)config.input_size, 1.0f);
     float *y = random_floats(steps * batch * (size_t)width, 0.0f);
+    if (!workspace || !x || !y)
+        return 1;
     frnn_call call = {.steps = steps, .batch = batch, .x = x,
-                            .x_step = (ptrdiff_t)batch * config.input_size,
-                            .x_row = config.input_size, .y = y,
-                            .y_step = (ptrdiff_t)batch * width, .y_row = width,
-                            .plan = &plan, .executor = frnn_pool_executor()};
+                      .x_step = (ptrdiff_t)batch * config.input_size, .x_row = config.input_size,
+                      .y = y, .y_step = (ptrdiff_t)batch * width, .y_row = width, .plan = &plan,
+                      .executor = frnn_pool_executor()};
     const double work = flops(&config, steps, batch);
     if (config.training)
         return run_training(stack, &config, &call, workspace, workspace_bytes, work);
-    const int calls = (int)(2e8 / work) + 1;
-    double best = 1e30, begin = seconds();
-    float sink = 0;
-    double peak = 0;
-    do {
-        const double p = seconds(), fma = frnn_probe_fma(isa, 200000, &sink);
-        const double t = seconds(), rate = fma / (t - p);
-        peak = rate > peak ? rate : peak;
-        for (int i = 0; i < calls; i++) frnn_forward(stack, &call, workspace, workspace_bytes);
-        const double each = (seconds() - t) / calls;
-        best = each < best ? each : best;
-    } while (seconds() - begin < 0.4);
-    printf("%-6s T %zu B %zu I %d H %d L %d D %d P %d %s: %.4f ms  %.1f GFLOP/s  %.0f %% of FMA "
-           "peak of a core; plan: rows %d directions %d layers %d units %d block %zu chunk %zu; "
-           "workspace %zu KiB\n",
-           argv[1], steps, batch, config.input_size, config.hidden_size, config.num_layers,
-           1 + config.bidirectional, config.proj_size, frnn_isa_name(isa), best * 1e3,
-           work / best * 1e-9,
-           100 * work / best / peak, plan.row_groups, plan.direction_teams, plan.layer_teams,
-           plan.unit_workers, plan.block_rows, plan.chunk_steps, workspace_bytes >> 10);
+    run_inference(argv[1], isa, stack, &config, &call, workspace, workspace_bytes, work);
     frnn_memory_free(memory), frnn_memory_free(workspace), free(x), free(y);
     return 0;
 }

@@ -141,6 +141,13 @@ def test_head_and_length(path: Path) -> None:
     assert len(lines) <= (200 if layer(path) == "simd" else 600)
 
 
+@pytest.mark.parametrize("path", C_FILES, ids=name)
+def test_c_functions_can_be_seen_whole(path: Path) -> None:
+    for body in re.finditer(r"^\{\n.*?^\}$", path.read_text(), re.MULTILINE | re.DOTALL):
+        lines = body[0].count("\n") + 1
+        assert lines <= 60, f"{name(path)}: a function of {lines} lines: {body[0][:80]}"
+
+
 def test_file_names_are_unique() -> None:
     names = [path.name for path in C_FILES if path.name != "immintrin.h"]
     assert len(names) == len(set(names)), "two files of src_c have one name"
