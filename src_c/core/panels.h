@@ -18,7 +18,7 @@ static inline int panels_of(const frnn_isa *isa, int units)
 }
 
 /* Panels that fill the width of a product's tile where a unit has so many gates. */
-static inline int tile_panels(const frnn_product *product, int gates)
+static inline int panels_per_tile(const frnn_product *product, int gates)
 {
     return gates < product->tile_vectors ? product->tile_vectors / gates : 1;
 }
@@ -29,7 +29,7 @@ static inline unit_range panel_range(const frnn_product *product, int panels, in
 {
     if (workers == 1) /* the usual case does without divisions */
         return (unit_range){0, panels};
-    const size_t count = (size_t)panels, grain = (size_t)tile_panels(product, gates);
+    const size_t count = (size_t)panels, grain = (size_t)panels_per_tile(product, gates);
     return (unit_range){(int)share_begin(count, grain, worker, workers),
                         (int)share_begin(count, grain, worker + 1, workers)};
 }

@@ -140,7 +140,7 @@ static void run_worker(void *argument, int worker)
     const job *j = argument;
     const frnn_product *const product = float_product(j->dense->isa);
     const int panels = j->dense->panels;
-    const int by_panels = panels / j->width >= tile_panels(product, 1);
+    const int by_panels = panels / j->width >= panels_per_tile(product, 1);
     const int of_rows = by_panels ? 1 : j->width, row_worker = by_panels ? 0 : worker;
     const int of_panels = by_panels ? j->width : 1, panel_worker = by_panels ? worker : 0;
     const size_t end = share_begin(j->rows, 1, row_worker + 1, of_rows);

@@ -248,7 +248,7 @@ static void consider_splits(const frnn_stack *stack, const frnn_machine *machine
     int tiles = 1; /* more workers than these would have nothing to do */
     for (int i = 0; i < stack->stages; i++) {
         const stack_stage *s = &stack->layers->stage[i];
-        const int panels = tile_panels(stack->product, s->kernel->h_gates);
+        const int panels = panels_per_tile(stack->product, s->kernel->h_gates);
         tiles = (int)size_max((size_t)tiles, size_pieces((size_t)s->panels, (size_t)panels));
     }
     for (int units = 1; units <= width && units <= tiles; units++)
