@@ -218,7 +218,7 @@ cdef class Stack:
 
 
 cdef class Stepper:
-    """The states of a batch of streams, and a step that allocates nothing. See stream.Stream."""
+    """The states of a batch of streams, and a step that allocates nothing. See Stream in layers/streams.py."""
     cdef Stack stack
     cdef Workspace workspace  # kept here while the stack has the workspace of another stream
     cdef frnn_call call

@@ -33,8 +33,13 @@ Model = Recurrent | Sequential
 
 TOP_LEVEL = "(top level)"
 WITH_ARTICLE = {"LSTM": "an LSTM", "GRU": "a GRU", "RNN": "an RNN"}
-RECORDED = ("batch_first", "dropout", "nonlinearity")  # what tensors do not tell
-CELL_OPTIONS = {"nonlinearity": "--nonlinearity", "reset_after": "--reset-before"}
+# Options that choose a cell, and those of the command line for them.
+CELL_OPTIONS = {
+    "nonlinearity": "--nonlinearity",
+    "reset_after": "--reset-before",
+    "coupled": "--coupled",
+}
+RECORDED = ("batch_first", "dropout", *CELL_OPTIONS)  # what tensors do not tell
 
 # Arguments in messages of the library, and the options of this command line for them.
 CLI_TERMS = {
@@ -84,9 +89,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Runs the model or the recurrent layer stored in MODEL (.pt, .pt2, .safetensors, .npz, "
-        ".onnx, .keras) over INPUT.npy, [steps, batch, features] or [steps, features], and writes "
-        "float32."
+        "Runs the model or the recurrent layer stored in MODEL, a file of any format that "
+        "fastrnn.load reads, over INPUT.npy, [steps, batch, features] or [steps, features], and "
+        "writes float32."
     )
     add = parser.add_argument
     add("model", metavar="MODEL")
@@ -119,6 +124,7 @@ def _add_choice_of_layer(parser: argparse.ArgumentParser) -> None:
     add("--key", metavar="KEY", help="which state dict, if a checkpoint holds several")
     add("--nonlinearity", choices=("tanh", "relu"), help="of an RNN, if MODEL does not record it")
     add("--reset-before", action="store_true", help="GRU with the reset gate before the product")
+    add("--coupled", action="store_true", help="LSTM whose forget gate is 1 - i")
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
@@ -293,6 +299,8 @@ def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
         options["nonlinearity"] = args.nonlinearity
     if args.reset_before:
         options["reset_after"] = False
+    if args.coupled:
+        options["coupled"] = True
     return options
 
 
@@ -409,7 +417,7 @@ def _recurrent_stacks(model: ModelFile) -> tuple[list[dict[str, Any]], dict[str,
         if isinstance(found, FoundStack):
             recorded = model.recurrent.get(prefix, {})
             facts = {"prefix": prefix, **found.spec._asdict(), "is_cell": found.is_cell}
-            facts["cell"] = found.layers[0]
+            facts["cell"] = recorded.get("cell", found.layers[0])
             stacks.append(facts | {name: recorded[name] for name in RECORDED if name in recorded})
         else:
             broken[prefix] = str(found)

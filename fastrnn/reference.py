@@ -372,11 +372,11 @@ def vjp(
     y = np.asarray(x, np.float64)
     steps, batch, _ = y.shape
     ends = np.broadcast_to(np.asarray(steps if lengths is None else lengths, np.intp), batch)
-    ways = ("", "_reverse") if bidirectional else ("",)
-    suffixes = [f"l{layer}{way}" for layer in range(num_layers) for way in ways]
+    ends_of_names = ("", "_reverse")[: 1 + bidirectional]
+    suffixes = [f"l{layer}{end}" for layer in range(num_layers) for end in ends_of_names]
     ws = [direction_weights(weights, suffix) for suffix in suffixes]
     starts = split_state(states, state, ws, batch)
-    layers = [slice(first, first + len(ways)) for first in range(0, len(ws), len(ways))]
+    layers = [slice(k, k + 1 + bidirectional) for k in range(0, len(ws), 1 + bidirectional)]
     scales = [1.0, *([1.0] * (num_layers - 1) if masks is None else np.asarray(masks, np.float64))]
 
     finals: list[State] = []

@@ -171,7 +171,7 @@ class Spec(NamedTuple):
     @property
     def state_rows(self) -> int:
         """The rows of a state: one for each layer and direction."""
-        return self.num_layers * (2 if self.bidirectional else 1)
+        return self.num_layers * self.directions
 
     @property
     def state_sizes(self) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from ..layers.time import AddInput, Flip, Last, Mask, Pool
 from ..readers.description import DescribedLayer, Description, Obstacle, unsupported
 from ..stack_spec import LAYERS
 
-# The kinds whose arithmetic is the core's: they take isa.
+# The kinds whose arithmetic is the core's: their packed weights or results depend on isa.
 WITH_KERNELS: tuple[type[Any], ...] = (
     *LAYER_CLASSES.values(),
     Linear, Conv1d, LayerNorm, Tanh, Sigmoid, Softmax, LogSoftmax, Pool,

@@ -55,7 +55,7 @@ def load(
     check_crc: False also reads ZIP archives whose checksums are wrong or were not written.
     isa: the instruction set to run on, one of fastrnn.isas(); None is the best one here.
     options: what the weights do not tell: batch_first, dropout, reset_after of a GRU, coupled of an
-        LSTM (three gates are taken for a GRU otherwise) and nonlinearity of an RNN, which is
+        LSTM (three gates without projection else mean a GRU), nonlinearity of an RNN, which is
         required if a TorchScript, torch.export or Keras file does not tell it. The others default
         to the file's own value, then to the constructor's. What the weights tell (sizes,
         num_layers, bias, ...) may be given and must agree.

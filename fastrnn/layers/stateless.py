@@ -43,7 +43,7 @@ class Stateless(Weighted):
         y = self._forward(x, flow)
         if flow.axes is None:
             return y, None, flow
-        after = self._flow_after(flow, x, y)
+        after = self._flow_after(flow, x)
         return after.zeroed(y), None, after
 
     def _run_vjp(
@@ -52,7 +52,7 @@ class Stateless(Weighted):
         if state is not None:
             _refuse_state(state, "state")
         y, back = self._forward_vjp(x, flow, seed)
-        after = self._flow_after(flow, x, y)
+        after = self._flow_after(flow, x)
 
         def whole(dy: Array, dstate: Any) -> Gradients:
             if dstate is not None:
@@ -62,7 +62,7 @@ class Stateless(Weighted):
 
         return after.zeroed(y), None, after, whole
 
-    def _flow_after(self, flow: Flow, x: NDArray[Any], y: Array) -> Flow:
+    def _flow_after(self, flow: Flow, x: NDArray[Any]) -> Flow:
         axes = None if flow.axes is None else self._axes_after(flow.axes, x.ndim)
         lengths = self.lengths_after(flow.lengths, x) if axes is not None else None
         moved = axes is not None and (flow.moved or self._moves(x, flow))

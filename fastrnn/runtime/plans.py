@@ -29,12 +29,15 @@ def plan(layer: Recurrent, steps: int, batch: int) -> dict[str, Any]:
     rows go through all steps together, with the input product chunk_steps ahead; share is the
     predicted share of the FMA units' peak, bound what takes most of the time of the products,
     workspace and weights are bytes. The share counts no padding of weights to whole vectors.
-    TypeError and ValueError for sizes that no array can have.
+    TypeError for a layer that is not recurrent, TypeError and ValueError for sizes that no array
+    can have.
 
     >>> import fastrnn
     >>> plan(fastrnn.GRU(8, 16), steps=1, batch=1)["threads"]
     1
     """
+    if not isinstance(layer, Recurrent):
+        raise TypeError(f"layer: expected an LSTM, GRU or RNN, got {type(layer).__name__}")
     check_int("steps", steps, 1, sys.maxsize)
     check_int("batch", batch, 1, sys.maxsize)
     model = layer._packed()

@@ -93,6 +93,7 @@ const frnn_isa *frnn_isa_at(int index);
  * unknown or this machine cannot run it. */
 const frnn_isa *frnn_isa_find(const char *name);
 
+/* The name by which frnn_isa_find finds it, as "avx2". */
 const char *frnn_isa_name(const frnn_isa *isa);
 
 /* y[i] = sigmoid(x[i]), tanh(x[i]) or max(x[i], 0) for i < count, with the bits that the kernels
@@ -113,8 +114,8 @@ void frnn_probe_read(const frnn_isa *isa, const float *values, size_t count, flo
 typedef struct frnn_stack frnn_stack;
 
 /* The weights of one layer and direction as PyTorch stores them: contiguous matrices whose rows are
- * grouped by gate. G is the number of gates, in PyTorch's order: LSTM i f g o (4), GRU r z n (3),
- * RNN 1. R, the size of h and of y, is proj_size, or hidden_size without projection. */
+ * grouped by gate. G is the number of gates, in PyTorch's order: LSTM i f g o (4), coupled
+ * LSTM i g o (3), GRU r z n (3), RNN 1. R, the size of h and of y, is proj_size, or hidden_size without projection. */
 typedef struct {
     const float *weight_ih; /* [G * hidden_size][input_size, or directions * R above layer 0] */
     const float *weight_hh; /* [G * hidden_size][R] */
@@ -335,6 +336,7 @@ size_t frnn_conv1d_steps(const frnn_conv1d *conv, size_t steps);
  * of steps and rows. */
 frnn_status frnn_conv1d_workspace_size(const frnn_conv1d *conv, int width, size_t *bytes);
 
+/* Computes y; executor and width as in frnn_dense_run. */
 frnn_status frnn_conv1d_run(const frnn_conv1d *conv, const frnn_conv1d_call *call, void *workspace,
                             size_t bytes);
 

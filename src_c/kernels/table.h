@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The seam between the core and the kernels: what one instruction set offers, as one table.
+/* The interface between the core and the kernels: what one instruction set offers, as one table.
  *
  * A step of a cell is one or two stages, run in turn. A stage is a matrix product and what follows
  * it while the sums are still in the cache. The table lists the two separately:
@@ -36,8 +36,8 @@ static inline size_t checked_product(size_t a, size_t b)
 
 /* ---- Products -------------------------------------------------------------------------------- */
 
-/* One product over rows and panels, and what the stage behind it reads and writes. Rows are given by
- * pointers. Padding lanes of the last panel are computed, but stored to pre and state only. */
+/* One product over rows and panels, and what the stage behind it reads and writes: the smallest unit
+ * of a forward pass. Rows are given by pointers. Padding lanes of the last panel are computed, but stored to pre and state only. */
 typedef struct frnn_pass {
     int rows;                   /* rows of this pass */
     int depth;                  /* length of an input row */
@@ -146,7 +146,7 @@ typedef struct frnn_stage {
 /* A cell: all that the core needs to know of it. */
 typedef struct frnn_cell_kernels {
     int gates;         /* row blocks of weight_ih and weight_hh */
-    int states;        /* 1: h alone; 2: h and c */
+    int states;        /* 1: h alone; 2: h and c; more: others beside c */
     int has_projection; /* may have a weight_hr, whose product is one more stage */
     int uses_h_before; /* the formula reads h of the step before, beside its product: so the gradient
                         * of h has a part that does not flow through the product */

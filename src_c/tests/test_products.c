@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The seam between products and cells: another weight type, a product that converts its rows, and a
+/* The interface between products and cells: another weight type, a product that converts its rows, and a
  * cell with two states beside h. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,8 +88,10 @@ static void compare(const frnn_config *config, const frnn_stack *one, const frnn
 /* Calls check for each cell, around the sizes of runs and tiles of a product. */
 static void each_config(const frnn_isa *isa, void (*check)(const frnn_isa *, const frnn_config *))
 {
-    const int run = isa->product[FRNN_FLOAT32]->run, lanes = isa->lanes;
-    const int sizes[][2] = {{1, 1}, {3, lanes + 1}, {run + 1, 4 * lanes}, {2 * run, 5 * lanes - 1}};
+    const frnn_product *const product = isa->product[FRNN_FLOAT32];
+    const int run = product->run, group = product->depth_group, lanes = isa->lanes;
+    const int sizes[][2] = {{1, 1}, {group + 2, lanes + 1}, {run + 1, 4 * lanes},
+                            {2 * run, 5 * lanes - 1}};
     for (int cell = 0; cell < FRNN_CELL_COUNT; cell++)
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
             for (int proj = 0; proj <= isa->cell[cell].has_projection && proj < sizes[i][1]; proj++) {

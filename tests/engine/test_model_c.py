@@ -204,12 +204,20 @@ def test_what_c_does_not_run(program, tmp_path, layers: tuple[DescribedLayer, ..
     assert "does not run in C" in done.stderr
 
 
-def test_example(tmp_path):
+SENSOR = (0.25 * (np.arange(12) % 5 - 2)).astype(np.float32).reshape(1, 6, 2)
+
+
+@pytest.mark.parametrize("takes", ["values", "tokens"])
+def test_example(tmp_path, takes):
     """src_c/examples/run_model.c with the core and one ISA, without an operating system."""
     make_embedded("freestanding/scalar.o")
     core = BUILT / EMBEDDED / "freestanding/scalar.o"
-    header = tmp_path / "model.h"
-    model = GOLDEN / "v1_0_series.frnn"
+    header, model, x = tmp_path / "model.h", GOLDEN / "v1_0_series.frnn", SENSOR
+    if takes == "tokens":
+        embedding = make("embedding", "Embedding", num_embeddings=50, embedding_dim=8)
+        layers = embedding, make("gru", "GRU", input_size=8, hidden_size=16), make("last", "Last")
+        model, x = tmp_path / "tokens.frnn", np.array([[0], [1]] * 3)
+        write_model(model, Description("", layers))
     assert main(["convert", str(model), str(header), "--c-array", "model"]) == 0
     command = ["gcc", "-std=c11", "-no-pie", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
     command += [f"-I{tmp_path}"]
@@ -220,7 +228,6 @@ def test_example(tmp_path):
     printed = subprocess.run([tmp_path / "run"], check=True, capture_output=True, text=True).stdout
     *numbers, first, second = printed.split()
     assert (first, second) == ("no", "error")
-    x = (0.25 * (np.arange(12) % 5 - 2)).astype(np.float32).reshape(1, 6, 2)
     wanted = from_description(read_model(model), isa="scalar")(x)[0][0]
     assert numbers == [f"{value:.6f}" for value in wanted]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -77,6 +78,13 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
     assert predicted is not None
     assert float(predicted[1]) > 0
     assert int(predicted[2]) <= 100
+
+
+@pytest.mark.parametrize("function", [fastrnn.plan, fastrnn.explain])
+def test_plans_are_those_of_recurrent_layers(function: Callable[..., object]) -> None:
+    model = fastrnn.Sequential(fastrnn.GRU(2, 3))
+    with pytest.raises(TypeError, match="layer: expected an LSTM, GRU or RNN, got Sequential"):
+        function(model, 1, 1)
 
 
 def test_a_plan_takes_no_memory() -> None:

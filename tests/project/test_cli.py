@@ -67,6 +67,7 @@ def run_fails(capsys, *argv: str) -> str:
         ("RNN", [], {}),
         ("RNN", ["--nonlinearity", "relu"], {"nonlinearity": "relu"}),
         ("LSTM", ["--batch-first"], {"batch_first": True}),
+        ("GRU", ["--coupled"], {"coupled": True}),
     ],
 )
 def test_run_equals_the_layer(folder, capsys, cell, flags, options):
@@ -285,6 +286,7 @@ def test_run_writes_into_devices_and_pipes(folder, capsys):
             ["RNN.npz", "x.npy", "--reset-before"],
             "--reset-before: only a GRU has it, this is an RNN",
         ),
+        (["RNN.npz", "x.npy", "--coupled"], "--coupled: only an LSTM has it, this is an RNN"),
         (["GRU.npz", "x.npy", "--key", "ema"], "ema"),
         (["new\nline.pt", "x.npy"], "line.pt"),
     ],
@@ -405,6 +407,13 @@ def test_inspect_prints_json(folder, capsys):
         "bidirectional": True, "bias": True, "proj_size": 0, "is_cell": False,
     }  # fmt: skip
     assert lstm["prefix"] == "b"
+
+
+def test_inspect_names_the_cell_that_a_file_names(folder, capsys):
+    fastrnn.save(fastrnn.LSTM(3, 4, coupled=True), "coupled.frnn")
+    (stack,) = json.loads(run_ok(capsys, "inspect", "coupled.frnn", "--json"))["stacks"]
+    assert (stack["cell"], stack["coupled"]) == ("LSTM", True)
+    assert "coupled=True" in run_ok(capsys, "inspect", "coupled.frnn")
 
 
 def test_inspect_without_layers(folder, capsys):

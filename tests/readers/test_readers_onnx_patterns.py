@@ -429,7 +429,7 @@ def test_variance_of_something_else(tmp_path):
         op("Sub", "r m", "d"),
         op("Pow", "d two", "out"),
     ]
-    refuses(tmp_path, nodes, arrays, "not a layer normalisation")
+    refuses(tmp_path, nodes, arrays, "not a layer normalization")
 
 
 CONVOLUTIONS = [

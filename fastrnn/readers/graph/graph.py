@@ -75,9 +75,7 @@ class Graph:
 # Positional arguments of the operators by name. Recurrent operators have the names of their cells.
 _RECURRENT = "input hx params has_biases num_layers dropout train bidirectional batch_first"
 _SCHEMAS = {
-    " ".join(
-        CELLS
-    ): "input hx params has_biases num_layers dropout train bidirectional batch_first",
+    " ".join(CELLS): _RECURRENT,
     "embedding": "weight indices padding_idx scale_grad_by_freq sparse",
     "linear": "input weight bias",
     "addmm": "self mat1 mat2 beta alpha",
@@ -157,11 +155,11 @@ def needed_nodes(graph: Graph) -> list[Node]:
     return needed(graph.nodes, names, inputs)
 
 
-def flat_names(count: int, layers: int, bias: bool, two_way: bool) -> list[str]:
+def flat_names(count: int, layers: int, bias: bool, bidirectional: bool) -> list[str]:
     """PyTorch's names of the weights that a recurrent call lists; none if their number is wrong."""
-    groups = layers * (2 if two_way else 1)
+    groups = layers * (2 if bidirectional else 1)
     least = 4 if bias else 2
     for projection in (0, 1):
         if 0 < layers <= _MOST_LAYERS and count == groups * (least + projection):
-            return parameter_names(layers, two_way, bias, projection)
+            return parameter_names(layers, bidirectional, bias, projection)
     return []

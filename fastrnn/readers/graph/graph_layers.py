@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Operators that become layers without memory: those with weights, functions, normalisations."""
+"""Operators that become layers without memory: those with weights, functions, normalizations."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _features(data: Data, count: int, place: int = -1) -> Axis:
     return features
 
 
-# --- Arithmetic: of constants, biases and scales, and normalisations that are written out ---
+# --- Arithmetic: of constants, biases and scales, and normalizations that are written out ---
 
 
 def _arithmetic(call: OperatorCall) -> Value:
@@ -141,7 +141,7 @@ def _scale_or_shift(call: OperatorCall, a: Value, b: Value) -> Value:
         options["elementwise_affine"] = options["bias"] = True
         arrays.setdefault("weight", np.ones(count, constant.array.dtype))
     else:
-        raise ObstructionError("its constant is neither a bias nor part of a layer normalisation")
+        raise ObstructionError("its constant is neither a bias nor part of a layer normalization")
     if call.op == "add":
         arrays["bias"] = call.vector(name, count)
     path = (layer.name, True) if step.is_scoped else call.name(layer.kind, name)
@@ -178,7 +178,7 @@ def _moment(call: OperatorCall, a: Value, b: Value = None) -> Value:
         if alike and (divides or (op == "mul" and other.stage == "inverse")):
             size = dim_of(a.data.axes[-1]).number
             return _normalised(a.data, other.epsilon, call.name("LayerNorm"), {}, size)
-    raise ObstructionError("this computation is not a layer normalisation")
+    raise ObstructionError("this computation is not a layer normalization")
 
 
 def _of_moment(call: OperatorCall) -> Value:

@@ -87,12 +87,12 @@ def _parameters(call: OperatorCall) -> tuple[Spec, dict[str, Array]]:
     if not isinstance(params, list) or not params:
         raise ObstructionError("its weights are not a list of parameters")
     layers, bias = call.literal("num_layers", 1), call.literal("has_biases", True)
-    two_way, cell = call.literal("bidirectional", False), CELLS[call.op]
-    names = flat_names(len(params), layers, bias, two_way)
+    bidirectional, cell = call.literal("bidirectional", False), CELLS[call.op]
+    names = flat_names(len(params), layers, bias, bidirectional)
     if not names:
         raise ObstructionError(
             f"{len(params)} weights do not fit {layers} layers, bias={bias}, "
-            f"bidirectional={two_way}"
+            f"bidirectional={bidirectional}"
         )
     ranks = [2 if name.startswith("weight") else 1 for name in names]
     given = zip(names, params, ranks, strict=True)
@@ -100,7 +100,7 @@ def _parameters(call: OperatorCall) -> tuple[Spec, dict[str, Array]]:
     rows, inputs = arrays["weight_ih_l0"].shape
     hidden, rest = divmod(rows, len(cell.gates))
     projection = arrays["weight_hr_l0"].shape[0] if "weight_hr_l0" in arrays else 0
-    spec = Spec(call.op, inputs, hidden, layers, bias, two_way, projection)
+    spec = Spec(call.op, inputs, hidden, layers, bias, bidirectional, projection)
     for name, shape in spec.shapes().items():
         if arrays[name].shape != shape or rest or (projection and not cell.projects):
             found, unit = arrays[name].shape, f"{cell.layer} of {hidden} units"

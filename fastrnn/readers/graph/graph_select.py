@@ -276,12 +276,12 @@ def _join_parts(parts: list[Data], place: int) -> Data:
 
 
 def _mean(call: OperatorCall) -> Value:
-    """A mean over time; a mean over features begins a layer normalisation."""
+    """A mean over time; a mean over features begins a layer normalization."""
     value, dims, keep = call.get("self"), call.ints("dim"), call.get("keepdim") is True
     if isinstance(value, Moment):
         if keep and value.stage == "square" and dims in ([-1], [len(value.data.axes) - 1]):
             return replace(value, stage="variance")
-        raise ObstructionError("this computation is not a layer normalisation")
+        raise ObstructionError("this computation is not a layer normalization")
     data = call.data()
     step, ends = data.step, ([-1], [len(data.axes) - 1])
     if keep and dims in ends and data.axes and step.layout:

@@ -206,7 +206,7 @@ def whole(value: Value) -> Data:
         return final_data(value)
     if isinstance(value, Moment):
         if value.stage != "mean":
-            raise ObstructionError("this computation is not a layer normalisation")
+            raise ObstructionError("this computation is not a layer normalization")
         return pool(value.data, len(value.data.axes) - 1, "mean", keep=True)
     if not isinstance(value, Data):
         kind = "a weight or constant" if isinstance(value, Const) else "no tensor"

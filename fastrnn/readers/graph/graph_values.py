@@ -226,7 +226,7 @@ class Finals(Shaped):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Moment:
-    """A stage of a layer normalisation that is written out in single operations."""
+    """A stage of a layer normalization that is written out in single operations."""
 
     stage: str
     data: Data

@@ -223,15 +223,17 @@ def _frozen_path(call: RecurrentCall, taken: Recurrent) -> str:
 def _flat_names(call: RecurrentCall, path: str) -> list[str]:
     """PyTorch's names of the weights of a call, in the order in which the call lists them."""
     count, options = len(call.constants), call.options
-    layers, bias, two_way = (options.get(name) for name in ("num_layers", "bias", "bidirectional"))
+    layers, bias, bidirectional = (
+        options.get(name) for name in ("num_layers", "bias", "bidirectional")
+    )
     if call.is_cell:
-        layers, bias, two_way = 1, count > 2, False
-    if type(layers) is not int or not isinstance(bias, bool) or not isinstance(two_way, bool):
+        layers, bias, bidirectional = 1, count > 2, False
+    if type(layers) is not int or not isinstance(bias, bool) or not isinstance(bidirectional, bool):
         raise FormatError(f"frozen layer {quote(path)}: the options of its call are not literals")
-    names = flat_names(count, layers, bias, two_way)
+    names = flat_names(count, layers, bias, bidirectional)
     if not names:
         raise FormatError(
             f"frozen layer {quote(path)}: {count} weights do not fit {layers} layers, bias={bias}, "
-            f"bidirectional={two_way}"
+            f"bidirectional={bidirectional}"
         )
     return [name.removesuffix("_l0") for name in names] if call.is_cell else names

@@ -204,7 +204,7 @@ static void run_block(worker *self)
 }
 
 /* The rows of one group, or all rows where the worker is alone in it. */
-static void run_group(const job *j, seat at)
+static void run_group(const job *j, worker_place at)
 {
     const int alone = j->width == 1;
     arena placed = arena_over(j->memory);
@@ -234,9 +234,9 @@ static void run_worker(void *argument, int index)
     const int units = j->plan.unit_workers, teams = plan_teams(&j->plan);
     const unsigned saved = j->stack->isa->denormals_off();
     if (j->width > 1)
-        run_group(j, (seat){index / units / teams, index / units % teams, index % units});
+        run_group(j, (worker_place){index / units / teams, index / units % teams, index % units});
     else
-        for (int group = 0; group < j->plan.row_groups; group++) run_group(j, (seat){group, 0, 0});
+        for (int group = 0; group < j->plan.row_groups; group++) run_group(j, (worker_place){group, 0, 0});
     j->stack->isa->denormals_restore(saved);
 }
 
@@ -256,7 +256,7 @@ static frnn_status workspace_bytes(const frnn_stack *stack, const frnn_plan *pla
                                    size_t batch, size_t *bytes)
 {
     arena count = {NULL, 0, 0};
-    frnn_workspace_lay_out(stack, plan, steps, batch, (seat){0, 0, 0}, &count);
+    frnn_workspace_lay_out(stack, plan, steps, batch, (worker_place){0, 0, 0}, &count);
     return arena_total(&count, bytes);
 }
 
@@ -307,7 +307,7 @@ frnn_status frnn_forward(const frnn_stack *stack, const frnn_call *call, void *w
     }
     arena placed = arena_over(workspace_memory);
     const workspace w = frnn_workspace_lay_out(stack, &j.plan, call->steps, call->batch,
-                                               (seat){0, 0, 0}, &placed);
+                                               (worker_place){0, 0, 0}, &placed);
     memset(w.counters, 0, w.counters_bytes);
     frnn_order_rows(call, &j.plan, w.scratch, w.order);
     run_job(&j);

@@ -64,7 +64,7 @@ static void lay_out_layer(const frnn_stack *stack, int layer, stack_layer *into,
     }
 }
 
-/* Places a stack in memory, or counts what it takes; the same walk serves both. */
+/* Places a stack in memory, or counts what it takes; the same function does both. */
 static frnn_stack *lay_out(const frnn_config *config, const frnn_isa *isa, arena *memory)
 {
     const frnn_cell_kernels *const cell = &isa->cell[config->cell];

@@ -8,7 +8,7 @@
 #include "../panels.h"
 
 /* A cell's stages, and the projection behind them. */
-enum { MAX_STAGES = FRNN_MAX_STAGES };
+enum { MAX_STAGES = FRNN_MAX_STAGES + 1 };
 
 /* One stage with its packed weights. */
 typedef struct {

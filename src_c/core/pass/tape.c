@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The tape: one walk that both sizes it and places it. */
+/* The tape: one function both measures and places it. */
 #include "tape.h"
 
 tape frnn_tape_lay_out(const frnn_stack *stack, size_t steps, size_t batch, arena *memory)

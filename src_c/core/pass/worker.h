@@ -18,7 +18,7 @@ typedef struct {
     const frnn_stack *stack;
     const frnn_call *call;
     const frnn_plan *plan;
-    seat at;
+    worker_place at;
     int teams, units;    /* that work beside this one; 1 where it does the work of all */
     workspace w;
     const size_t *order; /* the caller's row of each row of the block */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The workspace: one walk that both sizes it and places it. */
+/* The workspace: one function both measures and places it. */
 #include "workspace.h"
 
 /* Sizes that the parts share. */
@@ -70,7 +70,7 @@ static void lay_out_worker(workspace *w, const sizes *s, arena *memory)
         w->converted = arena_take(memory, s->rows, s->row_bytes);
 }
 
-static void lay_out_counters(workspace *w, const sizes *s, seat at, arena *memory)
+static void lay_out_counters(workspace *w, const sizes *s, worker_place at, arena *memory)
 {
     const size_t units = (size_t)s->plan->unit_workers;
     const size_t workers = (size_t)plan_teams(s->plan) * units, each = 2 * workers + s->layers;
@@ -85,7 +85,7 @@ static void lay_out_counters(workspace *w, const sizes *s, seat at, arena *memor
 }
 
 workspace frnn_workspace_lay_out(const frnn_stack *stack, const frnn_plan *plan, size_t steps,
-                                 size_t batch, seat at, arena *memory)
+                                 size_t batch, worker_place at, arena *memory)
 {
     const sizes s = {
         .stack = stack,

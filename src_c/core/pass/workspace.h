@@ -10,7 +10,7 @@
 /* A worker's place in a plan. */
 typedef struct {
     int group, team, unit;
-} seat;
+} worker_place;
 
 /* The workspace as one worker sees it. Rows of a block are numbered by falling length, so that those
  * still running at a step are the first ones. `block` and `chunk` are the plan's block_rows and
@@ -45,7 +45,7 @@ typedef struct {
 
 /* Lays a workspace out and returns the view of one worker, or counts what it takes. */
 workspace frnn_workspace_lay_out(const frnn_stack *stack, const frnn_plan *plan, size_t steps,
-                                 size_t batch, seat at, arena *memory);
+                                 size_t batch, worker_place at, arena *memory);
 
 /* Which of the slots of layer_y a layer writes a chunk to. */
 static inline size_t workspace_slot(const frnn_plan *plan, int layer, size_t chunk_number)

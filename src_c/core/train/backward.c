@@ -241,7 +241,7 @@ static void run_worker(void *argument, int index)
     const frnn_call *call = j->call;
     const int alone = j->width == 1, units = alone ? 1 : back_units(&j->plan);
     const int teams = alone ? 1 : j->plan.direction_teams;
-    const seat at = {index / units / teams, index / units % teams, index % units};
+    const worker_place at = {index / units / teams, index / units % teams, index % units};
     arena placed = arena_over(j->memory);
     back_worker self = {
         .block = {.stack = j->stack, .call = call, .plan = &j->taped, .at = at, .teams = teams,
@@ -285,7 +285,7 @@ frnn_status frnn_backward_size(const frnn_stack *stack, size_t steps, size_t bat
     if (status != FRNN_OK)
         return status;
     arena count = {NULL, 0, 0};
-    const seat any = {0, 0, 0};
+    const worker_place any = {0, 0, 0};
     const back_space s = frnn_back_space_lay_out(stack, &used, steps, batch, any, &count);
     return s.chunk_rows <= INT_MAX ? arena_total(&count, bytes) : FRNN_TOO_LARGE;
 }
@@ -308,7 +308,7 @@ static frnn_status prepare(job *j, size_t bytes)
         return FRNN_BAD_ARGUMENT;
     j->taped = frnn_tape_plan(&j->tape, &j->plan);
     const back_space s = frnn_back_space_lay_out(j->stack, &j->plan, call->steps, call->batch,
-                                                 (seat){0, 0, 0}, &placed);
+                                                 (worker_place){0, 0, 0}, &placed);
     memset(s.counters, 0, s.counters_bytes);
     frnn_order_rows(call, &j->taped, s.ranked, s.order);
     return FRNN_OK;

@@ -8,7 +8,7 @@
 #include "../pass/worker.h"
 
 typedef struct {
-    worker block; /* the worker's seat, and the block of rows that it is at; plan: the tape's */
+    worker block; /* the worker's place, and the block of rows that it is at; plan: the tape's */
     const frnn_gradients *gradients;
     back_space s;
     int index, width; /* among all workers */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The workspace of a backward pass: one walk that both sizes it and places it. */
+/* The workspace of a backward pass: one function both measures and places it. */
 #include "backward_space.h"
 
 enum {
@@ -80,7 +80,7 @@ static void lay_out_worker(back_space *s, const frnn_stack *stack, size_t batch,
                             sizeof *s->dropped);
 }
 
-static void lay_out_counters(back_space *s, const frnn_plan *plan, seat at, arena *memory)
+static void lay_out_counters(back_space *s, const frnn_plan *plan, worker_place at, arena *memory)
 {
     const int units = back_units(plan), group = units * plan->direction_teams;
     const int width = plan_width(plan);
@@ -94,7 +94,7 @@ static void lay_out_counters(back_space *s, const frnn_plan *plan, seat at, aren
 }
 
 back_space frnn_back_space_lay_out(const frnn_stack *stack, const frnn_plan *plan, size_t steps,
-                                   size_t batch, seat at, arena *memory)
+                                   size_t batch, worker_place at, arena *memory)
 {
     back_space mine = {.chunk_steps = chunk_steps_of(stack, steps, batch)};
     mine.chunk_rows = checked_product(mine.chunk_steps, batch);

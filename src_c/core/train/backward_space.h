@@ -49,6 +49,6 @@ static inline int back_units(const frnn_plan *plan)
 
 /* Lays it out and returns the view of one worker, or counts what it takes. */
 back_space frnn_back_space_lay_out(const frnn_stack *stack, const frnn_plan *plan, size_t steps,
-                                   size_t batch, seat at, arena *memory);
+                                   size_t batch, worker_place at, arena *memory);
 
 #endif

@@ -17,8 +17,8 @@ static size_t packed_weight_bytes(int panels, int depth, int gates, size_t weigh
     return checked_product(checked_product((size_t)panels, (size_t)depth), step);
 }
 
-/* Defines product_`name` from a weight_type, a store_weight, and the walks over rows and panels. */
-#define FLOAT_ROW_PRODUCT(name, type, store, walk, multiply_walk)                              \
+/* Defines product_`name` from a weight_type, a store_weight, and the loops over rows and panels. */
+#define FLOAT_ROW_PRODUCT(name, type, store, loops, multiply_loops)                              \
     static size_t packed_bytes_##name(int panels, int depth, int gates)                            \
     {                                                                                              \
         return packed_weight_bytes(panels, depth, gates, (type).bytes);                            \
@@ -27,13 +27,13 @@ static size_t packed_weight_bytes(int panels, int depth, int gates, size_t weigh
     {                                                                                              \
         pack_weights(packed, m, gate, gates, store);                                               \
     }                                                                                              \
-    static void sweep_##name##_1(const frnn_pass *a, const frnn_sums *s) { walk(a, s, 1, &(type)); } \
-    static void sweep_##name##_2(const frnn_pass *a, const frnn_sums *s) { walk(a, s, 2, &(type)); } \
-    static void sweep_##name##_3(const frnn_pass *a, const frnn_sums *s) { walk(a, s, 3, &(type)); } \
-    static void sweep_##name##_4(const frnn_pass *a, const frnn_sums *s) { walk(a, s, 4, &(type)); } \
+    static void sweep_##name##_1(const frnn_pass *a, const frnn_sums *s) { loops(a, s, 1, &(type)); } \
+    static void sweep_##name##_2(const frnn_pass *a, const frnn_sums *s) { loops(a, s, 2, &(type)); } \
+    static void sweep_##name##_3(const frnn_pass *a, const frnn_sums *s) { loops(a, s, 3, &(type)); } \
+    static void sweep_##name##_4(const frnn_pass *a, const frnn_sums *s) { loops(a, s, 4, &(type)); } \
     static void multiply_##name(const frnn_pass *a, frnn_start start)                              \
     {                                                                                              \
-        multiply_walk(a, start, &(type));                                                          \
+        multiply_loops(a, start, &(type));                                                          \
     }                                                                                              \
     static const frnn_product product_##name = {                                                   \
         .depth_group = 1,                                                                          \

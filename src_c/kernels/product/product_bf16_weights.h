@@ -37,7 +37,7 @@ ALWAYS_INLINE void store_bf16(void *packed, size_t place, float value)
 
 static const weight_type bf16 = {sizeof(uint16_t), load_bf16};
 
-/* Row by row and panel by panel: the sums of the tiled walk, in little code. */
+/* Row by row and panel by panel: the sums of the tiled loops, in little code. */
 ALWAYS_INLINE void sweep_singly(const frnn_pass *a, const frnn_sums *s, const int gates,
                                 const weight_type *type)
 {
