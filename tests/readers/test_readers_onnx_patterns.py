@@ -684,3 +684,76 @@ def test_broken_graphs(tmp_path):
     ]:
         with pytest.raises(FormatError, match=why):
             describe_file(save(tmp_path, build(nodes, [])))
+
+
+# --- Axes of size 1: the direction, the hidden units, the batch and time may all be one ---
+
+ONE_UNIT = {
+    "squeeze": [op("Squeeze", "Y one", "y")],
+    "transpose reshape": [
+        op("Transpose", "Y", "a", perm=[0, 2, 1, 3]),
+        op("Reshape", "a shape_00m", "y"),
+    ],
+    "reshape to one": [
+        op("Transpose", "Y", "a", perm=[0, 2, 1, 3]),
+        op("Reshape", "a shape_001", "y"),
+    ],
+}
+
+
+def one_unit(direction: str, name: str, x: str, outputs: str):
+    options = {"direction": direction, "hidden_size": 1, "linear_before_reset": 1}
+    names = [x, *(name + weight for weight in "WRB")]
+    return helper.make_node("GRU", names, outputs.split(), name, **options)
+
+
+def one_unit_weights(name: str, inputs: int):
+    return [tensor(array, name + key) for key, array in weights("GRU", inputs, 1).items()]
+
+
+@pytest.mark.parametrize("batch", [1, BATCH])
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("merge", ONE_UNIT)
+def test_layers_of_one_unit(tmp_path, merge, direction, batch):
+    nodes = [
+        one_unit(direction, "a", "x", "Y"),
+        *ONE_UNIT[merge],
+        one_unit("forward", "b", "y", "Z"),
+        op("Squeeze", "Z one", "out"),
+    ]
+    arrays = [*one_unit_weights("a", INPUTS), *one_unit_weights("b", 1), *NUMBERS]
+    arrays.append(ints("shape_001", 0, 0, 1))
+    flips = ["Flip"] * (direction == "reverse")
+    wanted = [*flips, "GRU", *flips, "GRU"] if flips else ["GRU"]  # one layer of two in a stack
+    shape = (STEPS, batch, INPUTS)
+    assert check(tmp_path, nodes, arrays, shape, free=batch > 1) == wanted
+
+
+@pytest.mark.parametrize("merge", ONE_UNIT)
+def test_a_layer_of_one_unit_is_the_whole_model(tmp_path, merge):
+    *before, last = ONE_UNIT[merge]
+    end = helper.make_node(last.op_type, list(last.input), ["out"])
+    nodes = [one_unit("forward", "a", "x", "Y"), *before, end]
+    arrays = [*one_unit_weights("a", INPUTS), *NUMBERS, ints("shape_001", 0, 0, 1)]
+    assert check(tmp_path, nodes, arrays) == ["GRU"]
+
+
+def test_direction_stays_an_axis(tmp_path):
+    """Of Y in another shape, that it has one direction can be seen: the axis stays."""
+    nodes = [one_unit("forward", "a", "x", "Y"), op("Reshape", "Y shape_00m", "out")]
+    arrays = [*one_unit_weights("a", INPUTS), *NUMBERS]
+    assert check(tmp_path, nodes, arrays)[0] == "GRU"
+
+
+def test_parts_that_are_not_used(tmp_path):
+    """Of two steps the first is no layer's y, which matters only if it is used."""
+    nodes = [
+        one_unit("forward", "a", "x", "Y"),
+        op("Squeeze", "Y one", "y"),
+        op("Split", "y parts", "first second", axis=0),
+        op("Squeeze", "second zero_", "out"),
+    ]
+    arrays = [*one_unit_weights("a", INPUTS), *NUMBERS, ints("parts", 1, 1)]
+    assert check(tmp_path, nodes, arrays, (2, BATCH, INPUTS), free=False) == ["GRU", "Last"]
+    nodes.append(op("Relu", "first", "other"))
+    refuses(tmp_path, nodes, arrays, "takes step 0", (2, None, INPUTS), ("out", "other"))

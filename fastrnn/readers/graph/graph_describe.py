@@ -123,9 +123,9 @@ def _in_order(data: Data) -> Step:
     own: they go to the features, where fastrnn's layers have them.
     """
     recurrence = data.step.recurrence
-    if recurrence is None or (recurrence.direction,) not in data.axes:
+    features = () if recurrence is None else (recurrence.direction, recurrence.hidden)
+    if not features or not {features[:1], features[1:]} <= set(data.axes):
         return exactly(data.step, data.axes)
-    features = (recurrence.direction, recurrence.hidden)
     axes = [axis for axis in data.axes if axis != features[:1]]
     return exactly(data.step, tuple(features if axis == features[1:] else axis for axis in axes))
 

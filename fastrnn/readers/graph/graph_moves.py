@@ -313,6 +313,8 @@ def _reshaped(axes: Axes, target: Dims) -> Axes:
         result.append(tuple(taken))
     if solid(tuple(atoms)):
         raise ObstructionError(_MIXES)
+    if result:
+        result[-1] = (*result[-1], *atoms)
     return tuple(result)
 
 

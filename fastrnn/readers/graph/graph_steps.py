@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def _group(layout: Axes, wanted: Sequence[Axis]) -> list[list[int]]:
     """For each wanted axis the axes of the layout that make it up; none may do for size 1."""
     free = list(range(len(layout)))
     groups: list[list[int]] = [[] for _ in wanted]
-    for form in (None, tuple, solid):
+    for form in (None, tuple, _ones, solid):
         for axis, group in zip(wanted, groups, strict=True):
             if not group:
                 group += _cover(layout, free, axis, form)
@@ -84,11 +85,13 @@ def _group(layout: Axes, wanted: Sequence[Axis]) -> list[list[int]]:
 
 
 def _cover(
-    layout: Axes, free: list[int], axis: Axis, form: Callable[[Axis], Axis] | None
+    layout: Axes, free: list[int], axis: Axis, form: Callable[[Axis], Any] | None
 ) -> list[int]:
     """Free axes that make up this one: the same, or all its atoms, or all but those of size 1."""
     if form is None:
         return [at for at in free if layout[at] == axis][:1]
+    if form is _ones:
+        return [at for at in free if _ones(layout[at]) and _ones(axis) & _ones(layout[at])][:1]
     atoms = form(axis)
     if not atoms:
         return [at for at in free if not form(layout[at])][:1]
@@ -103,9 +106,15 @@ def _cover(
     return group
 
 
+def _ones(axis: Axis) -> frozenset[Atom]:
+    """The atoms of an axis of size 1: another axis of size 1 that has some of them is the same."""
+    return frozenset() if solid(axis) else frozenset(axis)
+
+
 def features_last(step: Step, features: Axis) -> Step:
     """The step with these features as last axis, joined if they were several axes."""
-    if not solid(features) and features not in step.layout:
+    known = features in step.layout or any(_ones(axis) & _ones(features) for axis in step.layout)
+    if not solid(features) and not known:
         return unsqueeze(step, -1)
     (group,) = _group(step.layout, [features])
     rest = [at for at in range(len(step.layout)) if at not in group]

@@ -9,7 +9,7 @@ from ...stack_spec import CELLS
 from ..containers.source import Budget
 from ..description import DescribedLayer, Obstacle
 from ..errors import FormatError, quote
-from .graph import MOST_NODES, NO_LAYER, Graph, Input, Node, Ref, needed_nodes
+from .graph import MOST_NODES, NO_LAYER, Graph, Input, Node, Ref, needed_nodes, references
 from .graph_call import Handler, OperatorCall, PoisonError
 from .graph_values import POISON, Atom, Const, Data, ObstructionError, Step, Value
 
@@ -25,6 +25,7 @@ class Translation:
         self.handlers = handlers
         self.budget = budget
         self.obstacles = list(graph.obstacles)
+        self.used: set[str] = set()  # the names of values that an argument or the result refers to
         self.values: dict[str, Value] = {
             name: POISON if array is None else Const(array, full)
             for name, (full, array) in graph.weights.items()
@@ -37,6 +38,8 @@ class Translation:
         nodes = needed_nodes(self.graph)
         if len(nodes) > MOST_NODES:
             raise FormatError(f"the graph has {len(nodes)} nodes, at most {MOST_NODES} are read")
+        arguments = [*self.graph.outputs, *(arg for node in nodes for arg in node.args.values())]
+        self.used = {name for argument in arguments for name in references(argument)}
         for node in nodes:
             self.visit(node)
         return [self.resolve(output, "the result") for output in self.graph.outputs]
@@ -52,6 +55,11 @@ class Translation:
             pass
         except ObstructionError as error:
             reasons.append(str(error))
+        pairs = zip(results, node.outputs, strict=False)
+        unsupported = [
+            r for r, name in pairs if isinstance(r, ObstructionError) and name in self.used
+        ]
+        reasons += map(str, unsupported[:1])
         if reasons:
             results = ()
             why = "; ".join(reasons)
