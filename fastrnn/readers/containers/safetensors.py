@@ -79,11 +79,8 @@ def _entry(name: str, item: object) -> _Span:
         raise FormatError(f"{what}: the shape is not a list")
     bits = 8 * raw_dtype(_CODES[dtype]).itemsize if dtype in _CODES else _BITS_OF_OTHERS[dtype]
     shape, nbits = check_shape(item["shape"], bits, what)
-    if (
-        not isinstance(offsets, list)
-        or len(offsets) != 2
-        or any(type(offset) is not int or offset < 0 for offset in offsets)
-    ):
+    is_pair = isinstance(offsets, list) and list(map(type, offsets)) == [int, int]
+    if not is_pair or min(offsets) < 0:
         raise FormatError(f"{what}: data_offsets are not two positions")
     begin, end = offsets
     if 8 * (end - begin) != nbits:

@@ -55,11 +55,9 @@ class Translation:
             pass
         except ObstructionError as error:
             reasons.append(str(error))
-        pairs = zip(results, node.outputs, strict=False)
-        unsupported = [
-            r for r, name in pairs if isinstance(r, ObstructionError) and name in self.used
-        ]
-        reasons += map(str, unsupported[:1])
+        for one, name in zip(results, node.outputs, strict=False):
+            if isinstance(one, ObstructionError) and name in self.used:
+                reasons.append(str(one))
         if reasons:
             results = ()
             why = "; ".join(reasons)

@@ -223,9 +223,7 @@ def _frozen_path(call: RecurrentCall, taken: Recurrent) -> str:
 def _flat_names(call: RecurrentCall, path: str) -> list[str]:
     """PyTorch's names of the weights of a call, in the order in which the call lists them."""
     count, options = len(call.constants), call.options
-    layers, bias, bidirectional = (
-        options.get(name) for name in ("num_layers", "bias", "bidirectional")
-    )
+    layers, bias, bidirectional = map(options.get, ("num_layers", "bias", "bidirectional"))
     if call.is_cell:
         layers, bias, bidirectional = 1, count > 2, False
     if type(layers) is not int or not isinstance(bias, bool) or not isinstance(bidirectional, bool):
