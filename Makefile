@@ -50,20 +50,20 @@ bench:             ## time a few shapes, with their share of the machine's FMA p
 	    build/c/$(NAME)-O3/bench_forward $$shape; done
 
 asan:              ## the C tests under the address sanitizer
-	$(MAKE) test OUT=build/c/$(NAME)-asan OPT=-O1 SANITIZE=address STRIDE=$(SPARSE) PLANS=31
+	$(MAKE) test OUT=build/c/$(NAME)-asan OPT=-O1 SANITIZE=address STRIDE=$(SPARSE) PLANS=53
 ubsan:             ## the same under the undefined-behaviour sanitizer
-	$(MAKE) test OUT=build/c/$(NAME)-ubsan OPT=-O1 SANITIZE=undefined STRIDE=$(SPARSE) PLANS=31
+	$(MAKE) test OUT=build/c/$(NAME)-ubsan OPT=-O1 SANITIZE=undefined STRIDE=$(SPARSE) PLANS=53
 sanitize:          ## the same under both at once
-	$(MAKE) test OUT=build/c/$(NAME)-sanitize OPT=-O1 SANITIZE=address,undefined STRIDE=$(SPARSE) PLANS=31
+	$(MAKE) test OUT=build/c/$(NAME)-sanitize OPT=-O1 SANITIZE=address,undefined STRIDE=$(SPARSE) PLANS=53
 threads:           ## the C tests with several threads, under the thread sanitizer
 	$(MAKE) $(patsubst %,build/c/$(NAME)-tsan/test_%,plans pool workers dense) OUT=build/c/$(NAME)-tsan \
 	    OPT=-O1 SANITIZE=thread
 	build/c/$(NAME)-tsan/test_pool $(SPARSE)
 	build/c/$(NAME)-tsan/test_dense $(SPARSE) $(ISA)
 	build/c/$(NAME)-tsan/test_workers 1 $(ISA)
-	build/c/$(NAME)-tsan/test_plans 61 $(ISA)
+	build/c/$(NAME)-tsan/test_plans 101 $(ISA)
 tsan:              ## all C tests under the thread sanitizer
-	$(MAKE) test OUT=build/c/$(NAME)-tsan OPT=-O1 SANITIZE=thread STRIDE=$(SPARSE) PLANS=61
+	$(MAKE) test OUT=build/c/$(NAME)-tsan OPT=-O1 SANITIZE=thread STRIDE=$(SPARSE) PLANS=101
 
 ulp: $(OUT)/test_activations ## test sigmoid and tanh of all 2^32 floats; takes minutes
 	nice -n 19 $(OUT)/test_activations 1 $(ISA)
