@@ -30,6 +30,10 @@ if not any((ROOT / "fastrnn" / f"_core{suffix}").exists() for suffix in EXTENSIO
 import fastrnn  # noqa: E402
 from fastrnn.runtime.machine import cpu_count  # noqa: E402
 
+if WORKER:
+    fastrnn.get_num_threads()  # reads the environment, once: fastrnn keeps its usual number
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's
+
 ISAS_RUN: set[str] = set()
 
 
