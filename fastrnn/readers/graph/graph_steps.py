@@ -91,7 +91,7 @@ def _cover(
     if form is None:
         return [at for at in free if layout[at] == axis][:1]
     if form is _ones:
-        return [at for at in free if _ones(layout[at]) and _ones(axis) & _ones(layout[at])][:1]
+        return [at for at in free if _ones(axis) & _ones(layout[at])][:1]
     atoms = form(axis)
     if not atoms:
         return [at for at in free if not form(layout[at])][:1]
