@@ -51,6 +51,7 @@ from .layers import (
     Stream,
     Tanh,
     Transpose,
+    Unmask,
     Unsqueeze,
     ZeroPad1d,
 )
@@ -104,6 +105,7 @@ __all__ = [
     "Stream",
     "Tanh",
     "Transpose",
+    "Unmask",
     "Unsqueeze",
     "ZeroPad1d",
     "__version__",

@@ -16,7 +16,7 @@ from ..layers.recurrent import LAYER_CLASSES
 from ..layers.sequential import Sequential
 from ..layers.shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
 from ..layers.signal import Magnitude, ReflectionPad1d, ZeroPad1d
-from ..layers.time import AddInput, Flip, Last, Mask, Pool
+from ..layers.time import AddInput, Flip, Last, Mask, Pool, Unmask
 from ..readers.description import DescribedLayer, Description, Obstacle, unsupported
 from ..stack_spec import LAYERS
 
@@ -26,8 +26,8 @@ WITH_KERNELS: tuple[type[Any], ...] = (
     Linear, Conv1d, LayerNorm, Tanh, Sigmoid, Softmax, LogSoftmax, Pool,
 )  # fmt: skip
 _OTHERS: tuple[type[Any], ...] = (
-    Embedding, Dropout, ReLU, Last, Flip, Mask, ZeroPad1d, ReflectionPad1d, Magnitude, AddInput,
-    Flatten, Transpose, Permute, Squeeze, Unsqueeze,
+    Embedding, Dropout, ReLU, Last, Flip, Mask, Unmask, ZeroPad1d, ReflectionPad1d, Magnitude,
+    AddInput, Flatten, Transpose, Permute, Squeeze, Unsqueeze,
 )  # fmt: skip
 KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*WITH_KERNELS, *_OTHERS)}
 

@@ -13,7 +13,7 @@ from .sequential import Sequential
 from .shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
 from .signal import Magnitude, ReflectionPad1d, ZeroPad1d
 from .streams import SequentialStream, Stream
-from .time import AddInput, Flip, Last, Mask, Pool
+from .time import AddInput, Flip, Last, Mask, Pool, Unmask
 
 __all__ = [
     "GRU",
@@ -44,6 +44,7 @@ __all__ = [
     "Stream",
     "Tanh",
     "Transpose",
+    "Unmask",
     "Unsqueeze",
     "ZeroPad1d",
 ]

@@ -31,6 +31,7 @@ class Flow(NamedTuple):
     axes: Axes | None = None
     first: NDArray[Any] | None = None  # the input of the model
     moved: bool = False  # steps are no longer where they were in x
+    masked: Masked | None = None  # what the last Mask left out
 
     def zeroed(self, x: NDArray[Any]) -> NDArray[Any]:
         """A copy of x with zeros beyond the lengths; x itself if there are none."""
@@ -48,6 +49,13 @@ class Flow(NamedTuple):
             shape[rows] = x.shape[rows]
             within = within if rows < steps else within.T
         return within.reshape(shape)
+
+
+class Masked(NamedTuple):
+    """What a `Mask` left out."""
+
+    kept: NDArray[np.bool_]  # (B, T): the steps of its x that it kept
+    before: Flow  # into it
 
 
 def entry_flow(layer: Any, x: NDArray[Any], lengths: Any) -> Flow:

@@ -333,14 +333,14 @@ def _check_child(name: Any, layer: Any) -> None:
 
 def _entered(flow: Flow, x: NDArray[Any]) -> Flow:
     """The flow inside of a `Sequential`, whose layers take its x as the model's input."""
-    return flow if flow.first is x else Flow(flow.lengths, flow.axes, x, flow.moved)
+    return flow if flow.first is x else flow._replace(first=x)
 
 
 def _left(now: Flow, outside: Flow) -> Flow:
     """The flow after a `Sequential`, with the input of the model that holds it."""
     if now.first is outside.first:
         return now
-    return Flow(now.lengths, now.axes, outside.first, now.moved)
+    return now._replace(first=outside.first)
 
 
 def _indented(lines: list[str]) -> str:

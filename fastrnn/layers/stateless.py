@@ -33,10 +33,6 @@ class Stateless(Weighted):
         """y as in training, and the backward pass."""
         raise NotImplementedError
 
-    def _moves(self, x: NDArray[Any], flow: Flow) -> bool:
-        """Whether steps of this x come to lie elsewhere, as when some are left out."""
-        return False
-
     def _run(self, x: NDArray[Any], state: Any, flow: Flow) -> tuple[Array, None, Flow]:
         if state is not None:
             _refuse_state(state, "state")
@@ -64,9 +60,9 @@ class Stateless(Weighted):
 
     def _flow_after(self, flow: Flow, x: NDArray[Any]) -> Flow:
         axes = None if flow.axes is None else self._axes_after(flow.axes, x.ndim)
-        lengths = self.lengths_after(flow.lengths, x) if axes is not None else None
-        moved = axes is not None and (flow.moved or self._moves(x, flow))
-        return Flow(lengths, axes, flow.first, moved)
+        if axes is None:
+            return Flow(first=flow.first)
+        return flow._replace(lengths=self.lengths_after(flow.lengths, x), axes=axes)
 
 
 def _refuse_state(state: Any, name: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Layers over the steps of sequences: `Last`, `Pool`, `Flip`, `Mask` and `AddInput`."""
+"""Layers over the steps of sequences: `Last`, `Pool`, `Flip`, `Mask`, `Unmask`, `AddInput`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from .arrays import FLOAT32, Array, float_or_int_array
 from .checks import check_choice, check_number, check_size, checked_flag
-from .flow import Axes, Flow, Lengths, sequence_axes
+from .flow import Axes, Flow, Lengths, Masked, sequence_axes
 from .stateless import Back, Stateless
 
 
@@ -196,8 +196,9 @@ class Mask(Stateless):
 
     x: (B, T, F) of floats or (B, T) of floats or integers, batch first; y has its shape, zeros
     after the steps that are left. In a `Sequential` these are the lengths of the rows for the
-    layers after it. If the model's y has steps, only those at the end of a row may be left out:
-    ValueError otherwise, as the steps of y would not be those of x.
+    layers after it. If the model's y has steps, and no `Unmask` has put them back, only those at
+    the end of a row may be left out: ValueError otherwise, as the steps of y would not be those of
+    x.
 
     >>> import numpy as np
     >>> Mask(0)(np.array([[7, 0, 8], [0, 0, 9]]))[0].tolist()
@@ -237,9 +238,10 @@ class Mask(Stateless):
     def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths:
         return np.asarray(self._kept(x, lengths).sum(1), np.intp)
 
-    def _moves(self, x: NDArray[Any], flow: Flow) -> bool:
+    def _flow_after(self, flow: Flow, x: NDArray[Any]) -> Flow:
         kept = self._kept(x, flow.lengths)
-        return bool((kept[:, 1:] > kept[:, :-1]).any())
+        moved = flow.moved or bool((kept[:, 1:] > kept[:, :-1]).any())
+        return flow._replace(lengths=kept.sum(1), moved=moved, masked=Masked(kept, flow))
 
     def _order(self, kept: NDArray[np.bool_], ndim: int) -> NDArray[np.intp]:
         """For each step of y its step of x: first those kept."""
@@ -262,6 +264,70 @@ class Mask(Stateless):
             dx = np.zeros(x.shape, FLOAT32)
             inside = Flow(kept.sum(1), (0, 1)).zeroed(dy)
             np.put_along_axis(dx, self._order(kept, x.ndim), inside, 1)
+            return dx, {}
+
+        return self._forward(x, flow), back
+
+
+class Unmask(_Sequences):
+    """Puts the steps that the last `Mask` left out back in their places.
+
+    x: (B, T, F), batch first, of as many steps as the x of the `Mask` had; y has its shape. The
+    steps that were left out become zeros. repeat: they become copies of the last step before them
+    that was kept, as in Keras, or with backwards of the next one after them; zeros where there is
+    none. In a `Sequential` each row then has the length that it had before `Mask`.
+
+    >>> import numpy as np, fastrnn
+    >>> model = fastrnn.Sequential(Mask(0), Unmask(repeat=True))
+    >>> model(np.array([[[7.0], [0.0], [8.0]], [[0.0], [0.0], [9.0]]]))[0][..., 0].tolist()
+    [[7.0, 7.0, 8.0], [0.0, 0.0, 9.0]]
+    """
+
+    batch_first = True
+
+    def __init__(self, repeat: bool = False, backwards: bool = False) -> None:
+        super().__init__()
+        self.repeat = checked_flag("repeat", repeat)
+        self.backwards = checked_flag("backwards", backwards)
+
+    def _options(self) -> dict[str, object]:
+        return {"repeat": self.repeat, "backwards": self.backwards}
+
+    def _why_not_causal(self) -> str:
+        return "it puts steps back into the sequence"
+
+    def _masked(self, x: NDArray[Any], flow: Flow) -> Masked:
+        if flow.masked is None:
+            raise ValueError("x: expected a Mask in front of Unmask, in the same Sequential")
+        if x.ndim != 3 or x.shape[:2] != flow.masked.kept.shape:
+            raise ValueError(
+                f"x: expected the (batch, steps) that Mask had, {flow.masked.kept.shape}, and "
+                f"features, got shape {x.shape}"
+            )
+        return flow.masked
+
+    def _flow_after(self, flow: Flow, x: NDArray[Any]) -> Flow:
+        return self._masked(x, flow).before._replace(first=flow.first)
+
+    def _source(self, kept: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """For each step of y its step of x; -1 for zeros."""
+        count = kept.cumsum(1)
+        last, following = count - 1, count - kept
+        if not self.repeat:
+            return np.where(kept, last, -1)
+        return np.where(following < count[:, -1:], following, -1) if self.backwards else last
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        source = self._source(self._masked(x, flow).kept)[..., None]
+        return np.where(source < 0, np.float32(0), np.take_along_axis(x, np.maximum(source, 0), 1))
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        source = self._source(self._masked(x, flow).kept)
+
+        def back(dy: Array) -> tuple[Array, dict[str, Array]]:
+            dx = np.zeros(x.shape, FLOAT32)
+            rows, steps = np.nonzero(source >= 0)
+            np.add.at(dx, (rows, source[rows, steps]), dy[rows, steps])
             return dx, {}
 
         return self._forward(x, flow), back

@@ -35,6 +35,8 @@ from fastrnn import (
     Sigmoid,
     Softmax,
     Tanh,
+    Transpose,
+    Unmask,
 )  # fmt: skip
 
 RNG = np.random.default_rng(0)
@@ -204,6 +206,41 @@ def test_mask_leaves_steps_out(ends: bool) -> None:
     assert error(grads.x, dx) <= PARITY
     for name, total in weights.items():
         assert relative_error(grads.weights[f"rnn.{name}"], total) <= TORCH_GRADIENT
+
+
+@pytest.mark.parametrize("lengths", [None, [6, 4, 2, 1]], ids=["whole", "lengths"])
+@pytest.mark.parametrize("options", [{}, {"repeat": True}, {"repeat": True, "backwards": True}])
+def test_unmask(options: dict[str, bool], lengths: list[int] | None) -> None:
+    x = floats(4, 6, 3)
+    x[0, [0, 2, 3, 5]] = x[1, :] = x[2, 1] = 0.0
+    model = Sequential(Mask(0.0), Unmask(**options))
+    y, _, backward = model.vjp(x, lengths=lengths)
+    steps = [range(6 if lengths is None else lengths[row]) for row in range(4)]
+    expected = np.zeros_like(x)
+    for row, own in enumerate(steps):
+        for step in own:
+            ahead = [s for s in own if x[row, s].any() and s >= step]
+            behind = [s for s in own if x[row, s].any() and s <= step]
+            if x[row, step].any():
+                expected[row, step] = x[row, step]
+            elif "backwards" in options and ahead:
+                expected[row, step] = x[row, ahead[0]]
+            elif options == {"repeat": True} and behind:
+                expected[row, step] = x[row, behind[-1]]
+    assert np.array_equal(y, expected)
+    assert np.array_equal(model(x, lengths=lengths)[0], expected)
+    dy = floats(*y.shape)  # y is linear in x where x is not 0
+    assert float((backward(dy).x * x).sum()) == pytest.approx(float((dy * y).sum()), rel=1e-5)
+
+
+def test_unmask_needs_its_mask() -> None:
+    with pytest.raises(ValueError, match="expected a Mask in front of Unmask"):
+        Unmask()(floats(2, 5, 3))
+    halved = [Transpose(1, 2), Conv1d(3, 3, 2, stride=2), Transpose(1, 2)]
+    with pytest.raises(
+        ValueError, match=r"Mask had, \(2, 6\), and features, got shape \(2, 3, 3\)"
+    ):
+        Sequential(Mask(0.0), *halved, Unmask())(floats(2, 6, 3))
 
 
 def test_mask_before_embedding() -> None:
@@ -397,7 +434,7 @@ def test_stream_refuses() -> None:
         ).stream()
     for words in ("'conv' (Conv1d): ", "'rnn' (GRU): it has two directions", "'a.0' (Last): "):
         assert words in str(refused.value)
-    for layer in (Flip(), Mask(), Pool("max"), Flatten(), LayerNorm((2, 3)), Softmax(0)):
+    for layer in (Flip(), Mask(), Unmask(), Pool("max"), Flatten(), LayerNorm((2, 3)), Softmax(0)):
         with pytest.raises(ValueError, match="cannot run step by step"):
             layer.stream()
     stream = Sequential(Linear(3, 2), GRU(2, 2)).stream(4)

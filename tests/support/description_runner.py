@@ -4,6 +4,8 @@
 The options of each kind are those of torch.nn. Kinds that torch.nn lacks:
 
 Mask       value             each row loses the steps that contain only this value
+Unmask     repeat, backwards the steps that the last Mask removed are back, as zeros; with repeat
+                             as the last kept step before them, with backwards after them
 Flip       batch_first       each row's valid steps in reverse order
 Transpose  dim0, dim1        torch.transpose
 Permute    dims              torch.permute
@@ -33,6 +35,7 @@ from fastrnn.stack_spec import find_cell
 class Value:
     x: np.ndarray
     lengths: np.ndarray | None = None  # of each row, after a layer that removes steps
+    masked: tuple[np.ndarray, np.ndarray | None] | None = None  # what Mask kept, lengths before it
 
 
 def run(
@@ -131,11 +134,26 @@ def recurrent(
 def mask(layer, current, *, value):
     keep = current.x != value
     keep = keep if current.x.ndim == 2 else keep.any(-1)
+    if current.lengths is not None:
+        keep = keep & (np.arange(keep.shape[1]) < current.lengths[:, None])
+    current.masked = keep, current.lengths
     current.lengths = keep.sum(1)
     rows = np.zeros_like(current.x)
     for row, source, kept in zip(rows, current.x, keep, strict=True):
         rows_kept = source[kept]
         row[: len(rows_kept)] = rows_kept
+    return rows
+
+
+def unmask(layer, current, *, repeat=False, backwards=False):
+    keep, current.lengths = current.masked
+    rows = np.zeros_like(current.x)
+    for row, source, kept in zip(rows, current.x, keep, strict=True):
+        row[kept] = source[: kept.sum()]
+        steps = range(len(row) - 2, -1, -1) if backwards else range(1, len(row))
+        for step in steps if repeat else ():
+            if not kept[step]:
+                row[step] = row[step + 1 if backwards else step - 1]
     return rows
 
 
@@ -231,6 +249,7 @@ KINDS: dict[str, Callable] = {
     "GRU": recurrent,
     "RNN": recurrent,
     "Mask": mask,
+    "Unmask": unmask,
     "Flip": flip,
     "Last": last,
     "Pool": pool,

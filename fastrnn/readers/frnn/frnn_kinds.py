@@ -203,6 +203,7 @@ KINDS: dict[str, Kind] = {
     "Permute": Kind(22, (Integers("dims", _LOWEST_AXIS, MOST_AXES),), check=_check_permute),
     "Squeeze": Kind(23, (_axis("dim"),)),
     "Unsqueeze": Kind(24, (_axis("dim"),)),
+    "Unmask": Kind(25, (Flag("repeat", 1, False), Flag("backwards", 2, False))),
 }
 
 BY_NUMBER = {kind.number: name for name, kind in KINDS.items()}

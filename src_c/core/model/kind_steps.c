@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Kinds of layers that move steps: Embedding, Last, Pool, Flip, Mask, ZeroPad1d, AddInput. */
+/* Kinds of layers that move steps: Embedding, Last, Pool, Flip, Mask, Unmask, ZeroPad1d, AddInput. */
 #include "kinds.h"
 
 #include <string.h>
@@ -121,7 +121,7 @@ const layer_kind frnn_kind_last = {
 const layer_kind frnn_kind_pool = {
     .name = "Pool", FIELDS(pool_fields), .axes = remove_time, .ends_time = 1, .run = run_pool};
 
-/* ---- Flip, Mask ------------------------------------------------------------------------------ */
+/* ---- Flip, Mask, Unmask ---------------------------------------------------------------------- */
 
 static frnn_status run_flip(const layer_call *call)
 {
@@ -132,10 +132,13 @@ static frnn_status run_flip(const layer_call *call)
 static const layer_field flip_fields[] = {FLAG_FIELD(1, sequence.batch_first)};
 static const layer_field mask_fields[] = {
     NUMBER_FIELD(mask.value, -LARGEST_NUMBER, LARGEST_NUMBER)};
+static const layer_field unmask_fields[] = {FLAG_FIELD(1, unmask.repeat),
+                                            FLAG_FIELD(2, unmask.backwards)};
 
 const layer_kind frnn_kind_flip = {
     .name = "Flip", FIELDS(flip_fields), .axes = is_sequence, .run = run_flip};
 const layer_kind frnn_kind_mask = {.name = "Mask", FIELDS(mask_fields)};
+const layer_kind frnn_kind_unmask = {.name = "Unmask", FIELDS(unmask_fields)};
 
 /* ---- ZeroPad1d ------------------------------------------------------------------------------- */
 

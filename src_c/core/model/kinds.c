@@ -27,6 +27,7 @@ static const layer_kind *const kinds[] = {
     [22] = &frnn_kind_permute,
     [23] = &frnn_kind_squeeze,
     [24] = &frnn_kind_unsqueeze,
+    [25] = &frnn_kind_unmask,
 };
 
 static int is_in_range(const layer_field *field, double value)

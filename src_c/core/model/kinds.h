@@ -112,6 +112,7 @@ extern const layer_kind frnn_kind_softmax, frnn_kind_log_softmax, frnn_kind_laye
 extern const layer_kind frnn_kind_dropout;
 extern const layer_kind frnn_kind_embedding, frnn_kind_last, frnn_kind_pool;    /* kind_steps.c */
 extern const layer_kind frnn_kind_flip, frnn_kind_mask, frnn_kind_zero_pad, frnn_kind_add_input;
+extern const layer_kind frnn_kind_unmask;
 extern const layer_kind frnn_kind_squeeze, frnn_kind_unsqueeze, frnn_kind_flatten; /* kind_axes.c */
 extern const layer_kind frnn_kind_transpose, frnn_kind_permute;
 

@@ -80,6 +80,10 @@ typedef struct {
     double value;
 } mask_options;
 
+typedef struct {
+    int repeat, backwards;
+} unmask_options;
+
 typedef union {
     recurrent_options recurrent;
     embedding_options embedding;
@@ -95,6 +99,7 @@ typedef union {
     add_input_options add_input;
     dropout_options dropout;
     mask_options mask;
+    unmask_options unmask;
 } layer_options;
 
 #endif
