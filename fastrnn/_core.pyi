@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, final
 
 from numpy import uint8, uintp
 from numpy.typing import NDArray
@@ -33,6 +33,17 @@ def probe_read(isa: str, values: Array, repeats: int) -> None: ...
 @disjoint_base
 class Workspace: ...
 
+@final
+class Block: ...
+
+@final
+class Spare:
+    nbytes: int
+
+@final
+class Lease:
+    def __new__(cls, home: Spare, bytes: int, kind: tuple[Any, ...] | None = None) -> Lease: ...
+
 @disjoint_base
 class Pair: ...
 
@@ -52,6 +63,7 @@ class Stack:
         isa: str,
         training: bool = False,
         dtype: str = "float32",
+        home: Spare | None = None,
     ) -> Stack: ...
     def set_weights(
         self,
@@ -114,7 +126,7 @@ class Dense:
     isa: str
     inputs: int
     outputs: int
-    def __new__(cls, inputs: int, outputs: int, isa: str) -> Dense: ...
+    def __new__(cls, inputs: int, outputs: int, isa: str, home: Spare | None = None) -> Dense: ...
     def set_weights(self, weight: Array, bias: Array | None) -> None: ...
     def run(self, x: Array, y: Array) -> None: ...
 
@@ -135,6 +147,7 @@ class Conv1d:
         dilation: int,
         groups: int,
         isa: str,
+        home: Spare | None = None,
     ) -> Conv1d: ...
     def set_weights(self, weight: Array, bias: Array | None) -> None: ...
     def steps(self, steps: int) -> int: ...

@@ -129,36 +129,38 @@ cpdef int threads() except -1:
 
 
 include "_workspace.pxi"
+include "_lease.pxi"
 
 
 cdef class Stack:
     """The packed weights of a stack of layers. Any number of threads may run it at once."""
     cdef frnn_stack *stack
-    cdef void *memory
+    cdef Lease lease
+    cdef Block block  # of the lease
     cdef readonly size_t nbytes
     cdef readonly str isa
     cdef readonly bint training
     cdef Py_ssize_t inputs, hidden, outputs, directions, state_rows
-    cdef Workspace spare, step_spare, tape_spare, back_spare  # kept from one call to the next
 
     def __cinit__(self, str cell, int input_size, int hidden_size, int num_layers,
                   bint bidirectional, int proj_size, str isa, bint training=False,
-                  str dtype="float32"):
+                  str dtype="float32", Spare home=None):
         cdef frnn_config config = frnn_config(
             CELLS[cell], input_size, hidden_size, num_layers, bidirectional, proj_size, training,
             DTYPES[dtype])
         cdef const frnn_isa *table = find_isa(isa)
         check(frnn_stack_size(&config, table, &self.nbytes))
-        self.memory = frnn_memory_allocate(self.nbytes)
-        if self.memory is NULL:
-            raise MemoryError(f"no memory for a stack of {self.nbytes} bytes")
-        check(frnn_stack_init(&self.stack, &config, table, self.memory, self.nbytes))
+        self.lease = Lease(home or Spare(), self.nbytes, (
+            Stack, cell, input_size, hidden_size, num_layers, bidirectional, proj_size, isa,
+            training, dtype))
+        self.block = self.lease.block
+        if self.block.contents is NULL:
+            check(frnn_stack_init(&self.stack, &config, table, self.block.memory, self.nbytes))
+            self.block.contents = self.stack
+        self.stack = <frnn_stack *> self.block.contents
         self.isa, self.training = isa, training
         self.inputs, self.hidden, self.outputs = input_size, hidden_size, proj_size or hidden_size
         self.directions, self.state_rows = 1 + bidirectional, num_layers * (1 + bidirectional)
-
-    def __dealloc__(self):
-        frnn_memory_free(self.memory)
 
     def set_weights(self, int layer, int direction, const float[:, ::1] weight_ih,
                     const float[:, ::1] weight_hh, const float[::1] bias_ih,
@@ -185,8 +187,8 @@ cdef class Stack:
         cdef Py_buffer views[7]
         cdef frnn_call call
         cdef int held = 0
-        cdef Workspace workspace = self.spare or Workspace()
-        self.spare = None
+        cdef Workspace workspace = self.block.spare or Workspace()
+        self.block.spare = None
         memset(views, 0, sizeof(views))
         try:
             for array in (x, y, h0, c0, hn, cn, lengths):
@@ -208,7 +210,7 @@ cdef class Stack:
         finally:
             for i in range(held):
                 PyBuffer_Release(&views[i])
-            self.spare = workspace
+            self.block.spare = workspace
 
     def plan(self, size_t steps, size_t batch) -> dict:
         """Return the plan of a pass of this size with the current threads; see frnn_plan."""
@@ -254,13 +256,13 @@ cdef class Stepper:
         """Run one pass in the stack's workspace, or in another while a stream uses that one."""
         cdef Workspace workspace = None
         try:
-            workspace = self.stack.step_spare or self.workspace or Workspace()
-            self.stack.step_spare = self.workspace = None
+            workspace = self.stack.block.step_spare or self.workspace or Workspace()
+            self.stack.block.step_spare = self.workspace = None
             return workspace.forward(self.stack.stack, &self.call)
         finally:
             self.busy = False
-            if workspace is not None and self.stack.step_spare is None:
-                self.stack.step_spare = workspace
+            if workspace is not None and self.stack.block.step_spare is None:
+                self.stack.block.step_spare = workspace
             else:
                 self.workspace = workspace
 

@@ -57,22 +57,21 @@ cdef int check_bias(const float[::1] bias, int outputs) except -1:
 cdef class Dense:
     """The packed weights of y = W x + b. Any number of threads may run it at once."""
     cdef frnn_dense *dense
-    cdef void *memory
+    cdef Lease lease
     cdef readonly size_t nbytes
     cdef readonly str isa
     cdef readonly int inputs, outputs
 
-    def __cinit__(self, int inputs, int outputs, str isa):
+    def __cinit__(self, int inputs, int outputs, str isa, Spare home=None):
         cdef const frnn_isa *table = find_isa(isa)
         check(frnn_dense_size(inputs, outputs, table, &self.nbytes))
-        self.memory = frnn_memory_allocate(self.nbytes)
-        if self.memory is NULL:
-            raise MemoryError(f"no memory for a layer of {self.nbytes} bytes")
-        check(frnn_dense_init(&self.dense, inputs, outputs, table, self.memory, self.nbytes))
+        self.lease = Lease(home or Spare(), self.nbytes, (Dense, inputs, outputs, isa))
+        cdef Block block = self.lease.block
+        if block.contents is NULL:
+            check(frnn_dense_init(&self.dense, inputs, outputs, table, block.memory, self.nbytes))
+            block.contents = self.dense
+        self.dense = <frnn_dense *> block.contents
         self.isa, self.inputs, self.outputs = isa, inputs, outputs
-
-    def __dealloc__(self):
-        frnn_memory_free(self.memory)
 
     def set_weights(self, const float[:, ::1] weight not None, const float[::1] bias) -> None:
         """Pack copies of weight (outputs, inputs) and bias (outputs,); bias None: zeros."""
@@ -109,25 +108,26 @@ cdef class Conv1d:
     """The packed weights of a convolution over time. Any number of threads may run it at once."""
     cdef frnn_conv1d *conv
     cdef frnn_conv1d_config config
-    cdef void *memory
+    cdef Lease lease
     cdef readonly size_t nbytes
     cdef readonly str isa
-    cdef Workspace spare  # kept from one call to the next
 
     def __cinit__(self, int in_channels, int out_channels, int kernel_size, int stride,
-                  int padding_left, int padding_right, int dilation, int groups, str isa):
+                  int padding_left, int padding_right, int dilation, int groups, str isa,
+                  Spare home=None):
         cdef const frnn_isa *table = find_isa(isa)
         self.config = frnn_conv1d_config(in_channels, out_channels, kernel_size, stride,
                                          padding_left, padding_right, dilation, groups)
         check(frnn_conv1d_size(&self.config, table, &self.nbytes))
-        self.memory = frnn_memory_allocate(self.nbytes)
-        if self.memory is NULL:
-            raise MemoryError(f"no memory for a layer of {self.nbytes} bytes")
-        check(frnn_conv1d_init(&self.conv, &self.config, table, self.memory, self.nbytes))
+        self.lease = Lease(home or Spare(), self.nbytes, (
+            Conv1d, in_channels, out_channels, kernel_size, stride, padding_left, padding_right,
+            dilation, groups, isa))
+        cdef Block block = self.lease.block
+        if block.contents is NULL:
+            check(frnn_conv1d_init(&self.conv, &self.config, table, block.memory, self.nbytes))
+            block.contents = self.conv
+        self.conv = <frnn_conv1d *> block.contents
         self.isa = isa
-
-    def __dealloc__(self):
-        frnn_memory_free(self.memory)
 
     def set_weights(self, const float[:, :, ::1] weight not None, const float[::1] bias) -> None:
         """Pack copies of weight (out_channels, in_channels / groups, kernel_size) and bias."""
@@ -153,10 +153,11 @@ cdef class Conv1d:
     def run(self, x, y) -> None:
         """Compute y (B, out_channels, steps(T)) of x (B, in_channels, T); any strides."""
         cdef Pair pair = Pair()
-        cdef Workspace workspace = self.spare or Workspace()
+        cdef Block block = self.lease.block
+        cdef Workspace workspace = block.spare or Workspace()
         cdef frnn_conv1d_call call
         cdef size_t needed = 0
-        self.spare = None
+        block.spare = None
         try:
             pair.open(x, y, 3, False)
             self.fill(&call, &pair.x, &pair.y)
@@ -167,7 +168,7 @@ cdef class Conv1d:
             check(status)
         finally:
             pair.close()
-            self.spare = workspace
+            block.spare = workspace
 
     cdef int fill(self, frnn_conv1d_call *call, const Py_buffer *x, const Py_buffer *y) except -1:
         cdef Py_ssize_t steps = <Py_ssize_t> frnn_conv1d_steps(self.conv, <size_t> x.shape[2])

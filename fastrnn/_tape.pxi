@@ -13,31 +13,21 @@ cdef class Tape:
     """
     cdef readonly Stack stack
     cdef unsigned char[::1] memory
-    cdef Workspace block  # if memory is None
     cdef frnn_call call
     cdef object kept  # x and lengths, so that they live as long as the tape
 
     def __cinit__(self, Stack stack, float dropout, uint64_t seed, memory=None):
         self.stack, self.call.dropout, self.call.seed = stack, dropout, seed
-        if memory is None:
-            self.block, stack.tape_spare = stack.tape_spare or Workspace(), None
-        else:
-            self.memory = memory
-
-    def __del__(self):
-        if self.block is not None and self.stack.tape_spare is None:
-            self.stack.tape_spare = self.block
+        self.memory = memory
 
     cdef int begin(self, frnn_call *call) except -1:
         """Set the fields of a call that make it a recorded one."""
         cdef size_t needed = tape_bytes(self.stack, call.steps, call.batch)
-        if self.block is None:
-            if <size_t> self.memory.shape[0] < needed:
-                raise ValueError(f"memory: expected {needed} bytes, got {self.memory.shape[0]}")
-            call.tape, call.tape_bytes = &self.memory[0], <size_t> self.memory.shape[0]
-        else:
-            self.block.reserve(needed)
-            call.tape, call.tape_bytes = self.block.memory, self.block.bytes
+        if self.memory is None:
+            self.memory = Lease(self.stack.block.tapes, needed)
+        if <size_t> self.memory.shape[0] < needed:
+            raise ValueError(f"memory: expected {needed} bytes, got {self.memory.shape[0]}")
+        call.tape, call.tape_bytes = &self.memory[0], <size_t> self.memory.shape[0]
         call.dropout, call.seed = self.call.dropout, self.call.seed
         return 0
 
@@ -74,7 +64,7 @@ cdef class Tape:
     @property
     def nbytes(self) -> int:
         """The size of the tape's memory in bytes."""
-        return self.memory.shape[0] if self.block is None else self.block.bytes
+        return 0 if self.memory is None else self.memory.shape[0]
 
     def backward(self, dy, dhn, dcn, dx, dh0, dc0, list weights, bint accumulate) -> bool:
         """Run one backward pass over float32 arrays; return False if dy cannot be read in place.
@@ -108,12 +98,12 @@ cdef class Tape:
                 PyBuffer_Release(&views[i])
 
     cdef int run(self, frnn_gradients *gradients, list weights) except -1:
-        cdef Workspace workspace = self.stack.back_spare or Workspace()
+        cdef Workspace workspace = self.stack.block.back_spare or Workspace()
         cdef frnn_call call = self.call
         cdef frnn_weight_gradients *parts
         cdef float[::1] flat
         cdef float **into
-        self.stack.back_spare = None
+        self.stack.block.back_spare = None
         parts = <frnn_weight_gradients *> malloc(len(weights) * sizeof(frnn_weight_gradients) + 1)
         if parts is NULL:
             raise MemoryError("no memory for a list of gradients")
@@ -130,7 +120,7 @@ cdef class Tape:
             workspace.backward(self.stack.stack, &call, gradients)
         finally:
             free(parts)
-            self.stack.back_spare = workspace
+            self.stack.block.back_spare = workspace
         return 0
 
 

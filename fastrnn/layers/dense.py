@@ -66,8 +66,8 @@ class Linear(Stateless):
         packed: _core.Dense = self._packing.current or self._packing.get(self._make, self._fill)
         return packed
 
-    def _make(self, training: bool) -> _core.Dense:
-        return _core.Dense(self.in_features, self.out_features, self.isa)
+    def _make(self, training: bool, home: _core.Spare) -> _core.Dense:
+        return _core.Dense(self.in_features, self.out_features, self.isa, home)
 
     def _fill(self, packed: _core.Dense) -> None:
         packed.set_weights(self._weights["weight"], self._weights.get("bias"))
@@ -167,9 +167,9 @@ class Conv1d(Stateless):
         packed: _core.Conv1d = self._packing.current or self._packing.get(self._make, self._fill)
         return packed
 
-    def _make(self, training: bool) -> _core.Conv1d:
+    def _make(self, training: bool, home: _core.Spare) -> _core.Conv1d:
         sizes = (self.kernel_size, self.stride, *self._sides, self.dilation, self.groups)
-        return _core.Conv1d(self.in_channels, self.out_channels, *sizes, self.isa)
+        return _core.Conv1d(self.in_channels, self.out_channels, *sizes, self.isa, home)
 
     def _fill(self, packed: _core.Conv1d) -> None:
         packed.set_weights(self._weights["weight"], self._weights.get("bias"))

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from _thread import RLock  # built in: importing threading takes time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -15,70 +14,34 @@ from ..stack_spec import Spec
 
 T = TypeVar("T")
 
-# Two, because the backward pass of the last step still holds one when the next step packs.
-_MOST_SPARES = 2
-_NOBODY_ELSE = 2  # what getrefcount says of an element of a tuple: the tuple's, its argument's
-
-
-class Spares(Generic[T]):
-    """Objects for reuse once nothing else refers to them.
-
-    Any number of threads may add and take: each operation on the list is one that threads cannot
-    interrupt.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: list[tuple[Hashable, T]] = []
-
-    def add(self, kind: Hashable, item: T) -> None:
-        """Keep an object, and of all those kept the last `most`."""
-        self._kept.append((kind, item))
-        del self._kept[: -self._most]
-
-    def take(self, fits: Callable[[Any], bool]) -> T | None:
-        """Remove and return an object whose kind fits and that nothing else refers to, or None.
-
-        Objects of a kind that does not fit are dropped.
-        """
-        in_use = []
-        found = None
-        while found is None:
-            try:
-                entry = self._kept.pop()
-            except IndexError:
-                break
-            if fits(entry[0]):
-                if sys.getrefcount(entry[1]) == _NOBODY_ELSE:
-                    found = entry[1]
-                else:
-                    in_use.append(entry)
-        self._kept.extend(reversed(in_use))
-        return found
-
-    def clear(self) -> None:
-        self._kept.clear()
-
 
 class Packing(Generic[T]):
     """The packed weights of one layer; any number of threads may ask for them.
 
-    Passes, streams and pending backward passes hold what they run, so packed weights are filled
-    again only if nothing else refers to them. `lock` is held by whoever writes the layer's weights.
+    Weights that changed are packed into a new object. Passes, streams and pending backward passes
+    hold what they run. The last of them to let go of an old object puts its memory into `_spare`,
+    from which the next object takes it: reuse saves the allocation and the first access to its
+    pages, a third of the time to pack. `lock` is held by whoever writes the layer's weights.
     `current` is packed for inference at least, or None.
     """
 
     def __init__(self) -> None:
         self.lock = RLock()
         self.current: T | None = None
-        self._spares: Spares[T] = Spares(_MOST_SPARES)
+        self._spare = _core.Spare()
         self._training = False  # once asked for, so that evaluation in between packs no second one
         _all.add(self)
 
     def get(
-        self, make: Callable[[bool], T], fill: Callable[[T], None], training: bool = False
+        self,
+        make: Callable[[bool, _core.Spare], T],
+        fill: Callable[[T], None],
+        training: bool = False,
     ) -> T:
-        """The weights as they are, packed for training or not; packed now if they are not yet."""
+        """The weights as they are, packed for training or not; packed now if they are not yet.
+
+        make(training, home): a new object without weights.
+        """
         # The flag first: what is current after it was set is made for training.
         if self._training or not training:
             found = self.current
@@ -87,20 +50,17 @@ class Packing(Generic[T]):
         with self.lock:
             if training and not self._training:
                 self.current = None
-                self._spares.clear()
                 self._training = True
             found = self.current
             if found is None:
-                found = self._spares.take(lambda kind: True) or make(self._training)
+                found = make(self._training, self._spare)
                 fill(found)
                 self.current = found
         return found
 
     def changed(self) -> None:
         """Report new weights, with the lock held."""
-        current, self.current = self.current, None
-        if current is not None:
-            self._spares.add(None, current)
+        self.current = None
 
     def __reduce__(self) -> Any:
         return Packing, ()  # a copy of a layer packs for itself
@@ -122,8 +82,8 @@ if hasattr(os, "register_at_fork"):
 # --- Recurrent stacks ---
 
 
-def new_stack(spec: Spec, isa: str, training: bool) -> _core.Stack:
-    """A stack without weights."""
+def new_stack(spec: Spec, isa: str, training: bool, home: _core.Spare) -> _core.Stack:
+    """A stack without weights, in the memory of `home`, which it returns at its end."""
     return _core.Stack(
         spec.cell,
         spec.input_size,
@@ -133,6 +93,7 @@ def new_stack(spec: Spec, isa: str, training: bool) -> _core.Stack:
         spec.proj_size,
         isa,
         training,
+        home=home,
     )
 
 

@@ -85,8 +85,8 @@ class Recurrent(Weighted):
         packed: _core.Stack = self._packing.get(self._new_stack, self._fill, training)
         return packed
 
-    def _new_stack(self, training: bool) -> _core.Stack:
-        return new_stack(self._spec, self.isa, training)
+    def _new_stack(self, training: bool, home: _core.Spare) -> _core.Stack:
+        return new_stack(self._spec, self.isa, training, home)
 
     def _fill(self, stack: _core.Stack) -> None:
         fill_stack(stack, self._spec, [self._weights[name] for name in self._spec.names()])

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .. import _core
 from ..layers.checks import default_isa
-from ..layers.packing import Spares, fill_stack, new_stack
+from ..layers.packing import fill_stack, new_stack
 from ..stack_spec import Shape, Spec
 
 # Rows (steps times batch) from which comparing every weight costs less than 2 % of the pass: it
@@ -35,7 +35,6 @@ _COLUMNS = 509
 
 ALIGNMENT = 64  # of a tape's parts in the core, and of the memory of a new tensor
 
-_Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 _Kind = tuple[Spec, bool, str]  # of a packed model: sizes, for training, instruction set
 
 
@@ -45,8 +44,8 @@ class PackedWeights:
     def __init__(self) -> None:
         self.handle = random.getrandbits(62)  # by which an operator finds this object
         self._found: _Contents | None = None
-        self._stacks: Spares[_core.Stack] = Spares(1)
-        self._tapes: Spares[_Bytes] = Spares(1)
+        self._stacks = _core.Spare()
+        self._tapes = _core.Spare()
         _by_handle[self.handle] = self
 
     def model(
@@ -56,27 +55,17 @@ class PackedWeights:
         found = self._found
         if found is None or not found.current(spec, weights, training, rows >= _LONG):
             kind = (spec, training, default_isa())
-            self._found = None
-            if found is not None:
-                self._stacks.add(found.kind, found.model)
-                del found
-            unused = self._stacks.take(lambda old: bool(old == kind))
-            self._found = found = _Contents(kind, weights, unused, rows >= _LONG)
+            self._found = found = None  # gives the memory back, unless another pass runs in it
+            self._found = found = _Contents(kind, weights, self._stacks, rows >= _LONG)
         return found.model
 
     def tape(self, size: int) -> Tensor:
-        """Memory of so many bytes for a pass: that of an earlier one, if its tensor is gone."""
-        bytes_ = self._tapes.take(lambda old: bool(old >= size + ALIGNMENT))
-        if bytes_ is None:
-            bytes_ = np.empty(size + ALIGNMENT, np.uint8)
-        first = -bytes_.ctypes.data % ALIGNMENT
-        tape = torch.from_numpy(bytes_[first : first + size])  # keeps bytes_
-        self._tapes.add(len(bytes_), bytes_)
-        return tape
+        """Memory of so many bytes for a pass, used again when no tensor has it any more."""
+        return torch.frombuffer(_core.Lease(self._tapes, size), dtype=torch.uint8)
 
     def forget_tapes(self) -> None:
         """Free memory that passes without gradients do not need."""
-        self._tapes.clear()
+        self._tapes = _core.Spare()
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()  # a copy packs for itself
@@ -86,11 +75,10 @@ class _Contents:
     """A packed model and the tensors that it was packed from."""
 
     def __init__(
-        self, kind: _Kind, weights: Sequence[Tensor], unused: _core.Stack | None, thorough: bool
+        self, kind: _Kind, weights: Sequence[Tensor], home: _core.Spare, thorough: bool
     ) -> None:
         arrays = [w.detach().contiguous().numpy(force=True) for w in weights]
-        self.model = _pack(kind, arrays, unused)
-        self.kind = kind
+        self.model = _pack(kind, arrays, home)
         self.spec, self.training, _ = kind
         # Tensors that share memory with the weights: while they live, no other tensor gets it.
         self.aliases = [w.detach() for w in weights]
@@ -141,17 +129,14 @@ def _shapes(spec: Spec) -> tuple[tuple[str, Shape], ...]:
     return tuple(spec.shapes().items())
 
 
-def _pack(
-    kind: _Kind, arrays: Sequence[np.ndarray[Any, Any]], unused: _core.Stack | None
-) -> _core.Stack:
-    """Pack into an unused stack, if there is one."""
+def _pack(kind: _Kind, arrays: Sequence[np.ndarray[Any, Any]], home: _core.Spare) -> _core.Stack:
     spec, training, isa = kind
     for (name, shape), array in zip(_shapes(spec), arrays, strict=True):
         if array.shape != shape or array.dtype != np.float32:
             raise ValueError(
                 f"{name}: expected float32 of shape {shape}, got {array.dtype} {array.shape}"
             )
-    model = unused or new_stack(spec, isa, training)
+    model = new_stack(spec, isa, training, home)
     fill_stack(model, spec, arrays)
     return model
 
