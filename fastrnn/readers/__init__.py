@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .containers.elements import Array, Entry, Unreadable
-from .containers.source import Budget, open_named
+from .containers.source import open_named
 from .errors import FormatError, OnlyWeights, UnsupportedModel
 
 if TYPE_CHECKING:  # imported with the first file: `import fastrnn` stays fast
@@ -56,6 +57,7 @@ class OpenModel:
 
     def __init__(self, path: str, key: str | None, file: OpenFile, known: Format) -> None:
         self.path, self.key, self._file, self._format = path, key, file, known
+        self._opened = copy(file.source.budget)  # what is left after the members of an archive
 
     def arrays(self) -> ModelFile:
         """Read the weights, as `read_file` returns them."""
@@ -69,7 +71,7 @@ class OpenModel:
         from .entry_names import below, select, wrapper_path
 
         known, source = self._format, self._file.source
-        source.budget = Budget(source.size)
+        source.budget = copy(self._opened)
         entries, recurrent = known.arrays(self._file, key if known.arrays_by_key else None)
         if key and not known.arrays_by_key:
             entries, recurrent = select(entries, key), below(recurrent, key)
@@ -86,7 +88,7 @@ class OpenModel:
             raise FormatError(
                 f"key={self.key!r}: a file of this kind ({known.name}) holds one model, without key"
             )
-        source.budget = Budget(source.size)
+        source.budget = copy(self._opened)
         return known.describe(self._file, self.key)
 
 

@@ -27,6 +27,7 @@ from reader_files import (
     integer,
     legacy_file,
     list_,
+    memory_promise,
     npy,
     numbers,
     pickle,
@@ -255,7 +256,7 @@ def test_other_archives_are_recognised(tmp_path, names, match):
         (b"N(\x85", "underflow"),
         (b"h\0", "never set"),
         (b"j\xff\xff\xff\xff", "never set"),
-        (b"Nr\0\0\0\x80", "memo index 2147483648 is too large"),
+        (b"Nr\0\0\0\x80", "expands to more than"),
         (b"q\0", "underflow"),
         (b"X\xff\xff\xff\xff", "truncated"),
         (b"X\1\0\0\0\xff", "not UTF-8"),
@@ -356,10 +357,6 @@ def test_deep_nesting(tmp_path, opening, closing):
     refuses(tmp_path, torch_file(body), "state dict")
 
 
-def test_too_many_containers(tmp_path):
-    refuses(tmp_path, torch_file(b"(" + b"}" * 1_000_000 + b"t"), "too many containers")
-
-
 def test_billion_laughs(tmp_path):
     pieces = [b"](Neq\0"]
     for level in range(40):
@@ -384,7 +381,7 @@ def test_repeated_ordered_dict(tmp_path):
     pair = b"](K\1K\2e"
     body = b"(](" + pair * 2000 + b"eq\0"
     body += global_("collections", "OrderedDict") + b"q\1" + b"h\1h\0\x85R" * 2000 + b"t"
-    refuses(tmp_path, torch_file(body), "too many containers")
+    refuses(tmp_path, torch_file(body), "takes more work than 2 steps")
 
 
 # tensors
@@ -483,11 +480,9 @@ def test_expanded_tensors_have_a_budget(tmp_path):
     assert not one.arrays["weight"].any()
 
 
-@pytest.mark.parametrize("kind", ["containers", "expanded", "names"])
+@pytest.mark.parametrize("kind", ["expanded", "names"])
 def test_memory_is_bounded(tmp_path, kind):
-    if kind == "containers":
-        content = torch_file(b"(" + b"}" * 400_000 + b"t")
-    elif kind == "expanded":
+    if kind == "expanded":
         content = state_file(weight=tensor([1 << 28], [0], source=storage(6)))
     else:
         name = text("n" * 1000)
@@ -500,7 +495,7 @@ def test_memory_is_bounded(tmp_path, kind):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 40 * len(content) + (16 << 20)
+    assert peak < memory_promise(len(content))
 
 
 # random

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hdf5_files import at_random, decode
 from keras_models import import_keras, save, sequential, weights_of
-from reader_files import Entry, zip_file
+from reader_files import Entry, memory_promise, zip_file
 
 from fastrnn.readers import FormatError
 from fastrnn.readers import describe_file as describe
@@ -144,7 +144,7 @@ def test_memory_is_bounded(tmp_path, members):
     describe(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4 * path.stat().st_size + (64 << 20)
+    assert peak < memory_promise(path.stat().st_size)
 
 
 def test_other_hdf5_files(tmp_path):

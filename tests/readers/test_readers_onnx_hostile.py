@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reader_files import refused_in_new_process, refuses, survivors_of_flips
+from reader_files import memory_promise, refused_in_new_process, refuses, survivors_of_flips
 
 onnx = pytest.importorskip("onnx")
 
@@ -220,7 +220,7 @@ def test_masses_of_empty_messages(tmp_path, piece):
     (tmp_path / "m.onnx").write_bytes(content)
     peak, reason = refused_in_new_process(tmp_path / "m.onnx")
     assert re.search("expands to|no name", reason)
-    assert peak < 4 * len(content) + (160 << 20)
+    assert peak < memory_promise(len(content))
 
 
 def test_numbers_in_single_pieces(tmp_path):

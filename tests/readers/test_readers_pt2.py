@@ -21,7 +21,7 @@ import pytest
 from description_runner import run
 from exported_models import MODELS, make
 from limits import IMPORTED, error
-from reader_files import Entry, zip_file
+from reader_files import Entry, memory_promise, zip_file
 
 import fastrnn
 from fastrnn.readers import FormatError, UnsupportedModel, describe_file, read_file
@@ -408,7 +408,7 @@ def test_memory_is_bounded(tmp_path):
         read_file(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4 * path.stat().st_size + (64 << 20) + len(bomb)
+    assert peak < memory_promise(path.stat().st_size)
 
 
 def test_unrolled_rnn_needs_its_nonlinearity(torch, exported, tmp_path):

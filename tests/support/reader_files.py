@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from fastrnn.readers import FormatError, ModelFile, read_file
+from fastrnn.readers.containers.budget import MEMORY_FLOOR, MEMORY_PER_BYTE
 
 # ZIP
 
@@ -212,6 +213,11 @@ def npy(array: np.ndarray, header: str | None = None, version: int = 1) -> bytes
 
 
 # checks
+
+
+def memory_promise(size: int) -> int:
+    """What SECURITY.md promises of the memory that reading a file of this size takes."""
+    return MEMORY_PER_BYTE * size + MEMORY_FLOOR
 
 
 def read_bytes(folder: Path, content: bytes, **options) -> ModelFile:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError
+from .budget import ARRAY_OVERHEAD
 
 Array = NDArray[Any]
 
@@ -56,10 +57,17 @@ def check_shape(shape: object, itemsize: int, what: str) -> tuple[tuple[int, ...
     return tuple(shape), 0 if 0 in shape else extent
 
 
+def finished_bytes(nbytes: int, code: str) -> int:
+    """The memory of an array that `finish` makes of so many bytes of elements."""
+    return nbytes * (2 if code == BFLOAT16 else 1) + ARRAY_OVERHEAD
+
+
 def finish(array: Array, code: str) -> Array:
     """Return native, aligned, contiguous, writable elements; bfloat16 becomes float32."""
     if code == BFLOAT16:
-        return (array.astype(np.uint32, order="C") << 16).view(np.float32).reshape(array.shape)
+        wide = array.astype(np.uint32, order="C")
+        wide <<= 16
+        return wide.view(np.float32).reshape(array.shape)
     if code == "b1":
         array = np.asarray(array.view(np.uint8) != 0)
     if not array.dtype.isnative:

@@ -15,14 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from ..entry_names import LONGEST_NAME
 from ..errors import FormatError, UnsupportedError, quote
-from .elements import BFLOAT16, Array, check_shape, finish, raw_dtype
-from .source import Budget, Bytes
+from .budget import Budget
+from .elements import BFLOAT16, Array, check_shape, finish, finished_bytes, raw_dtype
+from .source import Bytes
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _UNDEFINED = (1 << 64) - 1
 _DEEPEST = 32
 _LONGEST_NAME = 256
+_OBJECT_BYTES = 512  # upper bound of the memory of an object, beside its path
 _LONGEST_ATTRIBUTE = 4096
 _RESAVE = "write the file again with Keras 3"
 
@@ -70,7 +73,6 @@ class Hdf5File:
         self._data = data
         self._view = data.data
         self._budget = budget
-        self._unread = 2 * len(data)  # bounds the work that overlapping headers could cause
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
         self.nodes: dict[str, Hdf5Object] = {}
         self._walk(self._root())
@@ -80,7 +82,7 @@ class Hdf5File:
         place, what = self.nodes[path].place, f"array {quote(path)}"
         if not isinstance(place, _Place):
             raise UnsupportedError(f"{what} {place or 'is a group'}: not supported")
-        self._budget.spend(place.nbytes, what)
+        self._budget.spend(place.nbytes + finished_bytes(place.nbytes, place.code), what)
         dtype = raw_dtype(place.code, place.big_endian)
         elements = self._data[place.begin : place.begin + place.nbytes]
         array: Array = np.ndarray(place.shape, dtype, elements.copy())
@@ -91,9 +93,7 @@ class Hdf5File:
     def _bytes(self, at: int, count: int, what: str) -> memoryview:
         if at < 0 or count < 0 or at + count > len(self._view):
             raise FormatError(f"{what}: {count} bytes at byte {at} reach beyond the HDF5 data")
-        self._unread -= count
-        if self._unread < 0:
-            raise FormatError(f"{what}: HDF5 headers overlap")
+        self._budget.step(1 + count // 64, what)  # again for headers that overlap
         return self._view[at : at + count]
 
     def _unpack(self, layout: str, at: int, what: str) -> tuple[Any, ...]:
@@ -130,6 +130,9 @@ class Hdf5File:
                 raise FormatError(f"{what}: groups are nested more than {_DEEPEST} deep")
             for name, child in self._children(messages[_SYMBOL_TABLE][0], what):
                 below = f"{path}/{name}" if path else name
+                self._budget.spend(_OBJECT_BYTES + len(below), what)
+                if len(below) > LONGEST_NAME:
+                    raise FormatError(f"{what}: a path of {len(below)} characters is too long")
                 if child in seen or below in self.nodes:
                     raise FormatError(f"object {quote(below)} occurs twice in the file")
                 seen.add(child)
@@ -168,7 +171,6 @@ class Hdf5File:
 
     def _name(self, at: int, end: int, what: str) -> str:
         raw = bytes(self._bytes(at, max(0, min(_LONGEST_NAME, end - at)), what))
-        self._unread += len(raw) - len(raw.partition(b"\0")[0])  # the rest was not used
         name, stop, _ = raw.partition(b"\0")
         try:
             text = name.decode("utf-8")

@@ -5,38 +5,38 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from typing import NoReturn
 
 from ..errors import FormatError, quote
-from .source import Budget
+from .budget import Budget
 
 LARGEST_TEXT = 64 << 20
-_CONTAINER_BYTES = 240  # of a dict of a few items, which takes the most memory for its text
-_STRING_BYTES = 64
-_ITEM_BYTES = 40  # a number and its place in a list
+# What a byte of the text makes at most: a list or dict, a number with its place in a list, an entry
+# of a dict and the pair that it comes from, half a string without its characters.
+_MEMORY = {b"[": 80, b"{": 80, b",": 40, b":": 170, b'"': 32}
 _DEEPEST = 64
 _LONGEST_NUMBER = 64
-# Strings are skipped as one token; one without an end is the rest of the text.
-_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_MARKS = b'[]{}"'
+_NO_MARKS = bytes(set(range(256)) - set(_MARKS))
 
 
 def parse_json(raw: bytes, what: str, budget: Budget, most: int = LARGEST_TEXT) -> object:
     """Return the value of a JSON text. Raises FormatError, which begins with `what`.
 
-    The memory is charged to the budget before parsing, from the number of items, containers and
-    strings in the text.
+    Memory and work are charged before parsing, from the brackets, commas, colons and quotes of the
+    text.
     """
     if len(raw) > most:
         raise FormatError(f"{what}: expected at most {most} bytes, got {len(raw)}")
-    containers = raw.count(b"{") + raw.count(b"[")
-    unfolded = _CONTAINER_BYTES * containers + _STRING_BYTES * raw.count(b'"') // 2
-    unfolded += _ITEM_BYTES * raw.count(b",") + len(raw) * (1 if raw.isascii() else 4)
-    budget.spend(unfolded, what)
+    counts = {mark: raw.count(mark) for mark in _MEMORY}
+    objects = sum(count * _MEMORY[mark] for mark, count in counts.items())
+    characters = len(raw) * (2 if raw.isascii() else 8)  # the text, and its strings
+    budget.spend(objects + characters, what)
+    budget.step(sum(counts.values()), what)
     try:
+        _check_depth(raw)
         text = raw.decode("utf-8")
-        _check_depth(text)
         value: object = json.loads(
             text,
             object_pairs_hook=_unique,
@@ -51,13 +51,17 @@ def parse_json(raw: bytes, what: str, budget: Budget, most: int = LARGEST_TEXT) 
     return value
 
 
-def _check_depth(text: str) -> None:
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        first = text[token.start()]
-        depth += (first in "[{") - (first in "]}")
-        if depth > _DEEPEST:
-            raise FormatError(f"lists and objects are nested more than {_DEEPEST} deep")
+def _check_depth(raw: bytes) -> None:
+    """Follow the brackets outside of strings, where no quote is behind a backslash."""
+    bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    depth, inside = 0, False
+    for mark in bare.translate(None, _NO_MARKS).decode():
+        if mark == '"':
+            inside = not inside
+        elif not inside:
+            depth += 1 if mark in "[{" else -1
+            if depth > _DEEPEST:
+                raise FormatError(f"lists and objects are nested more than {_DEEPEST} deep")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

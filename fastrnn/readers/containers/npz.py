@@ -9,13 +9,12 @@ import numpy as np
 
 from ..entry_names import check_name
 from ..errors import FormatError, quote
-from .elements import Array, check_shape, finish
+from .elements import Array, check_shape, finish, finished_bytes
 from .source import Bytes, Source
 from .zip_archive import ZipArchive
 
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 1 << 16
-_ARRAY_OVERHEAD = 256
 _HEADER_LENGTH_BYTES = {1: 2, 2: 4, 3: 4}
 _DESCR = re.compile(r"'descr': *'([<>|=]?)(b1|[iu][1248]|f[248]|c8|c16|[US][1-9][0-9]{0,7})'")
 _ORDER = re.compile(r"'fortran_order': *(True|False)")
@@ -28,7 +27,7 @@ def read_npz(archive: ZipArchive, source: Source) -> dict[str, Array]:
     for member in archive.members:
         name = check_name(member.removesuffix(".npy"))
         what = f"array {quote(name)}"
-        source.budget.spend(_ARRAY_OVERHEAD + archive.size(member), what)
+        source.budget.spend(finished_bytes(archive.size(member), ""), what)
         arrays[name] = _read_npy(archive.read_array(member), what)
     return arrays
 

@@ -11,16 +11,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from sys import getsizeof
 
 from ..errors import FormatError, quote
+from .budget import ITEM, SLOT, Budget
 
 LARGEST_PICKLE = 64 << 20
 _LONGEST_GLOBAL = 1024
-_MEMO_LIMIT = 1 << 24
-# A container takes about 80 bytes of memory but may take a single byte of pickle. Real pickles have
-# at least four bytes for each.
-_FREE_CONTAINERS = 10_000
-_BYTES_PER_CONTAINER = 4
+_MOST_KEY_BITS = 60  # below 2 ** 61 - 1 no two integers have the same hash
+_NEVER_SET = object()  # a memo entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +56,30 @@ class Unpickled:
     storages: dict[str, Storage] = field(default_factory=dict)
 
 
-def load_pickle(data: bytes, where: str, start: int = 0) -> Unpickled:
-    """Interpret the pickle that begins at `start` of `data`; `where` is named in errors."""
-    return _Machine(data, where, start).run()
+def load_pickle(data: bytes, where: str, budget: Budget, start: int = 0) -> Unpickled:
+    """Interpret the pickle that begins at `start` of `data`; `where` is named in errors.
+
+    Each opcode is a step of work, and whatever it makes is charged before the next one.
+    """
+    return _Machine(data, where, budget, start).run()
 
 
 class _Machine:
-    def __init__(self, data: bytes, where: str, start: int) -> None:
+    def __init__(self, data: bytes, where: str, budget: Budget, start: int) -> None:
         self.data = data
         self.where = where
+        self.budget = budget
         self.start = self.at = start
         self.stack: list[object] = []
         self.marks: list[int] = []
-        self.memo: dict[int, object] = {}
+        self.memo: list[object] = []
         self.storages: dict[str, Storage] = {}
-        self.containers = 0
 
     def run(self) -> Unpickled:
         if self.data[self.start : self.start + 1] != b"\x80":
             raise self.error("not a pickle (no PROTO opcode)")
         while True:
+            self.budget.step(1, self.where)
             opcode = self.take(1)[0]
             if opcode == _STOP:
                 break
@@ -118,17 +121,14 @@ class _Machine:
             raise self.error("a string is not UTF-8") from None
 
     def push(self, value: object) -> None:
+        """Push a value that is there already, or one of those that Python keeps."""
+        self.budget.spend(SLOT, self.where)
         self.stack.append(value)
 
     def push_new(self, value: object) -> None:
-        """Push a new container and count it."""
-        self.charge(1)
+        """Push a new object."""
+        self.budget.spend(SLOT + getsizeof(value), self.where)
         self.stack.append(value)
-
-    def charge(self, count: int) -> None:
-        self.containers += count
-        if self.containers > _FREE_CONTAINERS + (self.at - self.start) // _BYTES_PER_CONTAINER:
-            raise self.error(f"the pickle builds too many containers ({self.containers})")
 
     def pop(self) -> object:
         self.need(1)
@@ -161,28 +161,32 @@ class _Machine:
 
     def put(self, index: int) -> None:
         self.need(1)
-        if index >= _MEMO_LIMIT:
-            raise self.error(f"memo index {index} is too large")
+        missing = index + 1 - len(self.memo)
+        if missing > 0:
+            self.budget.spend(SLOT * missing, self.where)
+            self.memo += [_NEVER_SET] * missing
         self.memo[index] = self.stack[-1]
 
     def get(self, index: int) -> None:
-        if index not in self.memo:
+        value = self.memo[index] if index < len(self.memo) else _NEVER_SET
+        if value is _NEVER_SET:
             raise self.error(f"memo entry {index} was never set")
-        self.push(self.memo[index])
+        self.push(value)
 
     def counted_string(self, layout: struct.Struct) -> None:
-        self.push(self.text(self.take(self.number(layout))))
+        self.push_new(self.text(self.take(self.number(layout))))
 
     def byte_string(self, layout: struct.Struct) -> None:
         # A str of Python 2 is text or bytes; the pickle does not say which.
-        self.push(self.take(self.number(layout)).decode("utf-8", "surrogateescape"))
+        self.push_new(self.take(self.number(layout)).decode("utf-8", "surrogateescape"))
 
     def long1(self) -> None:
-        self.push(int.from_bytes(self.take(self.number(_U1)), "little", signed=True))
+        self.push_new(int.from_bytes(self.take(self.number(_U1)), "little", signed=True))
 
     def global_(self) -> None:
-        module = self.line()
-        self.push_new(Global(f"{module}.{self.line()}"))
+        name = f"{self.line()}.{self.line()}"
+        self.budget.spend(getsizeof(name), self.where)
+        self.push_new(Global(name))
 
     def tuple_of(self, count: int) -> None:
         self.need(count)
@@ -196,6 +200,7 @@ class _Machine:
     def append(self, values: list[object]) -> None:
         self.need(1)
         target = self.stack[-1]
+        self.budget.spend(SLOT * len(values), self.where)
         if isinstance(target, list):
             target.extend(values)
         elif not isinstance(target, PickledObject):  # what an object is not built with is ignored
@@ -206,6 +211,7 @@ class _Machine:
         target = self.stack[-1]
         if len(values) % 2:
             raise self.error("SETITEMS with a key but no value")
+        self.budget.spend(ITEM * len(values) // 2, self.where)
         if isinstance(target, dict):
             for key, value in zip(values[::2], values[1::2], strict=True):
                 target[_key(key)] = value
@@ -231,7 +237,8 @@ class _Machine:
         pairs = args[0] if len(args) == 1 else []
         if len(args) > 1 or not isinstance(pairs, list):
             raise self.error("OrderedDict: expected a list of pairs")
-        self.charge(len(pairs))  # the memo may return the same list many times
+        self.budget.step(len(pairs), self.where)  # the memo may return the same list many times
+        self.budget.spend(ITEM * len(pairs), self.where)
         for pair in pairs:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:
                 raise self.error("OrderedDict: expected a list of pairs")
@@ -270,8 +277,10 @@ class _Machine:
 
 
 def _key(key: object) -> object:
-    """Return the key if it is cheap and safe to hash, otherwise one that nothing can look up."""
-    return key if isinstance(key, (str, int, float, type(None))) else object()
+    """Return the key if no file can choose others with its hash, else one that nothing finds."""
+    if isinstance(key, int):
+        return key if key.bit_length() <= _MOST_KEY_BITS else object()
+    return key if key is None or isinstance(key, str) else object()
 
 
 def _kind(value: object) -> str:
@@ -302,10 +311,10 @@ _OPCODES: dict[int, Callable[[_Machine], None]] = {
     ord(")"): lambda m: m.push(()),
     ord("]"): lambda m: m.push_new([]),
     ord("}"): lambda m: m.push_new({}),
-    ord("G"): lambda m: m.push(_F8.unpack(m.take(8))[0]),
-    ord("J"): lambda m: m.push(m.number(_I4)),
+    ord("G"): lambda m: m.push_new(_F8.unpack(m.take(8))[0]),
+    ord("J"): lambda m: m.push_new(m.number(_I4)),
     ord("K"): lambda m: m.push(m.number(_U1)),
-    ord("M"): lambda m: m.push(m.number(_U2)),
+    ord("M"): lambda m: m.push_new(m.number(_U2)),
     ord("N"): lambda m: m.push(None),
     ord("Q"): _Machine.persistent,
     ord("R"): _Machine.call,

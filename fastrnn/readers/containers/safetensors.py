@@ -9,13 +9,13 @@ import numpy as np
 
 from ..entry_names import check_name
 from ..errors import FormatError, quote
-from .elements import Array, Entry, Unreadable, check_shape, finish, raw_dtype
+from .budget import Budget
+from .elements import Array, Entry, Unreadable, check_shape, finish, finished_bytes, raw_dtype
 from .json_text import parse_json
-from .source import Budget, Source
+from .source import Source
 
 _HEADER = "safetensors header"
 _LARGEST_HEADER = 100_000_000
-_ARRAY_OVERHEAD = 256
 _CODES = {
     "BOOL": "b1", "U8": "u1", "I8": "i1", "U16": "u2", "I16": "i2", "U32": "u4", "I32": "i4",
     "U64": "u8", "I64": "i8", "F16": "f2", "BF16": "bf16", "F32": "f4", "F64": "f8", "C64": "c8",
@@ -48,10 +48,10 @@ def read_safetensors(source: Source) -> dict[str, Entry]:
 
 def _load(source: Source, base: int, entry: _Span) -> Entry:
     what = f"tensor {quote(entry.name)}"
-    source.budget.spend(_ARRAY_OVERHEAD + entry.end - entry.begin, what)
     if entry.dtype not in _CODES:
         return Unreadable(f"{what} has elements of type {quote(entry.dtype)}: not supported")
     code = _CODES[entry.dtype]
+    source.budget.spend(finished_bytes(entry.end - entry.begin, code), what)
     data = source.read_array(base + entry.begin, entry.end - entry.begin, what)
     array: Array = np.ndarray(entry.shape, raw_dtype(code), data)
     return finish(array, code)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Bounds-checked access to the bytes of one regular file, and a budget for the memory it uses."""
+"""Bounds-checked access to the bytes of one regular file."""
 
 from __future__ import annotations
 
@@ -13,32 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError
+from .budget import Budget
 
 Bytes = NDArray[np.uint8]
 
-_BUDGET_FACTOR = 4
-_BUDGET_SLACK = 64 << 20
-
-
-class Budget:
-    """A limit on the memory that reading a file may take: 4 times its size and 64 MiB."""
-
-    def __init__(self, file_size: int) -> None:
-        self.limit = _BUDGET_FACTOR * file_size + _BUDGET_SLACK
-        self.spent = 0
-
-    def spend(self, count: int, what: str) -> None:
-        """Charge `count` bytes before they are allocated; FormatError if that is too much."""
-        self.spent += count
-        if self.spent > self.limit:
-            raise FormatError(
-                f"{what}: the file expands to more than {self.limit} bytes "
-                f"({_BUDGET_FACTOR} times its size and {_BUDGET_SLACK >> 20} MiB)"
-            )
-
 
 class Source:
-    """An open file. Every read is within the file and returns exactly the requested length."""
+    """An open file. Every read is within the file and returns exactly the requested length.
+
+    What is read is charged to the budget.
+    """
 
     def __init__(self, handle: io.BufferedReader, size: int) -> None:
         self._handle = handle
@@ -48,6 +32,7 @@ class Source:
     def read(self, offset: int, count: int, what: str) -> bytes:
         """Return `count` bytes at `offset`."""
         self._check(offset, count, what)
+        self.budget.spend(count, what)
         self._handle.seek(offset)
         data = self._handle.read(count)
         if len(data) != count:
@@ -57,6 +42,7 @@ class Source:
     def read_array(self, offset: int, count: int, what: str) -> Bytes:
         """Return `count` bytes at `offset` as a new writable array."""
         self._check(offset, count, what)
+        self.budget.spend(count, what)
         array = np.empty(count, np.uint8)
         self._handle.seek(offset)
         filled = 0

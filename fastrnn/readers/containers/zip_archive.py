@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,8 @@ _HAS_DESCRIPTOR = 0x0008
 _KNOWN_FLAGS = 0x080E  # descriptor, UTF-8 names, the two deflate level bits
 _UNKNOWN32, _UNKNOWN16 = 0xFFFFFFFF, 0xFFFF
 _LONGEST_NAME = 4096
+_MEMBER_BYTES = 1024  # upper bound of the memory of an entry as Python objects, beside its name
+_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,9 @@ class ZipArchive:
             raise FormatError(
                 f"member {quote(name)}: expected at most {limit} bytes, got {self.size(name)}"
             )
-        return self.read_array(name).tobytes()
+        content = self.read_array(name)
+        self._source.budget.spend(content.size, f"member {quote(name)}")
+        return content.tobytes()
 
     def read_array(self, name: str) -> Bytes:
         """Return the content of a member as a new array."""
@@ -88,14 +93,32 @@ class ZipArchive:
 
 def _inflate(data: Bytes, size: int, what: str) -> Bytes:
     """Inflate a raw deflate stream, which must yield `size` bytes and consume all of its input."""
+    content = np.empty(size, np.uint8)
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    at = 0
     try:
-        content = stream.decompress(data.data, size + 1)
+        for piece in _unfold(stream, data):
+            if at + len(piece) <= size:
+                content[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+            at += len(piece)
+            if at > size:
+                break
     except zlib.error as error:
         raise FormatError(f"{what}: bad deflate stream ({error})") from None
-    if len(content) != size or not stream.eof or stream.unused_data:
+    if at != size or not stream.eof or stream.unused_data:
         raise FormatError(f"{what}: the deflate stream does not yield the declared {size} bytes")
-    return np.frombuffer(bytearray(content), np.uint8)
+    return content
+
+
+def _unfold(stream: zlib._Decompress, data: Bytes) -> Iterator[bytes]:
+    """What a stream yields, by pieces: both its input and its output are never held twice."""
+    for begin in range(0, data.size, _CHUNK):
+        rest = data[begin : begin + _CHUNK].tobytes()
+        piece = b"-"
+        while piece or rest:
+            piece = stream.decompress(rest, _CHUNK)
+            rest = stream.unconsumed_tail
+            yield piece
 
 
 def _find_directory(source: Source) -> tuple[int, int, int]:
@@ -147,6 +170,7 @@ def _read_end64(
 
 def _read_directory(source: Source, start: int, size: int, count: int) -> list[Member]:
     directory = source.read(start, size, "ZIP central directory")
+    source.budget.spend(size + _MEMBER_BYTES * count, "ZIP central directory")
     members: list[Member] = []
     seen: set[str] = set()
     at = 0

@@ -47,7 +47,6 @@ _OBJECT_BYTES = 1024  # upper bound of the memory of a record as Python objects
 def read_frnn(source: Source, check_crc: bool = True, mapped: bool = False) -> Description:
     """Read the model; if mapped, its arrays are read-only views of the file itself."""
     _check_head(source.read(0, min(source.size, HEADER.size), "header"), source.size)
-    source.budget.spend(0 if mapped else source.size, "the file")
     data = source.map() if mapped else source.read_array(0, source.size, "the file")
     return _Reader(data, source, check_crc).read()
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..containers.budget import Budget
 from ..containers.elements import Array
-from ..containers.source import Budget
 from ..errors import quote
 from .graph import UNKNOWN, Graph, Node
 from .graph_steps import Name, whole

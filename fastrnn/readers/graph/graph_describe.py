@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ... import stack_spec
-from ..containers.source import Budget
+from ..containers.budget import Budget
 from ..description import DescribedLayer, Description, Obstacle, unsupported
 from .graph import Graph, Node, needed_nodes
 from .graph_layers import LAYERS

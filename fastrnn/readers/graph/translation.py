@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...stack_spec import CELLS
-from ..containers.source import Budget
+from ..containers.budget import Budget
 from ..description import DescribedLayer, Obstacle
 from ..errors import FormatError, quote
 from .graph import MOST_NODES, NO_LAYER, Graph, Input, Node, Ref, needed_nodes, references

@@ -69,7 +69,6 @@ def _weights(archive: ZipArchive, source: Source) -> Hdf5File:
             f"member {quote(_WEIGHTS)} is missing; weights in other forms (.npz, shards) are not "
             "supported"
         )
-    source.budget.spend(archive.size(_WEIGHTS), f"member {quote(_WEIGHTS)}")
     return Hdf5File(archive.read_array(_WEIGHTS), source.budget)
 
 

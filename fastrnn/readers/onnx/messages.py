@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..containers.source import Budget
+from ..containers.budget import Budget
 from ..errors import FormatError, quote
 from .wire import Field, View, WireKind, decode, fields, fixed, text, varints
 

@@ -43,7 +43,6 @@ def describe_onnx(source: Source, folder: str, output: str | None = None) -> Des
 
 def _open(source: Source, folder: str) -> tuple[OnnxGraph, Tensors]:
     """The messages of a model file, and what reads the tensors that they hold or name."""
-    source.budget.spend(source.size, "the file")
     data = memoryview(source.read(0, source.size, "the file"))
     check_top_level(data)
     return read_model(data, source.budget), Tensors(source.budget, folder)

@@ -10,8 +10,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..containers.elements import BFLOAT16, Array, Entry, Unreadable, check_shape, finish, raw_dtype
-from ..containers.source import Budget, Source
+from ..containers.budget import Budget
+from ..containers.elements import (
+    BFLOAT16,
+    Array,
+    Entry,
+    Unreadable,
+    check_shape,
+    finish,
+    finished_bytes,
+    raw_dtype,
+)
+from ..containers.source import Source
 from ..errors import FormatError, quote
 from .messages import TENSOR, Record
 from .wire import Field, View, WireKind, decode, fixed, varints
@@ -29,8 +39,6 @@ _DOUBLE_DATA = ("f8", "c16")
 _UINT64_DATA = ("u4", "u8")
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 _EXTERNAL = 1
-_ARRAY_OVERHEAD = 256
-_BUDGET_FACTOR = 4
 _ENTRY = {1: Field("key", WireKind.TEXT), 2: Field("value", WireKind.TEXT)}
 
 
@@ -71,8 +79,8 @@ class Tensors:
         if places > 1 and not (external and not typed and not record["raw_data"]):
             raise FormatError(f"{what} has its elements in {places} places")
         if external:
-            return self._external(record.get("external_data", []), nbytes, what)
-        self.budget.spend(_ARRAY_OVERHEAD + nbytes, what)
+            return self._external(record.get("external_data", []), code, nbytes, what)
+        self.budget.spend(finished_bytes(nbytes, code), what)
         if "external_data" in record:
             raise FormatError(f"{what} names a file for its elements, but holds them itself")
         data: Array
@@ -84,7 +92,7 @@ class Tensors:
             raise FormatError(f"{what} has {data.size} bytes of data, its shape needs {nbytes}")
         return data
 
-    def _external(self, entries: list[View], nbytes: int, what: str) -> Array:
+    def _external(self, entries: list[View], code: str, nbytes: int, what: str) -> Array:
         said: dict[str, str] = {}
         for item in entries:
             pair = decode(item, _ENTRY, f"{what}: external_data", self.budget)
@@ -99,8 +107,8 @@ class Tensors:
         def admit(size: int) -> None:
             if location not in self.beside:
                 self.beside.add(location)
-                self.budget.limit += _BUDGET_FACTOR * size
-            self.budget.spend(_ARRAY_OVERHEAD + length, what)
+                self.budget.admit(size)
+            self.budget.spend(finished_bytes(length, code), what)
 
         return read_beside(self.folder, location, offset, length, admit, what)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..containers.source import Budget
+from ..containers.budget import Budget
 from ..errors import FormatError, quote
 
 View = memoryview | bytearray
@@ -55,6 +55,7 @@ def decode(data: View, table: Mapping[int, Field], what: str, budget: Budget) ->
     found: dict[str, Any] = {}
     budget.spend(_OVERHEAD, what)
     for number, wire_type, value in fields(memoryview(data), what):
+        budget.step(1, what)
         field = table.get(number)
         if field is not None:
             _add(found, field, wire_type, value, f"{what}: {field.name}", budget)

@@ -118,7 +118,7 @@ def _program(raw: bytes, where: str, source: Source) -> Json:
 
 def _read_blob(data: bytes, where: str, source: Source) -> dict[str, Entry]:
     """The tensors of a torch.save file inside the archive."""
-    source.budget.spend(2 * len(data), where)
+    source.budget.spend(len(data), where)
     if not data:  # there was nothing to save
         return {}
     inner = Source(cast(io.BufferedReader, io.BytesIO(data)), len(data))

@@ -25,7 +25,7 @@ def read_torch_legacy(source: Source, key: str | None) -> dict[str, Entry]:
 
     def next_pickle(what: str) -> Unpickled:
         nonlocal at
-        result = load_pickle(data, what, at)
+        result = load_pickle(data, what, source.budget, at)
         at = result.end
         return result
 

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..containers.budget import ARRAY_OVERHEAD, Budget
 from ..containers.elements import (
     Array,
     Entry,
     Unreadable,
     check_shape,
     finish,
+    finished_bytes,
     is_floating,
     raw_dtype,
 )
 from ..containers.pickle_vm import Global, PickledObject, Storage
-from ..containers.source import Budget, Bytes
+from ..containers.source import Bytes
 from ..errors import FormatError, UnsupportedError, quote
 
 # The closed tables: what the names in a pickle mean.
@@ -81,7 +83,6 @@ _OTHER_SIZES = {
     "torch.QUInt8Storage": 1,
     "torch.QInt32Storage": 4,
 }
-_ARRAY_OVERHEAD = 256  # bytes of an array object and its place in a dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +151,10 @@ class TensorLoader:
     def array(self, name: str, value: object) -> Array:
         """Return the array of one tensor; `name` is named in errors."""
         what = f"tensor {quote(name)}"
-        self._budget.spend(len(name) + _ARRAY_OVERHEAD, what)
+        self._budget.spend(len(name) + ARRAY_OVERHEAD, what)
         view = _check(value, what)
         if view not in self._arrays:
-            self._budget.spend(view.nbytes, what)
+            self._budget.spend(finished_bytes(view.nbytes, view.code), what)
             self._arrays[view] = self._make(view, what)
         return self._arrays[view]
 

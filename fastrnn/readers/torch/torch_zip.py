@@ -35,7 +35,7 @@ class TorchArchive:
     def pickle(self, name: str) -> Unpickled:
         """Interpret the member `name`, which must be a single pickle."""
         data = self.read(name, LARGEST_PICKLE)
-        result = load_pickle(data, name)
+        result = load_pickle(data, name, self._source.budget)
         if result.end != len(data):
             raise FormatError(f"{name}: {len(data) - result.end} bytes after the end of the pickle")
         return result

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from ..containers.budget import Budget
 from ..containers.elements import Array, Unreadable
 from ..containers.pickle_vm import PickledObject
-from ..containers.source import Budget, Source
+from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
 from ..description import Description
 from ..errors import FormatError, UnsupportedModel
