@@ -8,6 +8,7 @@ STRIDE = 1# run every n-th case of a test
 SPARSE = 25# the same under a sanitizer
 PLANS = $(STRIDE)# run every n-th case of test_plans: the others take less time
 SAMPLE = 997# test every n-th float in test_activations
+MINUTES = 30# of the soak
 ISA =# the instruction set to test; empty: all that this machine can run
 FLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -g1 $(OPT) -ffp-contract=off \
     -Isrc_c/include $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
@@ -21,7 +22,7 @@ LIBRARY = $(addprefix $(OUT)/,$(CORE) $(patsubst src_c/%.c,%.o,$(wildcard src_c/
 SUPPORT = $(patsubst %,$(OUT)/tests/%.o,check crew fence masks network oracle oracle_backward)
 HEADERS := $(wildcard src_c/*/*.h src_c/*/*/*.h)
 .SECONDARY:
-.PHONY: menu check test bench asan ubsan sanitize threads tsan ulp embedded test-avx512 test-bochs format clean
+.PHONY: menu check test bench asan ubsan sanitize threads tsan soak ulp embedded test-avx512 test-bochs format clean
 
 menu:              ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1 \t/p' Makefile | expand -t 16
@@ -65,6 +66,8 @@ threads:           ## the C tests with several threads, under the thread sanitiz
 tsan:              ## all C tests under the thread sanitizer
 	$(MAKE) test OUT=build/c/$(NAME)-tsan OPT=-O1 SANITIZE=thread STRIDE=$(SPARSE) PLANS=101
 
+soak:              ## check the guarantees on random layers for 30 minutes; MINUTES changes that
+	PYTHONPATH=tests/support $(PYTHON) tests/soak.py --minutes $(MINUTES)
 ulp: $(OUT)/test_activations ## test sigmoid and tanh of all 2^32 floats; takes minutes
 	nice -n 19 $(OUT)/test_activations 1 $(ISA)
 

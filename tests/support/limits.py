@@ -43,6 +43,15 @@ def error(found: np.ndarray, wanted: np.ndarray) -> float:
 GRADIENT = 2e-5
 SMALL = 2e-3
 
+# With any cell, options and sizes: an entry is within GRADIENT of the largest of its tensor, or of
+# this if all entries are smaller, with normal dy and weights as large as PyTorch's initial ones.
+# All entries of a layer of one saturated unit contain 1 - h^2, which is a multiple of 6e-8.
+GRADIENT_FLOOR = 0.5
+
+# Larger weights let gradients explode. The error of float32 is then up to this many times what half
+# a unit in the last place of the weights changes in float64.
+ROUNDED_WEIGHTS = 20
+
 
 def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
     """The largest |found - wanted| divided by the largest |wanted|."""
