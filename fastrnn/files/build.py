@@ -14,7 +14,7 @@ from ..layers.embedding import Embedding
 from ..layers.norm import LayerNorm
 from ..layers.recurrent import LAYER_CLASSES
 from ..layers.sequential import Sequential
-from ..layers.shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
+from ..layers.shape import Flatten, Permute, Squeeze, Transpose, Unflatten, Unsqueeze
 from ..layers.signal import Magnitude, ReflectionPad1d, ZeroPad1d
 from ..layers.time import AddInput, Flip, Last, Mask, Pool, Unmask
 from ..readers.description import DescribedLayer, Description, Obstacle, unsupported
@@ -27,7 +27,7 @@ WITH_KERNELS: tuple[type[Any], ...] = (
 )  # fmt: skip
 _OTHERS: tuple[type[Any], ...] = (
     Embedding, Dropout, ReLU, Last, Flip, Mask, Unmask, ZeroPad1d, ReflectionPad1d, Magnitude,
-    AddInput, Flatten, Transpose, Permute, Squeeze, Unsqueeze,
+    AddInput, Flatten, Unflatten, Transpose, Permute, Squeeze, Unsqueeze,
 )  # fmt: skip
 KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*WITH_KERNELS, *_OTHERS)}
 

@@ -10,7 +10,7 @@ from .embedding import Embedding
 from .norm import LayerNorm
 from .recurrent import GRU, LSTM, RNN
 from .sequential import Sequential
-from .shape import Flatten, Permute, Squeeze, Transpose, Unsqueeze
+from .shape import Flatten, Permute, Squeeze, Transpose, Unflatten, Unsqueeze
 from .signal import Magnitude, ReflectionPad1d, ZeroPad1d
 from .streams import SequentialStream, Stream
 from .time import AddInput, Flip, Last, Mask, Pool, Unmask
@@ -44,6 +44,7 @@ __all__ = [
     "Stream",
     "Tanh",
     "Transpose",
+    "Unflatten",
     "Unmask",
     "Unsqueeze",
     "ZeroPad1d",

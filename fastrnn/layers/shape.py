@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Layers that move axes: `Flatten`, `Transpose`, `Permute`, `Squeeze`, `Unsqueeze`."""
+"""Layers that move axes: `Flatten`, `Unflatten`, `Transpose`, `Permute`, `Squeeze`, `Unsqueeze`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import Array, float_or_int_array
-from .checks import check_int
+from .checks import check_int, check_size
 from .flow import Axes, Flow
 from .stateless import Back, Stateless, checked_dim
 
@@ -77,6 +77,41 @@ class Flatten(_Moves):
     def _ndim_after(self, ndim: int) -> int:
         start, end = self._range(ndim)
         return ndim - (end - start)
+
+
+class Unflatten(_Moves):
+    """Makes axes of these sizes of one axis, as torch.nn.Unflatten.
+
+    >>> import numpy as np
+    >>> Unflatten(1, (2, 3))(np.ones((4, 6)))[0].shape
+    (4, 2, 3)
+    """
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        self.dim = check_int("dim", dim)
+        self.unflattened_size = tuple(check_size("unflattened_size", n) for n in unflattened_size)
+
+    def _options(self) -> dict[str, object]:
+        return {"dim": self.dim, "unflattened_size": self.unflattened_size}
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        dim = checked_dim(self.dim, x.ndim)
+        size = math.prod(self.unflattened_size)
+        if x.shape[dim] != size:
+            raise ValueError(f"x: expected an axis {dim} of length {size}, got shape {x.shape}")
+        return x.reshape(*x.shape[:dim], *self.unflattened_size, *x.shape[dim + 1 :])
+
+    def _axes_after(self, axes: Axes, ndim: int) -> Axes | None:
+        dim, (rows, steps) = checked_dim(self.dim, ndim), axes
+        more = len(self.unflattened_size) - 1
+        if dim == steps:
+            return None
+        rows = None if rows is None or rows == dim else rows + more * (rows > dim)
+        return rows, steps + more * (steps > dim)
+
+    def _ndim_after(self, ndim: int) -> int:
+        return ndim + len(self.unflattened_size) - 1
 
 
 class Permute(_Moves):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..stack_spec import LAYERS
 from .containers.elements import Array, Entry
-from .errors import UnsupportedModel, quote
+from .errors import UnsupportedModel, WrongRank, quote
 
 # What a file says of its recurrent layers: options by the name of the layer, with its "cell", as
 # "LSTM".
@@ -51,6 +51,7 @@ class Obstacle:
     name: str
     type: str
     why: str
+    refuses_rank: bool = False  # the framework would refuse it too, for the number of axes
 
     def __str__(self) -> str:
         return f"{quote(self.name)} ({quote(self.type)[1:-1]}): {self.why}"
@@ -59,4 +60,5 @@ class Obstacle:
 def unsupported(obstacles: Sequence[Obstacle], advice: str) -> UnsupportedModel:
     """The error that lists every obstacle and says what can be done."""
     listed = "".join(f"\n  {obstacle}" for obstacle in obstacles)
-    return UnsupportedModel(f"this model cannot be taken as a whole:{listed}\n{advice}")
+    kind = WrongRank if any(obstacle.refuses_rank for obstacle in obstacles) else UnsupportedModel
+    return kind(f"this model cannot be taken as a whole:{listed}\n{advice}")

@@ -20,6 +20,10 @@ class UnsupportedModel(FormatError):  # noqa: N818
     """A sound model that cannot be described; the message lists everything that is unsupported."""
 
 
+class WrongRank(UnsupportedModel):
+    """The framework itself would refuse an input with so many axes."""
+
+
 class OnlyWeights(FormatError):  # noqa: N818
     """A sound file that holds weights by name, but not the layers of a model."""
 

@@ -245,6 +245,7 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     (lambda: fastrnn.Permute((0, 0))(floats(2, 3)), ValueError, "dims: expected each of the 2"),
     (lambda: fastrnn.Transpose(0, 3)(floats(2, 3)), ValueError, "dim: expected an axis"),
     (lambda: fastrnn.Squeeze(1)(floats(2, 3)), ValueError, "of length 1, got shape"),
+    (lambda: fastrnn.Unflatten(1, (2, 2))(floats(2, 3)), ValueError, "of length 4, got shape"),
     (lambda: fastrnn.Unsqueeze(4)(floats(2, 3)), ValueError, "dim: expected an axis"),
     (lambda: fastrnn.Linear(2, 3)(floats(2), lengths=[1]), ValueError, "lengths: no arrangement"),
     (lambda: fastrnn.ReLU()(floats(5, 2, 3), lengths=[1]), ValueError, r"shape \(2,\), got"),

@@ -526,7 +526,7 @@ def test_embedding(tmp_path):
     arrays = [tensor(draw([9, INPUTS], 2), "E"), *cell_weights("GRU")]
     made = model(nodes, [value("x", [None, None], TensorProto.INT32)], ["out"], arrays)
     path = save(tmp_path, made)
-    assert kinds(describe_file(path)) == ["Embedding", "GRU"]
+    assert kinds(describe_file(path)) == ["Embedding", "GRU", "Unsqueeze"]
     assert describe_file(path).layers[0].options == {"num_embeddings": 9, "embedding_dim": INPUTS}
 
 

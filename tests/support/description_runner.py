@@ -10,6 +10,7 @@ Flip       batch_first       each row's valid steps in reverse order
 Transpose  dim0, dim1        torch.transpose
 Permute    dims              torch.permute
 Squeeze, Unsqueeze   dim     torch.squeeze and torch.unsqueeze
+Unflatten  dim, unflattened_size
 Last       batch_first, bidirectional   y at each row's last valid step; of a bidirectional layer
                              the reverse half at the first one: the final state h
            of                "state" means the same as bidirectional=True, "step" as False
@@ -244,6 +245,12 @@ def softmax(layer, value, *, dim):
     return e / e.sum(dim, keepdims=True)
 
 
+def unflatten(layer, value, *, dim, unflattened_size):
+    shape = list(value.x.shape)
+    shape[dim : dim % len(shape) + 1] = unflattened_size
+    return value.x.reshape(shape)
+
+
 KINDS: dict[str, Callable] = {
     "LSTM": recurrent,
     "GRU": recurrent,
@@ -267,6 +274,7 @@ KINDS: dict[str, Callable] = {
     "Squeeze": lambda layer, value, dim: value.x.squeeze(dim),
     "Unsqueeze": lambda layer, value, dim: np.expand_dims(value.x, dim),
     "Flatten": flatten,
+    "Unflatten": unflatten,
     "Dropout": lambda layer, value, p=0.5: value.x,
     "ReLU": lambda layer, value: np.maximum(value.x, 0),
     "Tanh": lambda layer, value: np.tanh(value.x),

@@ -28,6 +28,7 @@ from fastrnn import (
     Squeeze,
     Tanh,
     Transpose,
+    Unflatten,
     Unsqueeze,
     ZeroPad1d,
 )  # fmt: skip
@@ -50,7 +51,7 @@ SEQUENCES: dict[str, Any] = {
     ],
     "spectrum": lambda: [
         Transpose(1, 2), ZeroPad1d((2, 1)), ReflectionPad1d((1, 2)), Conv1d(6, 8, 2), Magnitude(),
-        Transpose(2, 1), LSTM(4, 3, batch_first=True),
+        Transpose(2, 1), Unflatten(-1, (2, 2)), Flatten(2), LSTM(4, 3, batch_first=True),
     ],
     "flipped": lambda: [Flip(batch_first=True), LSTM(6, 4, batch_first=True), Flip(True)],
     "skip": lambda: [Linear(6, 5), Tanh(), GRU(5, 6, batch_first=True), AddInput(6), Sigmoid()],

@@ -18,6 +18,7 @@ from ..description import Obstacle
 MOST_NODES = 100_000
 _MOST_LAYERS = 10_000
 NO_LAYER = "there is no layer for this operator"
+_CHANGED = "it takes a tensor that another operator has changed in place"
 
 Sizes = tuple[int | None, ...]  # None: not known
 
@@ -46,6 +47,7 @@ class Node:
     kind: str = ""  # what a message calls the operator, if not op
     is_scoped: bool = True  # whether the owner is a module, not the node itself
     refusals: tuple[str, ...] = ()  # why it is no layer, whatever its inputs
+    in_place: bool = False  # whether it writes its result into its first argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,14 @@ class Graph:
     is_onnx: bool = False
 
 
+# Arguments that may stay unread because they change no value: how memory is used, which device
+# computes, what concerns training or transposed convolutions, which are refused, and element types,
+# which all are float32. Casts do read theirs.
+WITHOUT_EFFECT = (
+    *("memory_format", "non_blocking", "copy", "device", "layout", "pin_memory", "requires_grad"),
+    *("cudnn_enable", "cudnn_enabled", "allow_tf32", "benchmark", "deterministic", "implicit"),
+    *("scale_grad_by_freq", "sparse", "output_padding", "dtype", "half_to_float"),
+)
 # Positional arguments of the operators by name. Recurrent operators have the names of their cells.
 _RECURRENT = "input hx params has_biases num_layers dropout train bidirectional batch_first"
 _SCHEMAS = {
@@ -86,7 +96,8 @@ _SCHEMAS = {
     "layer_norm native_layer_norm": "input normalized_shape weight bias eps cudnn_enable",
     "conv1d": "input weight bias stride padding dilation groups",
     "convolution _convolution": (
-        "input weight bias stride padding dilation transposed output_padding groups"
+        "input weight bias stride padding dilation transposed output_padding groups "
+        "benchmark deterministic cudnn_enabled allow_tf32"
     ),
     "softmax log_softmax": "self dim dtype",
     "_softmax _log_softmax": "self dim half_to_float",
@@ -96,7 +107,8 @@ _SCHEMAS = {
     "squeeze unsqueeze size": "self dim",
     "transpose": "self dim0 dim1",
     "permute flip": "self dims",
-    "view _unsafe_view new_zeros expand": "self size",
+    "view _unsafe_view": "self size",
+    "expand": "self size implicit",
     "reshape": "self shape",
     "flatten": "self start_dim end_dim",
     "unflatten": "self dim sizes",
@@ -104,13 +116,22 @@ _SCHEMAS = {
     "mean": "self dim keepdim dtype",
     "amax max": "self dim keepdim",
     "adaptive_avg_pool1d adaptive_max_pool1d": "self output_size",
-    "zeros": "size",
-    "full": "size fill_value",
-    "full_like": "self fill_value",
-    "relu tanh sigmoid sqrt reciprocal t numpy_T zeros_like to _to_copy": "self",
-    "clone alias detach contiguous lift_fresh_copy": "self",
+    "zeros": "size dtype layout device pin_memory",
+    "new_zeros": "self size dtype layout device pin_memory",
+    "zeros_like": "self dtype layout device pin_memory memory_format",
+    "full": "size fill_value dtype layout device pin_memory",
+    "full_like": "self fill_value dtype layout device pin_memory memory_format",
+    "clone contiguous": "self memory_format",
+    "relu tanh sigmoid sqrt reciprocal t numpy_T to _to_copy": "self",
+    "alias detach lift_fresh_copy": "self",
 }
 SCHEMAS = {op: tuple(args.split()) for ops, args in _SCHEMAS.items() for op in ops.split()}
+# Operators whose result may share memory with their first argument; so may that of unknown ones.
+_VIEWS = (
+    *("dropout", "select", "slice", "squeeze", "unsqueeze", "transpose", "permute", "t", "numpy_T"),
+    *("view", "_unsafe_view", "expand", "reshape", "flatten", "unflatten"),
+    *("to", "alias", "detach", "contiguous"),
+)
 _SAME = {
     "concat": "cat",
     "concatenate": "cat",
@@ -124,6 +145,11 @@ def plain_name(op: str) -> str:
     """One name for operators that compute the same: without the underscore of in-place forms."""
     bare = op.removesuffix("_") if op.removesuffix("_") in SCHEMAS else op
     return _SAME.get(bare, bare)
+
+
+def writes_in_place(op: str, args: Iterable[str]) -> bool:
+    """Whether an operator of ATen changes a tensor: its name ends in one underscore, or out=."""
+    return (op.endswith("_") and not op.endswith("__")) or "out" in args
 
 
 def references(value: Argument) -> list[str]:
@@ -153,6 +179,27 @@ def needed_nodes(graph: Graph) -> list[Node]:
 
     names = (name for output in graph.outputs for name in references(output))
     return needed(graph.nodes, names, inputs)
+
+
+def refuse_changed(graph: Graph) -> None:
+    """Refuse what takes a value that an operator changed in place since, by itself or by a view."""
+    shared: dict[str, list[str]] = {}  # the names of values in one memory, by each of them
+    changed: set[str] = set()
+    for node in graph.nodes:
+        taken = [name for value in node.args.values() for name in references(value)]
+        if changed.intersection(taken):
+            node.refusals += (_CHANGED,)
+        alike: list[str] = []
+        if taken and (node.in_place or node.op in _VIEWS or node.op not in SCHEMAS):
+            alike = shared.setdefault(taken[0], [taken[0]])
+        if node.in_place:
+            changed.update(alike)
+            alike.clear()
+        alike += node.outputs
+        shared |= dict.fromkeys(node.outputs, alike)
+    results = [name for output in graph.outputs for name in references(output)]
+    if changed.intersection(results):
+        graph.obstacles.append(Obstacle("output", "result", _CHANGED))
 
 
 def flat_names(count: int, layers: int, bias: bool, bidirectional: bool) -> list[str]:

@@ -11,10 +11,21 @@ import numpy as np
 
 from ..containers.budget import Budget
 from ..containers.elements import Array
-from ..errors import quote
-from .graph import UNKNOWN, Graph, Node
+from ..errors import listing, quote
+from .graph import UNKNOWN, WITHOUT_EFFECT, Graph, Node
 from .graph_steps import Name, whole
-from .graph_values import Const, Data, Dims, Finals, ObstructionError, Poison, Tensor, Value, dim
+from .graph_values import (
+    POISON,
+    Const,
+    Data,
+    Dims,
+    Finals,
+    ObstructionError,
+    Poison,
+    Tensor,
+    Value,
+    dim,
+)
 
 _MOST_SIZES = 64
 _Literal = TypeVar("_Literal", bool, int, float)
@@ -28,33 +39,52 @@ class OperatorCall:
     """A node with the values of its arguments; what does not fit raises ObstructionError."""
 
     def __init__(self, node: Node, args: dict[str, Value], graph: Graph, budget: Budget) -> None:
-        self.node, self.op, self.args = node, node.op, args
+        self.node, self.op = node, node.op
         self.is_onnx, self.budget = graph.is_onnx, budget
         self.known_sizes = graph.sizes.get(node.outputs[0])  # of the result, if the file says
+        self._args = args
+        self._read: set[str] = set()
 
-    def get(self, name: str) -> Value:
-        """An argument as it is; None if there is no such argument."""
-        return self.args.get(name)
+    @property
+    def has_poison(self) -> bool:
+        """Whether an argument is the result of an unsupported node."""
+        lists = [value if isinstance(value, list) else [value] for value in self._args.values()]
+        return any(POISON in values for values in lists)
+
+    def get(self, name: str, default: Value = None) -> Value:
+        """An argument as it is; a default if there is no such argument."""
+        self._read.add(name)
+        return self._args.get(name, default)
+
+    def check_all_read(self) -> None:
+        """Refuse a call with an argument that its handler did not look at."""
+        left = [
+            name
+            for name, value in self._args.items()
+            if not (value is None or name in self._read or name in WITHOUT_EFFECT)
+        ]
+        if left:
+            raise ObstructionError(f"its argument {listing(left)} is not supported")
 
     def tensor(self, name: str = "self") -> Tensor:
         """A constant, data, or final states."""
-        value = self.args.get(name)
+        value = self.get(name)
         return value if isinstance(value, (Const, Data, Finals)) else whole(value)
 
     def data(self, name: str = "self") -> Data:
         """Data with all its features; a final state becomes the y of a layer Last."""
-        value = self.args.get(name)
+        value = self.get(name)
         if isinstance(value, Poison):
             raise PoisonError
         return whole(value)
 
     def weight(self, name: str, rank: int) -> Const:
         """A constant that a layer can have as its weight."""
-        return weight_of(self.args.get(name), name, rank)
+        return weight_of(self.get(name), name, rank)
 
     def vector(self, name: str, count: int) -> Array:
         """A constant with one value for each feature, from one that may be broadcast."""
-        value = self.args.get(name)
+        value = self.get(name)
         if not isinstance(value, Const) or value.spread:
             raise ObstructionError(f"its {name} is computed by the model, not a constant")
         array = value.array
@@ -66,7 +96,7 @@ class OperatorCall:
 
     def literal(self, name: str, default: _Literal) -> _Literal:
         """A plain argument of the kind of its default."""
-        value = self.args.get(name, default)
+        value = self.get(name, default)
         if isinstance(default, float) and type(value) is int:
             value = float(value)
         if value is UNKNOWN or type(value) is not type(default):
@@ -75,7 +105,7 @@ class OperatorCall:
 
     def sizes(self, name: str) -> Dims:
         """Sizes from a constant, or from a list of numbers and of constants of one element."""
-        value = self.args.get(name)
+        value = self.get(name)
         found: list[object] = []
         for item in value if isinstance(value, list) else [value]:
             array = item.array if isinstance(item, Const) and not item.spread else np.zeros(0)
@@ -92,7 +122,7 @@ class OperatorCall:
 
     def ints(self, name: str) -> list[int] | None:
         """Whole numbers that are known; None if there is no such argument."""
-        if self.args.get(name) is None:
+        if self.get(name) is None:
             return None
         found = [size.number for size in self.sizes(name)]
         if None in found:
@@ -110,7 +140,7 @@ class OperatorCall:
         """The name of a layer: of the module whose weights it has, or that calls it."""
         node = self.node
         for weight in weights:
-            value = self.args.get(weight)
+            value = self.get(weight)
             value = value[0] if isinstance(value, list) and value else value
             path = value.name.rpartition(".")[0] if isinstance(value, Const) else ""
             if path not in ("", "CONSTANTS"):

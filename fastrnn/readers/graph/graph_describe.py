@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ... import stack_spec
 from ..containers.budget import Budget
 from ..description import DescribedLayer, Description, Obstacle, unsupported
-from .graph import Graph, Node, needed_nodes
+from .graph import Graph, Node, needed_nodes, refuse_changed
 from .graph_layers import LAYERS
 from .graph_moves import MOVES
 from .graph_recurrent import RECURRENT
@@ -23,6 +24,11 @@ from .translation import Translation
 _HANDLERS = {**MOVES, **SELECTIONS, **LAYERS, **RECURRENT}
 _MODULES = {f"torch.nn.modules.rnn.{cell}" for cell in stack_spec.LAYERS}
 _MOST_OBSTACLES = 100
+_ENDINGS = ("Last", "Pool")  # take the time axis away
+_ZERO_TO_ZERO = (
+    *("Linear", "LayerNorm", "ReLU", "Tanh", "Dropout", "Flip"),
+    *("Flatten", "Unflatten", "Transpose", "Permute", "Squeeze", "Unsqueeze"),
+)
 _OF_TIME = ("Conv1d", "Pool", "Flatten", "Permute", "Transpose")  # see all steps, or move them
 _STACKED = (
     *("hidden_size", "bias", "batch_first", "bidirectional"),
@@ -32,13 +38,14 @@ _STACKED = (
 
 def describe_graph(graph: Graph, format_name: str, advice: str, budget: Budget) -> Description:
     """The layers of a graph; UnsupportedModel lists every unsupported node."""
+    refuse_changed(graph)
     translation = Translation(_folded(graph), _HANDLERS, budget)
     values = translation.run()
     obstacles = translation.obstacles
     layers: tuple[DescribedLayer, ...] = ()
     try:
         if not any(isinstance(value, Poison) for value in values):
-            steps = _chain(_result(values, graph.is_onnx))
+            steps = _chain(_result(values))
             layers = _stacks(steps) if graph.is_onnx else tuple(step.layer for step in steps)
     except ObstructionError as error:
         obstacles.append(Obstacle("output", "result", str(error)))
@@ -54,10 +61,13 @@ def describe_graph(graph: Graph, format_name: str, advice: str, budget: Budget) 
 
 def _merged(obstacles: list[Obstacle]) -> list[Obstacle]:
     """One obstacle for each node, with all its reasons; not more than can be read."""
-    reasons: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[tuple[str, str], list[Obstacle]] = {}
     for found in obstacles:
-        reasons.setdefault((found.name, found.type), []).append(found.why)
-    merged = [Obstacle(*key, "; ".join(dict.fromkeys(why))) for key, why in reasons.items()]
+        reasons.setdefault((found.name, found.type), []).append(found)
+    merged = []
+    for key, alike in reasons.items():
+        why = "; ".join(dict.fromkeys(one.why for one in alike))
+        merged.append(Obstacle(*key, why, any(one.refuses_rank for one in alike)))
     if len(merged) > _MOST_OBSTACLES:
         more = Obstacle("...", "more", f"{len(merged) - _MOST_OBSTACLES} further nodes")
         merged[_MOST_OBSTACLES:] = [more]
@@ -84,7 +94,7 @@ def _folded(graph: Graph) -> Graph:
 # --- The result ---
 
 
-def _result(values: list[Value], is_onnx: bool) -> Step:
+def _result(values: list[Value]) -> Step:
     """The step whose y is the model's result, in the order of axes that the model returns.
 
     Final states that a model also returns are what the layers return anyway.
@@ -93,41 +103,27 @@ def _result(values: list[Value], is_onnx: bool) -> Step:
     others = [value for value in values if not isinstance(value, Finals)]
     results = [whole(value) for value in others]
     if not results:
-        results = [_state_result(states, is_onnx)]
+        results = [_state_result(states)]
     first = results[0]
     if any(other.step is not first.step for other in results):
         raise ObstructionError(
             f"the model has {len(results)} results beside final states, expected one"
         )
-    end = _in_order(first) if is_onnx else exactly(first.step, first.axes)
+    end = exactly(first.step, first.axes)
     if end.parent is None:
         raise ObstructionError("the model has no layer")
     return end
 
 
-def _state_result(states: list[Finals], is_onnx: bool) -> Data:
+def _state_result(states: list[Finals]) -> Data:
     """Of a model that returns final states only, the first that is the h of one whole layer."""
     reason: ObstructionError | None = None
     for finals in states:
         try:
-            return final_data(finals, loose=is_onnx)
+            return final_data(finals)
         except ObstructionError as why:
             reason = reason or why
     raise reason or ObstructionError("the model returns no tensor")
-
-
-def _in_order(data: Data) -> Step:
-    """The step with its axes as an ONNX output has them.
-
-    Only a recurrent node's own Y is not given as it is, with its directions as an axis of their
-    own: they go to the features, where fastrnn's layers have them.
-    """
-    recurrence = data.step.recurrence
-    features = () if recurrence is None else (recurrence.direction, recurrence.hidden)
-    if not features or not {features[:1], features[1:]} <= set(data.axes):
-        return exactly(data.step, data.axes)
-    axes = [axis for axis in data.axes if axis != features[:1]]
-    return exactly(data.step, tuple(features if axis == features[1:] else axis for axis in axes))
 
 
 # --- The chain of layers ---
@@ -146,13 +142,24 @@ def _chain(end: Step) -> list[Step]:
     if len(lengths) > 1:
         raise ObstructionError("its recurrent layers do not all take the same sequence_lens")
     if lengths - {None}:
-        inner = steps[:-1] if steps[-1].layer.kind == "Permute" else steps
+        inner = steps[:-1] if steps[-1].layer.kind in ("Permute", "Transpose") else steps
         found = [step.layer.kind for step in inner if _sees_all_steps(step.layer)]
+        found += [step.layer.kind for step in _not_zero_beyond(steps)]
         if found:
             raise ObstructionError(
                 f"with sequence_lens, {found[0]} would see what lies beyond the lengths"
             )
     return steps
+
+
+def _not_zero_beyond(steps: list[Step]) -> Iterator[Step]:
+    """Layers behind the last recurrent one that make something of the zeros beyond the lengths."""
+    for step in reversed(steps):
+        if step.recurrence is not None or step.layer.kind in _ENDINGS:
+            return
+        has_bias = "bias" in step.layer.arrays
+        if step.layer.kind not in _ZERO_TO_ZERO or has_bias:
+            yield step
 
 
 def _sees_all_steps(layer: DescribedLayer) -> bool:

@@ -14,7 +14,6 @@ from .graph_moves import arithmetic
 from .graph_select import gather
 from .graph_steps import Name, after, exactly, features_last, same, without_ones
 from .graph_values import (
-    POISON,
     Atom,
     Axis,
     Const,
@@ -22,6 +21,7 @@ from .graph_values import (
     Finals,
     Moment,
     ObstructionError,
+    RankError,
     Step,
     Value,
     check_features,
@@ -44,7 +44,7 @@ def _linear(call: OperatorCall) -> Value:
 def _matmul(call: OperatorCall) -> Value:
     """A product with a weight; an addition that follows becomes its bias."""
     factor = "mat2" if call.op == "mm" else "other"
-    return _product(call, "self", factor, call.weight(factor, 2).array.T)
+    return _check_matrix(call, _product(call, "self", factor, call.weight(factor, 2).array.T))
 
 
 def _addmm(call: OperatorCall) -> Value:
@@ -52,9 +52,12 @@ def _addmm(call: OperatorCall) -> Value:
     weight = call.weight("mat2", 2).array
     weight = weight if call.literal("transposed", False) else weight.T
     weight, beta = _scaled(weight, call.literal("alpha", 1.0)), call.literal("beta", 1.0)
-    made = _product(call, "mat1", "mat2", weight, "self", beta)
-    if len(made.axes) != 2:
-        raise ObstructionError(f"its input has {len(made.axes)} axes, expected 2")
+    return _check_matrix(call, _product(call, "mat1", "mat2", weight, "self", beta))
+
+
+def _check_matrix(call: OperatorCall, made: Data) -> Data:
+    if call.op in ("mm", "addmm") and len(made.axes) != 2:
+        raise RankError(f"its input has {len(made.axes)} axes, expected 2")
     return made
 
 
@@ -96,10 +99,10 @@ def _features(data: Data, count: int, place: int = -1) -> Axis:
 def _arithmetic(call: OperatorCall) -> Value:
     names = ("self", "exponent" if call.op == "pow" else "other")
     a, b = (_constant(call.get(name)) for name in names)
+    if call.get("alpha", 1) not in (1, 1.0):
+        raise ObstructionError("it scales its second term")
     if isinstance(a, Const) and isinstance(b, Const):
         return arithmetic(call, a, b)
-    if call.args.get("alpha", 1) not in (1, 1.0):
-        raise ObstructionError("it scales its second term")
     if isinstance(a, Moment) or isinstance(b, Moment):
         return _moment(call, a, b)
     if call.op not in ("add", "mul"):
@@ -110,7 +113,7 @@ def _arithmetic(call: OperatorCall) -> Value:
 def _mul(call: OperatorCall) -> Value:
     if type(call.get("other")) in (int, float):
         raise ObstructionError(NO_LAYER)
-    if POISON in call.args.values():
+    if call.has_poison:
         raise PoisonError
     return _arithmetic(call)
 
@@ -256,13 +259,15 @@ def _table(call: OperatorCall, table: str, indices: str, **options: object) -> D
 
 def _conv1d(call: OperatorCall) -> Value:
     """A convolution over time; the axes before channels and time are the batch, if there is one."""
-    if call.args.get("transposed", False) is not False:
+    if call.get("transposed", False) is not False:
         raise ObstructionError("it is a transposed convolution")
     given = call.get("weight")
     if isinstance(given, Const) and given.array.ndim != 3:
         raise ObstructionError(f"a convolution over {given.array.ndim - 2} axes, expected 1 (time)")
     weight = call.weight("weight", 3).array
     outputs, per_group, kernel = weight.shape
+    if call.ints("kernel_shape") not in (None, [kernel]):
+        raise ObstructionError(f"its kernel_shape is not that of its weight, [{kernel}]")
     stride, dilation, groups = (_single(call, name, 1) for name in ("stride", "dilation", "groups"))
     if outputs % groups:
         raise ObstructionError(f"its {groups} groups do not divide {outputs} channels")
@@ -278,7 +283,7 @@ def _conv1d(call: OperatorCall) -> Value:
     }  # fmt: skip
     data = call.data("input")
     if len(data.axes) not in (2, 3):
-        raise ObstructionError("its input has not the axes batch, channels and time")
+        raise RankError("its input has not the axes batch, channels and time")
     _features(data, per_group * groups, -2)
     step, time = _channels_first(data), data.axes[-1]
     ends = 2 * padding if isinstance(padding, int) else 0 if padding == "valid" else reach
@@ -346,10 +351,10 @@ def _softmax(call: OperatorCall) -> Value:
 
 def _dropout(call: OperatorCall) -> Value:
     """A Dropout does nothing when a model runs, but is there to train on."""
-    training = call.get("training")
-    if training is not None and scalar(training):
+    train = call.get("train")
+    if train is not None and scalar(train):
         raise ObstructionError("it is in training mode: its result is random")
-    probability = scalar(call.args.get("p", 0.5))
+    probability = scalar(call.get("p", 0.5))
     if not 0.0 <= probability < 1.0:
         raise ObstructionError(f"its ratio is {probability}, expected 0 to 1")
     data = call.data("input")

@@ -28,6 +28,7 @@ from .graph_values import (
     Dims,
     Moment,
     ObstructionError,
+    RankError,
     Tensor,
     Value,
     dim,
@@ -133,7 +134,7 @@ def arithmetic(call: OperatorCall, a: Const, b: Const) -> Const:
 def _full(call: OperatorCall) -> Value:
     """Zeros, which are not made if they are many or their number is not known."""
     size = call.sizes("size") if call.get("size") is not None else call.tensor().dims
-    if scalar(call.args.get("fill_value", 0)) != 0:
+    if scalar(call.get("fill_value", 0)) != 0:
         raise ObstructionError("it makes a constant other than zero")
     return _repeated(Const(np.zeros((1,) * len(size), np.float32)), size)
 
@@ -173,10 +174,10 @@ def _same(call: OperatorCall) -> Value:
 
 
 def _cast(call: OperatorCall) -> Value:
-    """torch's casts change nothing that matters; ONNX's name the type and may cast constants."""
+    """A cast between floats, which are all float32 here, or between whole numbers."""
     value, dtype = call.get("self"), call.get("dtype")
-    if not call.is_onnx or isinstance(value, Moment):
-        return value
+    if isinstance(value, Moment) or (dtype is None and not call.is_onnx):
+        return value  # to another device
     if not isinstance(dtype, str):
         raise ObstructionError("it casts to a type that is not supported")
     if isinstance(value, Const):
@@ -186,8 +187,11 @@ def _cast(call: OperatorCall) -> Value:
             raise ObstructionError("it casts from a type that is not supported")
         with call.folding(value.array.size * np.dtype(dtype).itemsize):
             return Const(value.array.astype(dtype), spread=value.spread)
-    is_integer = isinstance(value, Data) and value.step.is_integer is True
-    if dtype.startswith(("int", "uint")) != is_integer or dtype == "bool":
+    known = value.step.is_integer if isinstance(value, Data) and not value.step.parent else False
+    to_integer = dtype.startswith(("int", "uint"))
+    if known is None and isinstance(value, Data) and to_integer:
+        return replace(value, step=replace(value.step, is_integer=True))
+    if to_integer != bool(known) or dtype == "bool":
         raise ObstructionError("it casts between numbers of different kinds")
     return value
 
@@ -228,8 +232,8 @@ def _permute(call: OperatorCall) -> Value:
         places[a], places[b] = places[b], places[a]
     elif call.op == "permute" or call.get("dims") is not None:
         places = [value.place(at) for at in call.ints("dims") or []]
-    if sorted(places) != list(range(rank)):
-        raise ObstructionError(f"its dims are not a permutation of {rank} axes")
+    if sorted(places) != list(range(rank)) or (call.op == "t" and rank > 2):
+        raise RankError(f"its dims are not a permutation of {rank} axes")
     if not isinstance(value, Const):
         return replace(value, axes=tuple(value.axes[place] for place in places))
     spread = None if value.spread is None else tuple(value.spread[place] for place in places)

@@ -20,6 +20,7 @@ from .graph_values import (
     Finals,
     ObstructionError,
     Poison,
+    RankError,
     Recurrence,
     Row,
     State,
@@ -36,7 +37,7 @@ def _recurrent(call: OperatorCall) -> tuple[Value, ...]:
     spec, arrays = _parameters(call)
     data = call.data("input")
     if len(data.axes) != 3:
-        raise ObstructionError(f"its input has {len(data.axes)} axes, expected 3")
+        raise RankError(f"its input has {len(data.axes)} axes, expected 3")
     time, batch, features = data.axes
     if call.get("batch_first") is True:
         time, batch = batch, time
@@ -52,7 +53,7 @@ def _recurrent(call: OperatorCall) -> tuple[Value, ...]:
     states, constants = _states(call.get("hx"), spec)
     name, kind = call.name(spec.declaration.layer, "params"), spec.declaration.layer
     if backwards := call.get("reverse") is True:
-        step = replace(reverse(Data(step, data.axes), time, name).step, lengths=lengths)
+        step = reverse(Data(step, data.axes), time, name, lengths).step
     direction = Atom("direction", spec.directions, is_feature=True)
     hidden = Atom("hidden", spec.output_size, is_feature=True)
     options = {**_options(call, spec), "batch_first": position == 1}
@@ -62,7 +63,7 @@ def _recurrent(call: OperatorCall) -> tuple[Value, ...]:
     made = replace(made, time=time, recurrence=recurrence, lengths=lengths)
     y = Data(made, (*data.axes[:2], (direction, hidden)))
     if backwards:
-        y = reverse(y, time, name)
+        y = reverse(y, time, name, lengths)
     sizes = zip(spec.declaration.states, spec.state_sizes, strict=True)
     return y, *(_finals(made, batch, part, size) for part, size in sizes)
 
@@ -120,6 +121,8 @@ def _options(call: OperatorCall, spec: Spec) -> dict[str, object]:
     }  # fmt: skip
     if not call.is_onnx:
         options["dropout"] = call.literal("dropout", 0.0)
+        if call.get("train") is True and options["dropout"] and spec.num_layers > 1:
+            raise ObstructionError("it drops out in training mode: its result is random")
         options |= {"proj_size": spec.proj_size} if cell.projects else {}
     usual = constructor_options(cell.layer)
     named = {name for name, value in cell.options.items() if value != usual[name]}

@@ -120,7 +120,7 @@ def _rows(value: Data, place: int, first: int, last: int) -> range | None:
 
 def _slice(call: OperatorCall) -> Value:
     value = call.tensor()
-    place = value.place(call.args.get("dim", 0))
+    place = value.place(call.get("dim", 0))
     start, end = call.integer("start", 0), call.integer("end", _ENDLESS)
     return _take_slice(call, value, place, slice(start, end, call.integer("step", 1)))
 
@@ -142,13 +142,12 @@ def _slices(call: OperatorCall) -> Value:
 
 def _split(call: OperatorCall) -> Value:
     """ONNX's Split: parts of these lengths, or so many of one length."""
-    value, lengths = call.tensor(), call.ints("split")
+    value, lengths, count = call.tensor(), call.ints("split"), call.integer("count", 1)
     place = value.place(call.get("dim"))
     size = value.dims[place].number
     if size is None:
         raise ObstructionError("it splits an axis of unknown size")
     if lengths is None:
-        count = call.integer("count", 1)
         if not 0 < count <= max(size, 1):
             raise ObstructionError(f"it splits {size} into {count}")
         longest = -(-size // count)
@@ -236,7 +235,7 @@ def _flip(call: OperatorCall) -> Value:
 
 def _cat(call: OperatorCall) -> Value:
     """Constants, final states, or the directions of one layer as features."""
-    values, dim = call.get("tensors"), call.args.get("dim", 0)
+    values, dim = call.get("tensors"), call.get("dim", 0)
     if not isinstance(values, list) or not values:
         raise ObstructionError("its inputs are not a list of tensors")
     constants = [value for value in values if isinstance(value, Const)]

@@ -51,6 +51,7 @@ def after(
 
 def exactly(step: Step, axes: Axes) -> Step:
     """The step followed by the layers that bring y to these axes, those of size 1 included."""
+    step = _directions_apart(step, axes)
     groups = _group(step.layout, axes)
     order = [at for group in groups for at in group]
     rest = [at for at in range(len(step.layout)) if at not in order]
@@ -67,6 +68,17 @@ def exactly(step: Step, axes: Axes) -> Step:
     for place, group in enumerate(groups):
         step = step if group else unsqueeze(step, place)
     return step
+
+
+def _directions_apart(step: Step, axes: Axes) -> Step:
+    """The step with its features as directions and hidden units, if these axes are so."""
+    features = step.layout[-1] if step.layout else ()
+    sizes = [atom.size for atom in features]
+    if len(solid(features)) != 2 or not {features[:1], features[1:]} <= set(axes):
+        return step
+    options: dict[str, object] = {"dim": -1, "unflattened_size": sizes}
+    layout = (*step.layout[:-1], features[:1], features[1:])
+    return after(step, "Unflatten", ("unflatten", False), options, layout=layout)
 
 
 def _group(layout: Axes, wanted: Sequence[Axis]) -> list[list[int]]:
@@ -248,11 +260,8 @@ def pool(data: Data, place: int, mode: str, keep: bool, name: Name = ("pool", Fa
     return Data(step, axes)
 
 
-def final_data(finals: Finals, loose: bool = False) -> Data:
-    """A layer Last on the recurrent layer whose final h this is, all directions as features.
-
-    `loose` allows the directions to be an axis of their own.
-    """
+def final_data(finals: Finals) -> Data:
+    """A layer Last on the recurrent layer whose final h this is, all directions as features."""
     step = finals.rows[0].step
     assert step.recurrence is not None
     assert step.time is not None
@@ -268,13 +277,15 @@ def final_data(finals: Finals, loose: bool = False) -> Data:
         )
     joined = (finals.row, finals.hidden)
     axes = list(finals.axes)
-    if loose:
-        axes = [joined if axis == joined[1:] else axis for axis in axes if axis != joined[:1]]
     found = [at for at, axis in enumerate(axes) if axis in (joined, joined[len(ends) == 1 :])]
     found = found or [at for at, axis in enumerate(axes) if solid(axis) == solid(joined)]
-    if not found:
+    if found:
+        axes[found[-1]] = step.layout[-1]
+    elif {joined[:1], joined[1:]} <= set(axes):
+        names = dict(zip(joined, step.layout[-1], strict=True))
+        axes = [tuple(names.get(atom, atom) for atom in axis) for axis in axes]
+    else:
         raise ObstructionError("it goes on with final states whose directions are not joined")
-    axes[found[-1]] = step.layout[-1]
     of = "state" if directions > 1 else "step"
     return Data(over_time(step, step.time, "Last", ("last", False), {"of": of}), tuple(axes))
 
@@ -344,14 +355,18 @@ def _join_directions(finals: Finals) -> Finals:
 # --- Time backwards, and two directions in one layer ---
 
 
-def reverse(data: Data, time: Axis, name: Name = ("flip", False)) -> Data:
-    """The data followed by a layer that reverses time; two of them cancel out."""
+def reverse(
+    data: Data, time: Axis, name: Name = ("flip", False), lengths: str | None = None
+) -> Data:
+    """The data followed by a layer that reverses time; two with the same lengths cancel out."""
     step = data.step
-    if step.layer.kind == "Flip" and step.parent is not None and step.time == time:
+    is_back = step.layer.kind == "Flip" and (step.time, step.lengths) == (time, lengths)
+    if is_back and step.parent is not None:
         return replace(data, step=step.parent)
     step, position = with_time(step, time)
     made = after(step, "Flip", name, {"batch_first": position == 1})
-    return replace(data, step=replace(made, time=time, recurrence=step.recurrence))
+    made = replace(made, time=time, recurrence=step.recurrence, lengths=lengths)
+    return replace(data, step=made)
 
 
 def bidirectional(forward: Step, backward: Step) -> Step | None:

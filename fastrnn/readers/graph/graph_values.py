@@ -20,6 +20,10 @@ class ObstructionError(Exception):
     """Why a node cannot become a layer; never leaves the readers."""
 
 
+class RankError(ObstructionError):
+    """The framework would refuse the node too: an argument has another number of axes."""
+
+
 # --- Axes and sizes ---
 
 
@@ -146,7 +150,7 @@ def place_of(axis: object, rank: int) -> int:
     """An axis counted from the front."""
     if type(axis) is not int or not -rank <= axis < rank:
         shown = axis if type(axis) is int else ""
-        raise ObstructionError(f"its dimension {shown} is not one of {rank}")
+        raise RankError(f"its dimension {shown} is not one of {rank}")
     return axis % rank
 
 

@@ -11,7 +11,7 @@ from ..description import DescribedLayer, Obstacle
 from ..errors import FormatError, quote
 from .graph import MOST_NODES, NO_LAYER, Graph, Input, Node, Ref, needed_nodes, references
 from .graph_call import Handler, OperatorCall, PoisonError
-from .graph_values import POISON, Atom, Const, Data, ObstructionError, Step, Value
+from .graph_values import POISON, Atom, Const, Data, ObstructionError, RankError, Step, Value
 
 # Handlers that say what is wrong with their constants even where their data is not known.
 _CHECKED_FIRST = (*CELLS, "mul")
@@ -46,7 +46,7 @@ class Translation:
 
     def visit(self, node: Node) -> None:
         """Take one node; an obstacle poisons its outputs."""
-        reasons = list(node.refusals)
+        reasons, refuses_rank = list(node.refusals), False
         results: tuple[Value, ...] = ()
         try:
             result = self.call(node)
@@ -55,28 +55,39 @@ class Translation:
             pass
         except ObstructionError as error:
             reasons.append(str(error))
-        for one, name in zip(results, node.outputs, strict=False):
-            if isinstance(one, ObstructionError) and name in self.used:
-                reasons.append(str(one))
+            refuses_rank = isinstance(error, RankError)
+        else:
+            reasons += self.missing(node, results)
         if reasons:
             results = ()
             why = "; ".join(reasons)
-            self.obstacles.append(Obstacle(node.label, node.kind or node.op, why))
+            kind = node.kind or node.op
+            self.obstacles.append(Obstacle(node.label, kind, why, refuses_rank))
         for at, name in enumerate(node.outputs):
             self.values[name] = results[at] if at < len(results) else POISON
 
+    def missing(self, node: Node, results: tuple[Value, ...]) -> list[str]:
+        """Why results of a node are not there that others take."""
+        found = []
+        for at, name in enumerate(node.outputs):
+            result = results[at] if at < len(results) else None
+            if name in self.used and (result is None or isinstance(result, ObstructionError)):
+                found.append(str(result or f"its result {at} is not supported"))
+        return found
+
     def call(self, node: Node) -> Value:
-        """The results of a node."""
+        """The results of a node; an argument that its handler does not read is an obstacle."""
         args = {name: self.resolve(value, node.label) for name, value in node.args.items()}
         is_foreign = node.op.startswith("onnx.") and not self.graph.is_onnx
         handler = None if is_foreign else self.handlers.get(node.op)
         if handler is None and not node.refusals:
             raise ObstructionError(NO_LAYER)
-        lists = [value if isinstance(value, list) else [value] for value in args.values()]
-        poisoned = any(POISON in values for values in lists) and node.op not in _CHECKED_FIRST
-        if handler is None or poisoned:
+        call = OperatorCall(node, args, self.graph, self.budget)
+        if handler is None or (call.has_poison and node.op not in _CHECKED_FIRST):
             raise PoisonError
-        return handler(OperatorCall(node, args, self.graph, self.budget))
+        result = handler(call)
+        call.check_all_read()
+        return result
 
     def resolve(self, value: object, what: str) -> Value:
         """An argument with values in place of their names."""

@@ -34,6 +34,8 @@ _DIRECTIONS = ("forward", "reverse", "bidirectional")
 _NO_CLIP = 3e38  # some writers have the largest float
 _ENDLESS = (1 << 31) - 1  # an end beyond every list
 _LONGEST_NAME = 200
+# Attributes that may stay unread: of training, of activations and types that are not supported.
+_WITHOUT_EFFECT = ("seed", "saturate", "round_mode", "activation_alpha", "activation_beta")
 
 Args = dict[str, Argument]
 
@@ -93,13 +95,18 @@ class _Lowering:
         self.graph.weights[name] = (full, None if isinstance(entry, Unreadable) else entry)
 
     def lower(self, node: OnnxNode) -> None:
-        """Add what a node of the file becomes."""
+        """Add what a node of the file becomes; what its rule did not look at is refused."""
+        start = len(self.graph.nodes)
         try:
             if node.domain not in _DOMAINS or node.op_type not in _RULES:
                 inside = ", which runs a graph of its own" if node.has_graph else ""
                 raise _RefusalError(NO_LAYER + inside)
             _RULES[node.op_type](self, node)
+            left = [name for name in node.unread if name not in _WITHOUT_EFFECT]
+            if left:
+                raise _RefusalError(f"its {listing(left)} is not supported")
         except _RefusalError as reason:
+            del self.graph.nodes[start:]
             inputs: Argument = [Ref(name) for name in node.inputs if name]
             self.emit(node, "", {"inputs": inputs}, node.outputs, str(reason))
 
@@ -127,7 +134,7 @@ Rule = Callable[[_Lowering, OnnxNode], object]
 
 def _input_of(node: OnnxNode, position: int) -> Ref | None:
     """An input; None if it is left out."""
-    name = node.inputs[position] if position < len(node.inputs) else ""
+    name = node.input(position)
     return Ref(name) if name else None
 
 
@@ -139,10 +146,10 @@ def _recurrent(self: _Lowering, node: OnnxNode) -> None:
     direction = node.text_of("direction", "forward")
     directions = 2 if direction == "bidirectional" else 1
     batch_first = node.int_of("layout") == 1
-    x, w, r, b, lengths, h, c, peepholes = (_input_of(node, at) for at in range(8))
+    x, w, r, b, lengths, *states = (_input_of(node, at) for at in range(6))
     options, refusals = _attributes(node, direction, directions)
     declared = find_cell(node.op_type, options)
-    states = [h, c] if declared.has_c else [h]
+    states += [_input_of(node, 6)] if declared.has_c else []
     args: Args = {
         "input": x,
         "hx": [_swapped(self, node, state, batch_first) if state else None for state in states],
@@ -152,7 +159,7 @@ def _recurrent(self: _Lowering, node: OnnxNode) -> None:
         "batch_first": batch_first,
         "lengths": lengths,
         "reverse": direction == "reverse",
-        "peepholes": peepholes,
+        "peepholes": _input_of(node, 7) if declared.has_c else None,
     }
     if "hidden_size" in node.attributes:
         args["hidden_size"] = node.int_of("hidden_size")
@@ -197,7 +204,6 @@ def _attributes(node: OnnxNode, direction: str, directions: int) -> tuple[Args, 
     refusals += [] if layout in (0, 1) else [f"its layout is {layout}"]
     if "clip" in node.attributes and abs(node.float_of("clip")) < _NO_CLIP:
         refusals.append("it clips what goes into the activations")
-    node.floats_of("activation_alpha")  # of no meaning for those that are supported
     named = node.texts_of("activations")
     expected = _ACTIVATIONS[node.op_type] * directions
     found = expected if named is None else [name.lower() for name in named]
@@ -237,7 +243,10 @@ def _axes(since: int) -> Callable[[OnnxNode], Args]:
 
 
 def _reduce(node: OnnxNode) -> Args:
-    return {**_axes(18)(node), "keepdim": node.int_of("keepdims", 1) != 0}
+    args = _axes(18)(node)
+    if node.int_of("noop_with_empty_axes") and args["dim"] is None:
+        raise _RefusalError("it reduces no axis (noop_with_empty_axes)")
+    return {**args, "keepdim": node.int_of("keepdims", 1) != 0}
 
 
 def _conv(node: OnnxNode) -> Args:
@@ -247,6 +256,7 @@ def _conv(node: OnnxNode) -> Args:
         "stride": node.ints_of("strides") or 1,
         "dilation": node.ints_of("dilations") or 1,
         "groups": node.int_of("group", 1),
+        "kernel_shape": node.ints_of("kernel_shape"),
     }
 
 
@@ -258,6 +268,8 @@ def _gemm(node: OnnxNode) -> Args:
 
 
 def _norm(node: OnnxNode) -> Args:
+    if node.int_of("stash_type", 1) != 1:
+        raise _RefusalError("it computes in another type than float32 (stash_type)")
     return {"axis": node.int_of("axis", -1), "eps": node.float_of("epsilon", 1e-5)}
 
 
@@ -329,7 +341,7 @@ _RULES: dict[str, Rule] = {
     "Conv": _operator("conv1d", "input weight bias", _conv),
     "LayerNormalization": _operator("layer_norm", "input weight bias", _norm),
     "Pow": _operator("pow", "self exponent"),
-    "Dropout": _operator("dropout", "input p training", _dropout),
+    "Dropout": _operator("dropout", "input p train", _dropout),
     "ReduceMean": _operator("mean", "self", _reduce),
     "ReduceMax": _operator("amax", "self", _reduce),
     "GlobalAveragePool": _operator("adaptive_avg_pool1d", "self", lambda _: {"output_size": 1}),

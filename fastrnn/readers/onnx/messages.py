@@ -69,6 +69,7 @@ class OnnxNode(NamedTuple):
     attributes: dict[str, Record]
     scopes: list[str]  # the modules around it, if torch's exporter tells them
     opset: int  # the operator set that its model imports
+    read: set[str | int]  # names of attributes and positions of inputs that were looked at
 
     @property
     def what(self) -> str:
@@ -77,9 +78,21 @@ class OnnxNode(NamedTuple):
         return f"node {quote(name)} ({quote(self.op_type)[1:-1]})"
 
     @property
+    def unread(self) -> list[str]:
+        """Attributes and inputs that the node has and nothing looked at."""
+        given = (at for at, name in enumerate(self.inputs) if name)
+        left = [f"input {at}" for at in given if at not in self.read]
+        return [name for name in self.attributes if name not in self.read] + left
+
+    @property
     def has_graph(self) -> bool:
         """Whether the node runs a graph of its own."""
         return any("g" in record or "graphs" in record for record in self.attributes.values())
+
+    def input(self, position: int) -> str:
+        """The name of an input; "" if it is left out."""
+        self.read.add(position)
+        return self.inputs[position] if position < len(self.inputs) else ""
 
     def int_of(self, name: str, default: int = 0) -> int:
         """An attribute that holds one whole number."""
@@ -121,6 +134,7 @@ class OnnxNode(NamedTuple):
 
     def _attribute(self, name: str, slot: str, default: Any, zero: object) -> Any:
         """The value in the slot of its type; protobuf leaves out zeros and empty lists."""
+        self.read.add(name)
         record = self.attributes.get(name)
         if record is None:
             return default
@@ -211,6 +225,7 @@ def _node(data: View, opset: int, budget: Budget) -> OnnxNode:
         attributes,
         _scopes(found.get("metadata", []), what, budget),
         opset,
+        set(),
     )
 
 

@@ -20,6 +20,7 @@ from ..graph.graph import (
     Ref,
     Sizes,
     plain_name,
+    writes_in_place,
 )
 from .pt2_archive import Json, Program, json_object
 
@@ -28,6 +29,10 @@ Weights = dict[str, tuple[str, Array | None]]
 _ATEN = "torch.ops.aten."
 _LONGEST_LIST = 100_000
 _LITERALS = ("as_int", "as_float", "as_bool", "as_string", "as_ints", "as_floats", "as_bools")
+_TYPES = {  # of elements, by their numbers in the schema
+    1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32",
+    8: "float64", 12: "bool", 13: "float32",
+}  # fmt: skip
 _SYMBOLS = ("as_sym_int", "as_sym_float", "as_sym_bool")
 _SYMBOL_LISTS = ("as_sym_ints", "as_sym_floats", "as_sym_bools")
 
@@ -102,7 +107,7 @@ def _outputs(signature: Json, obstacles: list[Obstacle]) -> Iterator[Argument]:
     for kind, spec in _entries(signature.get("output_specs"), "output_specs"):
         if kind == "user_output":
             argument = _argument(spec.get("arg"), "output")
-            if isinstance(argument, (Ref, list)):
+            if isinstance(argument, (Ref, list)) or argument is UNKNOWN:
                 yield argument
         elif kind != "token":
             obstacles.append(Obstacle("output", kind, "the model changes or returns other things"))
@@ -133,7 +138,8 @@ def _node(item: object) -> Node | None:
     owner, module = _owner(content.get("metadata"))
     args = _arguments(content.get("inputs"), op, what)
     name = label if isinstance(label, str) and label else outputs[0]
-    return Node(op, args, tuple(outputs), name, owner, module)
+    in_place = writes_in_place(target.split(".")[3], args) if target.startswith(_ATEN) else False
+    return Node(op, args, tuple(outputs), name, owner, module, in_place=in_place)
 
 
 def _results(value: object, what: str) -> Iterator[str]:
@@ -178,6 +184,8 @@ def _argument(value: object, what: str) -> Argument:
         return [_element(item, what) for item in _list(inner, what)]
     if tag in _LITERALS:
         return _literal(inner, what)
+    if tag == "as_scalar_type":
+        return _TYPES.get(inner, UNKNOWN) if isinstance(inner, int) else UNKNOWN
     if tag in _SYMBOLS:
         return _symbol(inner, what)
     if tag in _SYMBOL_LISTS:

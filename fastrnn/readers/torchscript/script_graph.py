@@ -16,8 +16,17 @@ from ...stack_spec import CELLS
 from ..containers.elements import Array, Unreadable
 from ..containers.pickle_vm import PickledObject
 from ..description import Obstacle
-from ..errors import FormatError, quote
-from ..graph.graph import SCHEMAS, UNKNOWN, Graph, Input, Node, Ref, plain_name
+from ..errors import FormatError, WrongRank, quote
+from ..graph.graph import (
+    SCHEMAS,
+    UNKNOWN,
+    Graph,
+    Input,
+    Node,
+    Ref,
+    plain_name,
+    writes_in_place,
+)
 from ..torch.torch_tensors import is_tensor
 from .script_text import (
     Attribute,
@@ -51,7 +60,16 @@ _NUMERIC: dict[str, Callable[[float, float], object]] = {
     "lt": operator.lt, "gt": operator.gt, "le": operator.le, "ge": operator.ge,
     "add": operator.add, "sub": operator.sub, "mul": operator.mul,
 }  # fmt: skip
-_NOT_KNOWN = ("size", "format", "list", "device", "warn", "len", "numel", "is_cuda", "tensor")
+_DEVICE = object()  # any device: which one computes makes no difference
+_TYPES = {  # of elements, by their numbers in the code
+    0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32",
+    7: "float64", 11: "bool", 15: "float32",
+}  # fmt: skip
+_LIST_CHANGES = (
+    *("append", "extend", "insert", "pop", "clear", "remove", "reverse", "sort"),
+    *("_set_item", "Delete", "update", "setdefault", "popitem"),
+)
+_NOT_KNOWN = ("size", "format", "list", "warn", "len", "numel", "is_cuda", "tensor")
 
 Value = object  # Ref, Module, _Function, UNKNOWN, number, str, None, list or tuple of values
 
@@ -207,7 +225,7 @@ class ScriptReader:
         if not items:
             items = [value] * len(statement.targets)  # of a call that is not known
         if len(items) != len(statement.targets):
-            raise FormatError(f"the code unpacks {len(items)} values as {len(statement.targets)}")
+            raise WrongRank(f"the code unpacks {len(items)} values as {len(statement.targets)}")
         variables.update(zip(statement.targets, items, strict=True))
 
     def name_constants(self, variable: str, value: Value) -> None:
@@ -249,6 +267,8 @@ class ScriptReader:
         if isinstance(of, Module):
             if name not in of.attributes:
                 return _Dotted(f"{of.class_name}.{name}")
+            if name == "training":
+                return False  # a state of the module, not of the model: as after eval()
             path = f"{of.path}.{name}" if of.path else name
             return self.attribute_value(of.attributes[name], path)
         return UNKNOWN
@@ -322,12 +342,15 @@ class ScriptReader:
         if name in _PASS_ON or name == "ops.prim.NumToTensor":
             return args[-1] if args else UNKNOWN
         if name == "ops.prim.RaiseException":
-            self.obstacle(owner.path or "the model", "raise", "the code refuses such an input")
+            why = "the code refuses such an input"
+            self.graph.obstacles.append(Obstacle(owner.path or "the model", "raise", why, True))
         space, _, base = name.rpartition(".")
         if space not in ("torch", "ops.aten"):
             if space == "ops.prim" or name == "uninitialized":
-                return UNKNOWN
+                return _DEVICE if base == "device" else UNKNOWN
             return self.unknown_call(name, args, owner)
+        if base in _LIST_CHANGES and args and not isinstance(args[0], Ref):
+            self.obstacle(owner.path or "the model", base, "it changes a list")
         if base == "size" and args and isinstance(args[0], Ref):
             return self.sizes(args, owner)
         folded = self.fold(base, args)
@@ -345,6 +368,8 @@ class ScriptReader:
         if base == "dim" and len(args) == 1:
             rank = self.rank(args[0])
             return UNKNOWN if rank is None else rank
+        if base == "device":
+            return _DEVICE
         if base in _NOT_KNOWN:
             return UNKNOWN
         if base == "__not__":
@@ -378,18 +403,26 @@ class ScriptReader:
         names = SCHEMAS.get(op, ())
         table = {names[i] if i < len(names) else str(i): v for i, v in enumerate(args)}
         table.update(named)
-        return self.node(op, {name: _argument(value) for name, value in table.items()}, owner)
+        if op == "to" and args:
+            table = {"self": args[0], "dtype": _cast_type([*args[1:], named.get("dtype")])}
+        in_place = writes_in_place(base, named)
+        given = {name: _argument(value) for name, value in table.items()}
+        return self.node(op, given, owner, in_place)
 
     def unknown_call(self, name: str, args: list[Value], owner: Module) -> Value:
         return self.node(name, {str(i): _argument(v) for i, v in enumerate(args)}, owner)
 
-    def node(self, op: str, args: dict[str, object], owner: Module) -> Value:
+    def node(
+        self, op: str, args: dict[str, object], owner: Module, in_place: bool = False
+    ) -> Value:
         label = f"{op}_{len(self.graph.nodes)}"
         count = _RESULTS.get(op, 2 if op == "max" and "dim" in args else 1)
         results = tuple(Ref(f"{label}.{i}") for i in range(count))
         module = re.sub(r"\.___torch_mangle_\d+", "", owner.class_name.removeprefix("__torch__."))
         names = tuple(ref.name for ref in results)
-        self.graph.nodes.append(Node(op, args, names, owner.path or op, owner.path, module))
+        self.graph.nodes.append(
+            Node(op, args, names, owner.path or op, owner.path, module, in_place=in_place)
+        )
         rank = self.result_rank(op, args)
         self.ranks.update(dict.fromkeys(names, rank))
         return results if count > 1 else results[0]
@@ -419,6 +452,14 @@ class ScriptReader:
         return rank + {"select": -1, "squeeze": -1, "unsqueeze": 1}.get(op, 0)
 
 
+def _cast_type(args: list[Value]) -> Value:
+    """What `to` casts to: its forms have the number of a type, or a tensor, at any place."""
+    others = [arg for arg in args if not (arg is None or arg is _DEVICE or isinstance(arg, bool))]
+    if not others:
+        return None
+    return _TYPES.get(others[0], UNKNOWN) if isinstance(others[0], int) else UNKNOWN
+
+
 _CONSTANTS: dict[str, Value] = {"True": True, "False": False, "None": None}
 
 
@@ -438,7 +479,7 @@ def _flattened(value: Value) -> list[object]:
         item = pending.pop(0)
         if isinstance(item, (tuple, list)):
             pending = [*item, *pending]
-        elif isinstance(item, Ref):
+        elif isinstance(item, Ref) or item is UNKNOWN:
             found.append(item)
     return found
 

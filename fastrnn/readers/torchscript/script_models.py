@@ -9,7 +9,7 @@ from ..containers.pickle_vm import PickledObject
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
 from ..description import Description
-from ..errors import FormatError, UnsupportedModel
+from ..errors import FormatError, WrongRank
 from ..graph.graph_describe import describe_graph
 from ..torch.torch_tensors import TensorLoader, is_tensor
 from ..torch.torch_zip import TorchArchive
@@ -67,10 +67,14 @@ class _Archive:
         return self.loaded[id(tensor)]
 
     def describe(self) -> Description:
-        """Try the numbers of axes that the inputs may have; traced archives tell them."""
+        """The layers for an input with the number of axes that the file tells or allows.
+
+        Traced archives tell it. Of a scripted model it is the first likely one that torch itself
+        would not refuse, whether fastrnn has the layers for it or not.
+        """
         traced = self.traced_ranks()
         attempts = [traced] if traced else [[rank] for rank in _LIKELY_RANKS]
-        failures: list[UnsupportedModel] = []
+        failures: list[WrongRank] = []
         for ranks in attempts:
             reader = ScriptReader(self.functions, self.constants, self.load, self.names)
             state = self.root.state if isinstance(self.root.state, dict) else {}
@@ -78,7 +82,7 @@ class _Archive:
             try:
                 graph = reader.read(root, ranks)
                 return describe_graph(graph, FORMAT, _ADVICE, self.budget)
-            except UnsupportedModel as error:
+            except WrongRank as error:
                 failures.append(error)
         raise min(failures, key=lambda error: str(error).count("\n"))
 

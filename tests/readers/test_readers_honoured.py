@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: MIT
+"""Whatever a graph says of a node is honoured or refused: nothing is passed over."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastrnn.readers import UnsupportedModel, describe_file
+from fastrnn.readers.containers.budget import Budget
+from fastrnn.readers.graph.graph import WITHOUT_EFFECT, Graph, Input, Node, Ref
+from fastrnn.readers.graph.graph_describe import describe_graph
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def torch():
+    module = pytest.importorskip("torch")
+    module.set_num_threads(1)
+    return module
+
+
+# --- Arguments, attributes, inputs and results of nodes ---
+
+
+def describe(op, taken="y", outputs=("y",), **args):
+    x = Input((None, None, 3), is_integer=False)
+    node = Node(op, {"self": Ref("x"), **args}, outputs, "node")
+    return describe_graph(Graph({"x": x}, {}, [node], [Ref(taken)]), "test", "", Budget(1 << 20))
+
+
+def test_arguments_that_no_handler_reads():
+    assert [layer.kind for layer in describe("relu").layers] == ["ReLU"]
+    with pytest.raises(UnsupportedModel, match=r"'node' \(relu\): its argument 'threshold' is not"):
+        describe("relu", threshold=0.5)
+    assert describe("relu", threshold=None, **dict.fromkeys(WITHOUT_EFFECT, 1)).layers
+
+
+def test_results_that_no_handler_makes():
+    assert describe("max", dim=1, outputs=("y", "places")).layers
+    with pytest.raises(UnsupportedModel, match="its result 1 is not supported"):
+        describe("max", dim=1, outputs=("y", "places"), taken="places")
+
+
+def test_attributes_and_inputs_of_onnx(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from onnx_files import model, save, value
+
+    from fastrnn.readers.onnx.lowering import _RULES
+
+    for kind in _RULES.keys() - {"Constant"}:
+        inputs = ["x"] * (2 if kind == "Concat" else 9)
+        node = onnx.helper.make_node(kind, inputs, ["out"], "node", surprise=1)
+        path = save(tmp_path, model([node], [value("x", [None, None, 3])], ["out"]))
+        others = "" if kind == "Concat" else ".*'input 8'"
+        with pytest.raises(UnsupportedModel, match=f"its 'surprise'{others}.* is not supported"):
+            describe_file(path)
+
+
+# --- What a program changes while it runs ---
+
+
+def archives(torch, module, x, folder):
+    """The files of a module in each format of torch."""
+    module.eval()
+    torch.jit.script(module).save(str(folder / "scripted.pt"))
+    torch.jit.trace(module, x).save(str(folder / "traced.pt"))
+    torch.export.save(torch.export.export(module, (x,)), folder / "exported.pt2")
+    return [folder / name for name in ("scripted.pt", "traced.pt", "exported.pt2")]
+
+
+def test_tensors_changed_in_place(torch, tmp_path):
+    class View(torch.nn.Module):
+        def forward(self, x):
+            y = torch.tanh(x)
+            y[:, :, :1].mul_(2.0)
+            return torch.relu(y)
+
+    for path in archives(torch, View(), torch.zeros(2, 5, 3), tmp_path):
+        with pytest.raises(UnsupportedModel, match="changed in place"):
+            describe_file(path)
+
+    class Whole(torch.nn.Module):
+        def forward(self, x):
+            return torch.tanh(x).relu_()
+
+    for path in archives(torch, Whole(), torch.zeros(2, 5, 3), tmp_path):
+        assert [layer.kind for layer in describe_file(path).layers] == ["Tanh", "ReLU"]
+
+
+def test_lists_that_grow(torch, tmp_path):
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            parts = [x]
+            parts.append(torch.tanh(x))
+            return torch.cat(parts, -1)
+
+    torch.jit.script(Net()).save(str(tmp_path / "m.pt"))
+    with pytest.raises(UnsupportedModel, match="it changes a list"):
+        describe_file(tmp_path / "m.pt")
+
+
+def test_casts(torch, tmp_path):
+    class Truncated(torch.nn.Module):
+        def forward(self, x):
+            return torch.tanh(x).long().float()
+
+    for path in archives(torch, Truncated(), torch.zeros(2, 5, 3), tmp_path):
+        with pytest.raises(UnsupportedModel, match="numbers of different kinds"):
+            describe_file(path)
+
+    class Wide(torch.nn.Module):
+        def forward(self, x):
+            return torch.tanh(x.to(torch.float64)).to("cpu").float()
+
+    for path in archives(torch, Wide(), torch.zeros(2, 5, 3), tmp_path):
+        assert [layer.kind for layer in describe_file(path).layers] == ["Tanh"]
+
+
+def test_training_mode(torch, tmp_path):
+    """A fixed flag makes results random; that of a module is a state, as after eval()."""
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = torch.nn.LSTM(3, 4, 2, dropout=0.5)
+            self.drop = torch.nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.drop(self.rnn(x)[0])
+
+    net, x = Net().train(), torch.zeros(2, 5, 3)
+    torch.jit.trace(net, x, check_trace=False).save(str(tmp_path / "traced.pt"))
+    with pytest.raises(UnsupportedModel, match=r"'rnn' .* in training mode"):
+        describe_file(tmp_path / "traced.pt")
+    torch.jit.trace(net.drop, x, check_trace=False).save(str(tmp_path / "traced.pt"))
+    with pytest.raises(UnsupportedModel, match="in training mode"):
+        describe_file(tmp_path / "traced.pt")
+    torch.jit.script(net).save(str(tmp_path / "scripted.pt"))
+    assert [layer.kind for layer in describe_file(tmp_path / "scripted.pt").layers] == [
+        "LSTM",
+        "Dropout",
+    ]
+
+
+# --- Axes ---
+
+
+def test_number_of_axes_of_a_scripted_input(torch, tmp_path):
+    """Another one is never taken because fastrnn has no layer for the file's."""
+
+    class Squeezed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.head = torch.nn.GRU(3, 4, batch_first=True), torch.nn.Linear(4, 1)
+
+        def forward(self, x):
+            _, h = self.rnn(x)
+            return self.head(h[-1]).squeeze()
+
+    torch.jit.script(Squeezed()).save(str(tmp_path / "m.pt"))
+    with pytest.raises(UnsupportedModel, match="depends on the size of the input"):
+        describe_file(tmp_path / "m.pt")
+
+    class Words(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.rnn = torch.nn.Embedding(9, 3), torch.nn.GRU(3, 1, batch_first=True)
+
+        def forward(self, x):
+            batch, steps = x.shape
+            return self.rnn(self.words(x))[0].view(batch, steps)
+
+    torch.jit.script(Words()).save(str(tmp_path / "m.pt"))
+    embedding, gru, _ = describe_file(tmp_path / "m.pt").layers
+    assert embedding.kind == "Embedding"
+    assert gru.options["batch_first"] is True
+
+
+def test_sequence_lens_of_some_layers(tmp_path):
+    """A layer that takes them, on one that does not, both in reverse."""
+    pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+    from onnx_files import ints, model, save, tensor, value, weights
+
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R"], ["Y"], direction="reverse", hidden_size=3),
+        helper.make_node("Squeeze", ["Y", "one"], ["y"]),
+        helper.make_node(
+            "GRU", ["y", "W", "R", "", "lens"], ["", "h"], direction="reverse", hidden_size=3
+        ),
+    ]
+    arrays = [tensor(array, name) for name, array in weights("GRU", 3, 3, bias=False).items()]
+    inputs = [value("x", [None, None, 3]), value("lens", [None], TensorProto.INT32)]
+    path = save(tmp_path, model(nodes, inputs, ["h"], [*arrays, ints("one", 1)]))
+    with pytest.raises(UnsupportedModel, match="do not all take the same sequence_lens"):
+        describe_file(path)
+
+
+def test_values_beyond_sequence_lens(tmp_path):
+    """They are 0 after a recurrent node, but not after a layer that adds to them."""
+    pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+    from onnx_files import ints, model, save, tensor, value, weights
+
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R", "", "lens"], ["Y"], hidden_size=3),
+        helper.make_node("Squeeze", ["Y", "one"], ["y"]),
+        helper.make_node("Sigmoid", ["y"], ["out"]),
+    ]
+    arrays = [tensor(array, name) for name, array in weights("GRU", 3, 3, bias=False).items()]
+    inputs = [value("x", [None, None, 3]), value("lens", [None], TensorProto.INT32)]
+    path = save(tmp_path, model(nodes, inputs, ["out"], [*arrays, ints("one", 1)]))
+    with pytest.raises(UnsupportedModel, match="with sequence_lens, Sigmoid would see"):
+        describe_file(path)
