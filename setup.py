@@ -41,9 +41,12 @@ core = Extension(
     extra_compile_args=compile_arguments(),
 )
 
+# None is no object of a compiled class: a method that takes one would read its fields from None.
+directives = {"language_level": "3", "allow_none_for_extension_args": False}
+
 setup(
     version=version(),
-    ext_modules=cythonize([core], compiler_directives={"language_level": "3"}),
+    ext_modules=cythonize([core], compiler_directives=directives),
     # Always rebuild: file times do not show that CC or FASTRNN_CFLAGS has changed.
     options={"build_ext": {"force": True}},
 )

@@ -1,7 +1,62 @@
 # SPDX-License-Identifier: MIT
 """Checks of buffers that _core.pyx makes before it passes their memory to C."""
 
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+
+from libc.string cimport strchr
+
 from ._core cimport frnn_call, frnn_gradients
+
+
+cdef inline bint has_format(const Py_buffer *view, const char *letters) noexcept:
+    """Whether the elements are native and of a type that one of the letters stands for."""
+    cdef const char *found = view.format
+    if found is NULL:
+        return False
+    if found[0] == c"=":  # as numpy has it where the elements are not aligned
+        found += 1
+    return found[0] != 0 and found[1] == 0 and strchr(letters, found[0]) is not NULL
+
+
+cdef inline int open_floats(Py_buffer *view, object array, str name, int ndim,
+                            int flags) except -1:
+    """Open a float32 buffer; ValueError or TypeError for others.
+
+    Every array of floats that C reads or writes is opened here. Whether it is aligned, the caller
+    asks by in_floats() or rows_in_place().
+    """
+    PyObject_GetBuffer(array, view, PyBUF_FORMAT | flags)
+    if view.ndim != ndim or not has_format(view, b"f"):
+        found = "?" if view.format is NULL else view.format.decode()
+        message = (f"{name}: expected float32 with {ndim} axes, got {view.ndim} axes of format "
+                   f"{found!r}")
+        PyBuffer_Release(view)
+        raise ValueError(message)
+    return 0
+
+
+cdef inline int open_optional(Py_buffer *view, object array, str name, int ndim,
+                              int flags) except -1:
+    """The same, or nothing for None: the view must be zeroed."""
+    if array is None:
+        return 0
+    return open_floats(view, array, name, ndim, flags)
+
+
+cdef inline object open_lengths(Py_buffer *view, object lengths):
+    """Open a copy of lengths, a vector of size_t, that nobody can change during a pass; or None."""
+    if lengths is None:
+        return None
+    PyObject_GetBuffer(lengths, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)
+    if view.ndim != 1 or view.itemsize != sizeof(size_t) or not has_format(view, b"LQN"):
+        PyBuffer_Release(view)
+        raise ValueError("lengths: expected a vector of numpy.uintp, got something else")
+    copied = PyBytes_FromStringAndSize(<char *> view.buf, view.len)
+    view.buf = PyBytes_AS_STRING(copied)
+    return copied
 
 
 cdef inline void point(frnn_call *call, const Py_buffer *views) noexcept:
@@ -41,19 +96,16 @@ cdef inline bint has_shape(const Py_buffer *view, Py_ssize_t a, Py_ssize_t b,
                                 and view.shape[2] == c)
 
 
-cdef inline bint fits(const Py_buffer *views, Py_ssize_t inputs, Py_ssize_t hidden,
+cdef inline bint fits(const Py_buffer *views, Py_ssize_t inputs, Py_ssize_t c_size,
                       Py_ssize_t outputs, Py_ssize_t directions, Py_ssize_t states) noexcept:
-    """Whether x, y, h0, c0, hn, cn and lengths have the sizes of the stack.
-
-    This is the last check before C writes to their memory.
-    """
+    """Whether x, y, h0, c0, hn, cn and lengths have the sizes of the stack."""
     cdef Py_ssize_t steps = views[0].shape[0], batch = views[0].shape[1]
     return (has_shape(&views[0], steps, batch, inputs)
             and has_shape(&views[1], steps, batch, outputs * directions)
             and has_shape(&views[2], states, batch, outputs)
-            and has_shape(&views[3], states, batch, hidden)
+            and has_shape(&views[3], states, batch, c_size)
             and has_shape(&views[4], states, batch, outputs)
-            and has_shape(&views[5], states, batch, hidden)
+            and has_shape(&views[5], states, batch, c_size)
             and (views[6].buf is NULL or views[6].shape[0] == batch))
 
 
@@ -65,20 +117,20 @@ cdef inline bint inputs_fit(const Py_buffer *x, const Py_buffer *lengths,
 
 
 cdef inline bint gradients_fit(const Py_buffer *views, const frnn_call *call, Py_ssize_t inputs,
-                               Py_ssize_t hidden, Py_ssize_t outputs, Py_ssize_t directions,
+                               Py_ssize_t c_size, Py_ssize_t outputs, Py_ssize_t directions,
                                Py_ssize_t states) noexcept:
     """The same for dy, dhn, dcn, dx, dh0 and dc0 of a recorded call."""
     cdef Py_ssize_t steps = <Py_ssize_t> call.steps, batch = <Py_ssize_t> call.batch
     return (has_shape(&views[0], steps, batch, outputs * directions)
             and has_shape(&views[1], states, batch, outputs)
-            and has_shape(&views[2], states, batch, hidden)
+            and has_shape(&views[2], states, batch, c_size)
             and has_shape(&views[3], steps, batch, inputs)
             and has_shape(&views[4], states, batch, outputs)
-            and has_shape(&views[5], states, batch, hidden))
+            and has_shape(&views[5], states, batch, c_size))
 
 
 cdef inline bint in_floats(const Py_buffer *x) noexcept:
-    """Whether x is aligned and all its strides are multiples of a float."""
+    """Whether x is aligned and all its strides are multiples of a float, or x is absent."""
     for i in range(x.ndim):
         if x.strides[i] % 4:
             return False
@@ -92,6 +144,19 @@ cdef inline bint rows_in_place(const Py_buffer *x) noexcept:
         if x.strides[i] % 4:
             return False
     return <size_t> x.buf % 4 == 0 and (x.shape[last] == 1 or x.strides[last] == 4)
+
+
+cdef inline bint rows_are_apart(const Py_buffer *y) noexcept:
+    """Whether no row of a matrix shares memory with another one."""
+    cdef Py_ssize_t stride = abs(y.strides[0])
+    return y.shape[0] <= 1 or stride >= 4 * y.shape[1]
+
+
+cdef inline bint same_memory(const Py_buffer *x, const frnn_call *call) noexcept:
+    """Whether x is still where a call has read it, with the same shape."""
+    return (<const float *> x.buf == call.x and <size_t> x.shape[0] == call.steps
+            and <size_t> x.shape[1] == call.batch and x.strides[0] // 4 == call.x_step
+            and x.strides[1] // 4 == call.x_row)
 
 
 cdef inline bint overlap(const Py_buffer *x, const Py_buffer *y) noexcept:

@@ -108,6 +108,8 @@ cdef extern from "fastrnn.h" nogil:
     frnn_status frnn_stack_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes)
     frnn_status frnn_stack_init(frnn_stack **stack, const frnn_config *config,
                                 const frnn_isa *isa, void *memory, size_t bytes)
+    int frnn_stack_gates(const frnn_stack *stack)
+    int frnn_stack_states(const frnn_stack *stack)
     frnn_status frnn_stack_set_weights(frnn_stack *stack, int layer, int direction,
                                        const frnn_weights *weights)
     frnn_status frnn_plan_make(const frnn_stack *stack, const frnn_machine *machine,

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
 """Python bindings of the C library: memory, buffers and the GIL. No arithmetic."""
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-# cython: freethreading_compatible=False
 
 from cpython.contextvars cimport get_value
 from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
+    PyObject_GetBuffer,
 )
 
 from libc.string cimport memset
 
 from ._buffers cimport (
-    fits, gradients_fit, in_floats, inputs_fit, overlap, point, point_gradients, point_inputs,
-    rows_in_place,
+    fits, gradients_fit, has_format, has_shape, in_floats, inputs_fit, open_floats, open_lengths,
+    open_optional, overlap, point, point_gradients, point_inputs, rows_are_apart, rows_in_place,
+    same_memory,
 )
 
 from contextvars import ContextVar
@@ -33,6 +33,8 @@ COMPILER = FRNN_COMPILER.decode()
 MOST_THREADS = FRNN_MOST_WORKERS
 
 cdef object empty = numpy.empty
+cdef object frombuffer = numpy.frombuffer
+cdef tuple TENSORS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 cdef object float32 = numpy.dtype(numpy.float32)
 
 
@@ -99,6 +101,8 @@ def probe_fma(str isa, size_t rounds) -> float:
 
 def probe_read(str isa, const float[::1] values, int repeats) -> None:
     """Read an array `repeats` times, as the steps of a pass read their weights."""
+    if not values.shape[0]:
+        raise ValueError("values: expected at least one, got none")
     cdef const frnn_isa *table = find_isa(isa)
     cdef float result
     with nogil:
@@ -133,14 +137,19 @@ include "_lease.pxi"
 
 
 cdef class Stack:
-    """The packed weights of a stack of layers. Any number of threads may run it at once."""
+    """The packed weights of a stack of layers. Any number of threads may run it at once.
+
+    Whatever the arguments, C reads and writes inside of the arrays: their types and shapes are
+    checked here, against what the stack was made for.
+    """
     cdef frnn_stack *stack
     cdef Lease lease
     cdef Block block  # of the lease
     cdef readonly size_t nbytes
     cdef readonly str isa
     cdef readonly bint training
-    cdef Py_ssize_t inputs, hidden, outputs, directions, state_rows
+    cdef Py_ssize_t inputs, hidden, proj, outputs, directions, state_rows
+    cdef Py_ssize_t gate_rows, c_size  # c_size: 0 if the cell has no c
 
     def __cinit__(self, str cell, int input_size, int hidden_size, int num_layers,
                   bint bidirectional, int proj_size, str isa, bint training=False,
@@ -159,56 +168,98 @@ cdef class Stack:
             self.block.contents = self.stack
         self.stack = <frnn_stack *> self.block.contents
         self.isa, self.training = isa, training
-        self.inputs, self.hidden, self.outputs = input_size, hidden_size, proj_size or hidden_size
+        self.inputs, self.hidden, self.proj = input_size, hidden_size, proj_size
+        self.outputs = proj_size or hidden_size
         self.directions, self.state_rows = 1 + bidirectional, num_layers * (1 + bidirectional)
+        self.gate_rows = <Py_ssize_t> frnn_stack_gates(self.stack) * hidden_size
+        self.c_size = <Py_ssize_t> (frnn_stack_states(self.stack) - 1) * hidden_size
 
-    def set_weights(self, int layer, int direction, const float[:, ::1] weight_ih,
-                    const float[:, ::1] weight_hh, const float[::1] bias_ih,
-                    const float[::1] bias_hh, const float[:, ::1] weight_hr) -> None:
-        """Pack copies of the weights of one layer and direction. The caller checks the shapes."""
+    cdef void weight_shape(self, Py_ssize_t layer, int tensor, Py_ssize_t *rows,
+                           Py_ssize_t *columns) noexcept:
+        """The shape of weight_ih, weight_hh, bias_ih, bias_hh or weight_hr; columns 0: a vector."""
+        rows[0] = self.gate_rows if tensor < 4 else self.proj
+        columns[0] = 0
+        if tensor == 0:
+            columns[0] = self.directions * self.outputs if layer > 0 else self.inputs
+        elif tensor == 1:
+            columns[0] = self.outputs
+        elif tensor == 4:
+            columns[0] = self.hidden
+
+    def set_weights(self, int layer, int direction, weight_ih, weight_hh, bias_ih, bias_hh,
+                    weight_hr) -> None:
+        """Pack copies of the weights of one layer and direction, C-contiguous float32 arrays.
+
+        The biases may be None, weight_hr must be without a projection.
+        """
+        cdef Py_buffer views[5]
         cdef frnn_weights weights
-        weights.weight_ih, weights.weight_hh = &weight_ih[0, 0], &weight_hh[0, 0]
-        weights.bias_ih = weights.bias_hh = weights.weight_hr = NULL
-        if bias_ih is not None:
-            weights.bias_ih, weights.bias_hh = &bias_ih[0], &bias_hh[0]
-        if weight_hr is not None:
-            weights.weight_hr = &weight_hr[0, 0]
-        with nogil:
-            status = frnn_stack_set_weights(self.stack, layer, direction, &weights)
-        check(status)
+        memset(views, 0, sizeof(views))
+        try:
+            given = (weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
+            for tensor in range(5):
+                self.open_weight(&views[tensor], given[tensor], layer, tensor, PyBUF_C_CONTIGUOUS)
+            weights.weight_ih = <const float *> views[0].buf
+            weights.weight_hh = <const float *> views[1].buf
+            weights.bias_ih = <const float *> views[2].buf
+            weights.bias_hh = <const float *> views[3].buf
+            weights.weight_hr = <const float *> views[4].buf
+            with nogil:
+                status = frnn_stack_set_weights(self.stack, layer, direction, &weights)
+            check(status)
+        finally:
+            for tensor in range(5):
+                PyBuffer_Release(&views[tensor])
+
+    cdef int open_weight(self, Py_buffer *view, object array, Py_ssize_t layer, int tensor,
+                         int flags) except -1:
+        """Open a weight, or the gradient of one, that must have its shape; None: absent."""
+        cdef Py_ssize_t rows, columns
+        self.weight_shape(layer, tensor, &rows, &columns)
+        open_optional(view, array, TENSORS[tensor], 2 if columns else 1, flags)
+        if array is not None and (view.shape[0] != rows or (columns and view.shape[1] != columns)):
+            wanted = f"({rows}, {columns})" if columns else f"({rows},)"
+            raise ValueError(f"{TENSORS[tensor]}: expected shape {wanted}, got {array.shape}")
+        if not in_floats(view):
+            raise ValueError(f"{TENSORS[tensor]}: expected aligned memory, got other")
+        return 0
 
     def forward(self, x, y, h0, c0, hn, cn, lengths, Tape tape=None) -> bool:
-        """Run one pass over float32 arrays; return False if x cannot be read in place.
+        """Run one pass over float32 arrays; return False if x or a state cannot be read in place.
 
         x (T, B, I), y (T, B, directions * R): contiguous rows. h0, hn (layers * directions, B, R),
-        c0, cn (.., B, H), lengths (B,): contiguous, or None. The caller checks dtypes. tape: a new
-        one, to record the pass.
+        c0, cn (.., B, H), lengths (B,): C-contiguous, or None; y, hn and cn aligned. tape: a new
+        one of this stack, to record the pass. ValueError for others.
         """
-        cdef Py_buffer views[7]
+        cdef Py_buffer views[8]
         cdef frnn_call call
-        cdef int held = 0
         cdef Workspace workspace = self.block.spare or Workspace()
         self.block.spare = None
         memset(views, 0, sizeof(views))
         try:
-            for array in (x, y, h0, c0, hn, cn, lengths):
-                if array is not None:
-                    PyObject_GetBuffer(array, &views[held], PyBUF_STRIDES)
-                held += 1
-            if not fits(views, self.inputs, self.hidden, self.outputs, self.directions,
+            open_floats(&views[0], x, "x", 3, PyBUF_STRIDES)
+            open_floats(&views[1], y, "y", 3, PyBUF_STRIDES | PyBUF_WRITABLE)
+            open_optional(&views[2], h0, "h0", 3, PyBUF_C_CONTIGUOUS)
+            open_optional(&views[3], c0, "c0", 3, PyBUF_C_CONTIGUOUS)
+            open_optional(&views[4], hn, "hn", 3, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+            open_optional(&views[5], cn, "cn", 3, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+            counts = open_lengths(&views[6], lengths)
+            if not fits(views, self.inputs, self.c_size, self.outputs, self.directions,
                         self.state_rows):
                 raise ValueError("expected arrays of the sizes of the packed stack, got others")
-            if not rows_in_place(&views[0]):
+            if not (rows_in_place(&views[0]) and in_floats(&views[2]) and in_floats(&views[3])):
                 return False
+            if not (rows_in_place(&views[1]) and in_floats(&views[4]) and in_floats(&views[5])):
+                raise ValueError("y, hn, cn: expected aligned memory and contiguous rows")
             point(&call, views)
             if tape is not None:
-                tape.begin(&call)
+                tape.begin(self, &views[7], &call)
             workspace.forward(self.stack, &call)
             if tape is not None:
-                tape.keep(&call, (x, lengths))
+                tape.keep(&call, x, counts)
             return True
         finally:
-            for i in range(held):
+            for i in range(8):
                 PyBuffer_Release(&views[i])
             self.block.spare = workspace
 
@@ -219,81 +270,6 @@ cdef class Stack:
         return found | {"workspace": needed}
 
 
-cdef class Stepper:
-    """The states of a batch of streams, and a step that allocates nothing. See Stream in layers/streams.py."""
-    cdef Stack stack
-    cdef Workspace workspace  # kept here while the stack has the workspace of another stream
-    cdef frnn_call call
-    cdef Py_ssize_t outputs
-    cdef bint busy
-    cdef float[:, :, ::1] h_view, c_view  # these keep the buffers of the arrays in place
-    cdef readonly Py_ssize_t inputs
-    cdef readonly object _h, _c
-
-    def __cinit__(self, Stack stack, h, c, Py_ssize_t inputs):
-        self.stack, self._h, self._c, self.h_view, self.c_view = stack, h, c, h, c
-        self.inputs, self.outputs = inputs, self.h_view.shape[2]
-        self.call.steps, self.call.batch = 1, <size_t> self.h_view.shape[1]
-        self.call.h0 = self.call.hn = &self.h_view[0, 0, 0]
-        self.call.c0 = self.call.cn = NULL
-        if c is not None:
-            self.call.c0 = self.call.cn = &self.c_view[0, 0, 0]
-
-    cdef bint take(self, object rows, Py_buffer *view, Py_ssize_t width, int flags):
-        """Open a float32 buffer [batch][width] with contiguous rows; False if it is not one."""
-        try:
-            PyObject_GetBuffer(rows, view, PyBUF_FORMAT | PyBUF_STRIDES | flags)
-        except (TypeError, ValueError, BufferError):
-            return False
-        if (view.ndim == 2 and view.format[0] == c"f" and view.format[1] == 0
-                and view.shape[0] == <Py_ssize_t> self.call.batch and view.shape[1] == width
-                and rows_in_place(view)):
-            return True
-        PyBuffer_Release(view)
-        return False
-
-    cdef int run(self) except -1:
-        """Run one pass in the stack's workspace, or in another while a stream uses that one."""
-        cdef Workspace workspace = None
-        try:
-            workspace = self.stack.block.step_spare or self.workspace or Workspace()
-            self.stack.block.step_spare = self.workspace = None
-            return workspace.forward(self.stack.stack, &self.call)
-        finally:
-            self.busy = False
-            if workspace is not None and self.stack.block.step_spare is None:
-                self.stack.block.step_spare = workspace
-            else:
-                self.workspace = workspace
-
-    def step(self, x, out=None):
-        """Advance every stream by one step: x (B, I) -> y (B, R), written to `out` if given.
-
-        ValueError: a wrong shape or type, or an `out` that overlaps x without being x.
-        """
-        cdef Py_buffer x_view, y_view
-        y = empty((self.call.batch, self.outputs), float32) if out is None else out
-        if not self.take(x, &x_view, self.inputs, 0):
-            x = self._copied(x)
-            if not self.take(x, &x_view, self.inputs, 0):
-                raise ValueError("x: expected float32 with contiguous rows, got something else")
-        if not self.take(y, &y_view, self.outputs, PyBUF_WRITABLE):
-            PyBuffer_Release(&x_view)
-            raise ValueError(self._expected_out(out))
-        try:
-            if self.busy:
-                raise RuntimeError("step: expected one thread at a time, got a second one")
-            if overlap(&x_view, &y_view):
-                raise ValueError("out: expected separate memory or x itself, got a part of x")
-            self.call.x, self.call.x_row = <const float *> x_view.buf, x_view.strides[0] // 4
-            self.call.y, self.call.y_row = <float *> y_view.buf, y_view.strides[0] // 4
-            self.busy = True
-            self.run()
-        finally:
-            PyBuffer_Release(&x_view)
-            PyBuffer_Release(&y_view)
-        return y
-
-
+include "_stepper.pxi"
 include "_tape.pxi"
 include "_layers.pxi"

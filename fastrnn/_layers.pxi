@@ -4,25 +4,16 @@
 
 cdef class Pair:
     """The open buffers of one call, x to read and y to write, both float32. Must be closed."""
-    cdef Py_buffer x, y
-    cdef int held
+    cdef Py_buffer x, y  # zeroed by Cython: releasing one that is not open does nothing
 
     cdef int open(self, object x, object y, int ndim, bint whole_rows) except -1:
         """Open both; whole_rows: their last axis must be contiguous."""
-        self.take(x, &self.x, "x", PyBUF_STRIDES | PyBUF_FORMAT, ndim, whole_rows)
-        self.take(y, &self.y, "y", PyBUF_STRIDES | PyBUF_FORMAT | PyBUF_WRITABLE, ndim, whole_rows)
-        return 0
-
-    cdef int take(self, object array, Py_buffer *view, str name, int flags, int ndim,
-                  bint whole_rows) except -1:
-        PyObject_GetBuffer(array, view, flags)
-        self.held += 1
-        if view.format[0] != c"f" or view.format[1] != 0 or view.ndim != ndim:
-            raise ValueError(f"{name}: expected float32 with {ndim} axes, got {view.ndim} axes of "
-                             f"format {view.format.decode()!r}")
-        if not in_floats(view) or (whole_rows and not rows_in_place(view)):
-            raise ValueError(f"{name}: expected aligned float32"
-                             + (" with a contiguous last axis" if whole_rows else ""))
+        open_floats(&self.x, x, "x", ndim, PyBUF_STRIDES)
+        open_floats(&self.y, y, "y", ndim, PyBUF_STRIDES | PyBUF_WRITABLE)
+        if whole_rows and not (rows_in_place(&self.x) and rows_in_place(&self.y)):
+            raise ValueError("x, y: expected a contiguous last axis, got others")
+        if not (in_floats(&self.x) and in_floats(&self.y)):
+            raise ValueError("x, y: expected aligned float32, got others")
         return 0
 
     cdef int has(self, Py_ssize_t x_size, Py_ssize_t y_size) except -1:
@@ -41,11 +32,8 @@ cdef class Pair:
         rows.y, rows.y_row = <float *> self.y.buf, self.y.strides[0] // 4
 
     cdef void close(self) noexcept:
-        if self.held > 0:
-            PyBuffer_Release(&self.x)
-        if self.held > 1:
-            PyBuffer_Release(&self.y)
-        self.held = 0
+        PyBuffer_Release(&self.x)
+        PyBuffer_Release(&self.y)
 
 
 cdef int check_bias(const float[::1] bias, int outputs) except -1:
@@ -73,7 +61,7 @@ cdef class Dense:
         self.dense = <frnn_dense *> block.contents
         self.isa, self.inputs, self.outputs = isa, inputs, outputs
 
-    def set_weights(self, const float[:, ::1] weight not None, const float[::1] bias) -> None:
+    def set_weights(self, const float[:, ::1] weight, const float[::1] bias or None) -> None:
         """Pack copies of weight (outputs, inputs) and bias (outputs,); bias None: zeros."""
         if weight.shape[0] != self.outputs or weight.shape[1] != self.inputs:
             raise ValueError(f"weight: expected ({self.outputs}, {self.inputs}), got "
@@ -129,7 +117,7 @@ cdef class Conv1d:
         self.conv = <frnn_conv1d *> block.contents
         self.isa = isa
 
-    def set_weights(self, const float[:, :, ::1] weight not None, const float[::1] bias) -> None:
+    def set_weights(self, const float[:, :, ::1] weight, const float[::1] bias or None) -> None:
         """Pack copies of weight (out_channels, in_channels / groups, kernel_size) and bias."""
         cdef int channels = self.config.in_channels // self.config.groups
         if (weight.shape[0] != self.config.out_channels or weight.shape[1] != channels
@@ -212,7 +200,8 @@ def log_softmax(str isa, x, y) -> None:
     each_row(frnn_log_softmax, isa, x, y)
 
 
-def layer_norm(str isa, x, y, const float[::1] weight, const float[::1] bias, float eps) -> None:
+def layer_norm(str isa, x, y, const float[::1] weight or None, const float[::1] bias or None,
+               float eps) -> None:
     """Normalize each row of x (N, size), times weight, plus bias, or None; y may be x."""
     cdef const frnn_isa *table = find_isa(isa)
     cdef Pair pair = Pair()
@@ -237,22 +226,29 @@ def layer_norm(str isa, x, y, const float[::1] weight, const float[::1] bias, fl
         pair.close()
 
 
-def pool_mean(str isa, const float[:, :, :] x not None, const size_t[::1] lengths,
-              float[:, ::1] y not None) -> None:
+def pool_mean(str isa, x, lengths, y) -> None:
     """Compute y (B, size), the mean of x (T, B, size) over lengths[b] steps, or over all."""
     cdef const frnn_isa *table = find_isa(isa)
+    cdef Py_buffer views[3]
     cdef frnn_sequences s
-    if y.shape[0] != x.shape[1] or y.shape[1] != x.shape[2] or (
-            lengths is not None and lengths.shape[0] != x.shape[1]):
-        raise ValueError(f"y, lengths: expected a batch of {x.shape[1]} and {x.shape[2]} features")
-    if x.shape[2] > 1 and x.strides[2] != 4:
-        raise ValueError("x: expected a contiguous last axis")
-    s.steps, s.batch, s.size = <size_t> x.shape[0], <size_t> x.shape[1], <size_t> x.shape[2]
-    s.x, s.x_step, s.x_row = &x[0, 0, 0], x.strides[0] // 4, x.strides[1] // 4
-    s.y, s.y_row = &y[0, 0], y.shape[1]
-    s.lengths = NULL
-    if lengths is not None and s.batch:
-        s.lengths = &lengths[0]
-    with nogil:
-        status = frnn_pool_mean(table, &s)
-    check(status)
+    memset(views, 0, sizeof(views))
+    try:
+        open_floats(&views[0], x, "x", 3, PyBUF_STRIDES)
+        open_floats(&views[1], y, "y", 2, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        counts = open_lengths(&views[2], lengths)
+        s.steps, s.batch = <size_t> views[0].shape[0], <size_t> views[0].shape[1]
+        s.size = <size_t> views[0].shape[2]
+        if not inputs_fit(&views[0], &views[2], views[1].shape[1]) or (
+                views[1].shape[0] != views[0].shape[1]):
+            raise ValueError(f"y, lengths: expected a batch of {s.batch} and {s.size} features")
+        if not (rows_in_place(&views[0]) and in_floats(&views[1])):
+            raise ValueError("x, y: expected aligned float32 with a contiguous last axis")
+        s.x, s.y = <const float *> views[0].buf, <float *> views[1].buf
+        s.x_step, s.x_row = views[0].strides[0] // 4, views[0].strides[1] // 4
+        s.y_row, s.lengths = views[1].shape[1], <const size_t *> views[2].buf
+        with nogil:
+            status = frnn_pool_mean(table, &s)
+        check(status)
+    finally:
+        for i in range(3):
+            PyBuffer_Release(&views[i])

@@ -24,7 +24,7 @@ cdef class Block:
     cdef Workspace spare, step_spare, back_spare  # of passes over the contents
     cdef Spare tapes  # of those passes
 
-    def __cinit__(self, tuple kind, size_t bytes):
+    def __cinit__(self, tuple kind or None, size_t bytes):
         self.memory = frnn_memory_allocate(bytes)
         if self.memory is NULL:
             raise MemoryError(f"no memory for {bytes} bytes")
@@ -67,7 +67,7 @@ cdef class Lease:
     cdef Spare home
     cdef Py_ssize_t bytes
 
-    def __cinit__(self, Spare home not None, size_t bytes, tuple kind=None):
+    def __cinit__(self, Spare home, size_t bytes, tuple kind=None):
         self.block = home.take(kind, bytes)
         self.home, self.bytes = home, <Py_ssize_t> bytes
 
@@ -76,4 +76,6 @@ cdef class Lease:
             self.home.block = self.block
 
     def __getbuffer__(self, Py_buffer *view, int flags):
+        if self.block.kind is not None:
+            raise BufferError("expected a lease of plain memory, got one of packed weights")
         PyBuffer_FillInfo(view, self, self.block.memory, self.bytes, False, flags)

@@ -57,6 +57,8 @@ LAYERS: dict[str, tuple[Cell, ...]] = {
     for layer in dict.fromkeys(cell.layer for cell in CELLS.values())
 }
 
+MOST_LAYERS = 2**15  # of a stack, as in the C core
+
 # Arguments of every layer class, without input_size and hidden_size, and their defaults.
 STACK_OPTIONS: dict[str, Any] = {
     "num_layers": 1,
@@ -110,7 +112,12 @@ def parameter_names(num_layers: int, bidirectional: bool, bias: bool, proj_size:
 
 
 def places(num_layers: int, bidirectional: bool) -> list[str]:
-    """Return the ends of parameters' names, as "_l0_reverse", of all layers and directions."""
+    """Return the ends of parameters' names, as "_l0_reverse", of all layers and directions.
+
+    ValueError for more layers than the core can have: all that goes through layers begins here.
+    """
+    if not 1 <= num_layers <= MOST_LAYERS:
+        raise ValueError(f"num_layers: expected 1 to {MOST_LAYERS}, got {num_layers}")
     directions = ("", "_reverse") if bidirectional else ("",)
     return [f"_l{layer}{direction}" for layer in range(num_layers) for direction in directions]
 

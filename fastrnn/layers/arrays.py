@@ -31,6 +31,11 @@ def float_array(value: ArrayLike, name: str) -> Array:
     return array.astype(FLOAT32, copy=False)
 
 
+def copies(*arrays: Array | None) -> tuple[Array | None, ...]:
+    """Aligned, contiguous copies, for C where it cannot read the arrays in place."""
+    return tuple(None if array is None else array.copy() for array in arrays)
+
+
 def float_or_int_array(value: ArrayLike, name: str) -> NDArray[Any]:
     """An array of integers as it is, any other as `float_array` returns it."""
     array = np.asarray(value)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from .. import _core
 from ..stack_spec import Shape, Spec
-from .arrays import FLOAT32, Array, float_array
+from .arrays import FLOAT32, Array, copies, float_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +122,8 @@ class RecurrentBackward(Backward):
             lists = recorded.spec.by_place([weights[name] for name in recorded.weight_shapes])
             dx_rows, adding = recorded.time_major(dx), add_to is not None
             if not self._tape.backward(dy_rows, h, c, dx_rows, dh0, dc0, lists, adding):
-                assert dy_rows is not None
-                self._tape.backward(dy_rows.copy(), h, c, dx_rows, dh0, dc0, lists, adding)
+                dy_rows, h, c = copies(dy_rows, h, c)
+                self._tape.backward(dy_rows, h, c, dx_rows, dh0, dc0, lists, adding)
         shaped = [a.reshape(recorded.state_shape(a.shape[2])) for a in state]
         return Gradients(dx, shaped[0] if len(shaped) == 1 else tuple(shaped), weights)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NoReturn
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -78,6 +78,23 @@ class Layer:
     def stream(self, batch_size: int = 1) -> Any:
         """Return `batch_size` streams that run step by step; see `fastrnn.Sequential.stream`."""
         return LayerStream(self, batch_size)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to change what the constructor was given: weights and buffers have its sizes."""
+        if not name.startswith("_") and hasattr(self, name) and not hasattr(type(self), name):
+            self._refuse_change(name)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if not name.startswith("_"):
+            self._refuse_change(name)
+        super().__delattr__(name)
+
+    def _refuse_change(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"{name}: expected to stay {getattr(self, name)!r}, as {type(self).__name__} was made "
+            "with; make a new layer for another value"
+        )
 
     # --- Weights ---
 

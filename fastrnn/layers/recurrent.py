@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
-from ..stack_spec import Spec, cell_options, constructor_options
-from .arrays import FLOAT32, Array, float_array
+from ..stack_spec import MOST_LAYERS, Spec, cell_options, constructor_options
+from .arrays import FLOAT32, Array, copies, float_array
 from .backward import BackwardFunction, Gradients, Recorded, RecurrentBackward
 from .checks import (
     check_choice,
@@ -51,7 +51,7 @@ class Recurrent(Weighted):
     ) -> None:
         self.input_size = check_size("input_size", input_size)
         self.hidden_size = check_size("hidden_size", hidden_size)
-        self.num_layers = check_size("num_layers", num_layers)
+        self.num_layers = check_int("num_layers", num_layers, 1, MOST_LAYERS)
         smaller = f"0 (none) or less than hidden_size {hidden_size}"
         self.proj_size = check_int("proj_size", proj_size, 0, hidden_size - 1, smaller)
         self.dropout = _checked_dropout(dropout, num_layers)
@@ -176,6 +176,7 @@ class Recurrent(Weighted):
         if batch > 0:
             model = tape.stack if tape else self._packing.current or self._packed()
             if not model.forward(rows, y_rows, h0, c0, hn, cn, counts, tape):
+                h0, c0 = copies(h0, c0)
                 model.forward(rows.copy(), y_rows, h0, c0, hn, cn, counts, tape)
         backward = None
         if tape:
@@ -205,10 +206,7 @@ class Recurrent(Weighted):
         """Return `batch_size` streams that run step by step from zero states."""
         if self.bidirectional:
             raise ValueError("stream: expected a layer of one direction, got bidirectional=True")
-        h, c = self._empty_state(check_size("batch_size", batch_size))
-        stream = Stream(self._packed(), h, c, self.input_size)
-        stream.reset()
-        return stream
+        return Stream(self._packed(), check_size("batch_size", batch_size))
 
     # --- States ---
 

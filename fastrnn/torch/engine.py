@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..layers.arrays import Array
+from ..layers.arrays import Array, copies
 from ..stack_spec import Spec
 
 Bytes = NDArray[np.uint8]
@@ -33,6 +33,7 @@ def record(
     """Write y, hn and cn of a pass, and its tape if there is one; dropout needs a tape."""
     kept = None if tape is None else _core.Tape(model, dropout, seed, tape)
     if not model.forward(x, y, h0, c0, hn, cn, lengths, kept):
+        h0, c0 = copies(h0, c0)
         model.forward(x.copy(), y, h0, c0, hn, cn, lengths, kept)
 
 
@@ -59,8 +60,8 @@ def gradients(
     if not kept.resume(x, lengths):
         kept.resume(x.copy(), lengths)
     if not kept.backward(dy, dhn, dcn, dx, dh0, dc0, dweights, False):
-        assert dy is not None
-        kept.backward(dy.copy(), dhn, dcn, dx, dh0, dc0, dweights, False)
+        dy, dhn, dcn = copies(dy, dhn, dcn)
+        kept.backward(dy, dhn, dcn, dx, dh0, dc0, dweights, False)
 
 
 _PADDING = 512  # bytes, enough to align each part of a tape

@@ -77,7 +77,7 @@ class _Contents:
     def __init__(
         self, kind: _Kind, weights: Sequence[Tensor], home: _core.Spare, thorough: bool
     ) -> None:
-        arrays = [w.detach().contiguous().numpy(force=True) for w in weights]
+        arrays = [np.require(w.detach().contiguous().numpy(force=True), None, "A") for w in weights]
         self.model = _pack(kind, arrays, home)
         self.spec, self.training, _ = kind
         # Tensors that share memory with the weights: while they live, no other tensor gets it.

@@ -5,9 +5,9 @@
 
 #include <fastrnn.h>
 
-/* The largest number of inputs, units or layers: with gates, directions and padding every count of
- * rows still fits an int. */
-enum { MOST_SIZE = INT32_MAX / 64 };
+/* The largest number of inputs or units: with gates, directions and padding every count of rows still
+ * fits an int. Of layers: each takes memory and time even if it has one unit. */
+enum { MOST_SIZE = INT32_MAX / 64, MOST_LAYERS = 1 << 15 };
 
 static inline size_t size_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t size_max(size_t a, size_t b) { return a > b ? a : b; }

@@ -132,6 +132,10 @@ frnn_status frnn_stack_size(const frnn_config *config, const frnn_isa *isa, size
 frnn_status frnn_stack_init(frnn_stack **stack, const frnn_config *config, const frnn_isa *isa,
                             void *memory, size_t bytes);
 
+/* The gates G of the stack's cell, and its states: 1 for h alone, 2 for h and c. */
+int frnn_stack_gates(const frnn_stack *stack);
+int frnn_stack_states(const frnn_stack *stack);
+
 /* Packs the weights of one layer, counted from 0, and direction, 0 forward or 1 reverse. They are
  * copied: the caller may release them afterwards. Not while another thread runs the stack. */
 frnn_status frnn_stack_set_weights(frnn_stack *stack, int layer, int direction,

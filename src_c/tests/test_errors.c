@@ -54,6 +54,11 @@ static void check_bad_configs(const frnn_isa *isa)
         CHECK(frnn_stack_size(&bad[i], isa, &bytes) == FRNN_BAD_CONFIG);
     }
     CHECK(bytes == 42);
+    frnn_config most = LSTM;
+    most.num_layers = 1 << 15;
+    CHECK(frnn_stack_size(&most, isa, &bytes) == FRNN_OK);
+    most.num_layers++;
+    CHECK(frnn_stack_size(&most, isa, &bytes) == FRNN_TOO_LARGE);
 }
 
 /* Bytes of the weights alone, in double: they may exceed every integer type. */
@@ -144,6 +149,8 @@ static void check_weights(const frnn_isa *isa, fence *memory)
     for (int i = 0; i < 3; i++)
         CHECK(frnn_stack_set_weights(stack, 0, 0, &bad[i]) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_stack_set_weights(NULL, 0, 0, &good) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_stack_gates(stack) == 4 && frnn_stack_states(stack) == 2);
+    CHECK(frnn_stack_gates(NULL) == 0 && frnn_stack_states(NULL) == 0);
     CHECK(frnn_stack_set_weights(stack, 0, 0, NULL) == FRNN_BAD_ARGUMENT);
     static const int places[][2] = {{-1, 0}, {2, 0}, {0, -1}, {0, 2}, {INT_MAX, 0}, {0, INT_MIN}};
     for (int i = 0; i < 6; i++)

@@ -79,7 +79,7 @@ def test_dense_refuses(isa: str) -> None:
         layer.run(x.astype(np.float64), y)
     with pytest.raises(ValueError, match="x: expected float32 with 2 axes"):
         layer.run(x[0], y)
-    with pytest.raises(ValueError, match=r"x: .*contiguous last axis"):
+    with pytest.raises(ValueError, match="contiguous last axis"):
         layer.run(np.asfortranarray(x), y)
     y.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):

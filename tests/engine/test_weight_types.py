@@ -26,8 +26,9 @@ def run(cell: str, weights: dict[str, np.ndarray], x: np.ndarray, dtype: str) ->
     stack = _core.Stack(cell, INPUTS, HIDDEN, 1, False, 0, "scalar", False, dtype)
     stack.set_weights(0, 0, *(weights[f"{name}_l0"] for name in NAMES), None)
     y = np.empty((STEPS, BATCH, HIDDEN), np.float32)
-    states = [np.empty((1, BATCH, HIDDEN), np.float32) for _ in range(2)]
-    assert stack.forward(x, y, None, None, states[0], states[1], None)
+    h, c = (np.empty((1, BATCH, HIDDEN), np.float32) for _ in range(2))
+    has_c = Spec(cell, INPUTS, HIDDEN).has_c
+    assert stack.forward(x, y, None, None, h, c if has_c else None, None)
     return y
 
 

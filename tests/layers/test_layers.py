@@ -303,14 +303,6 @@ def test_zero_weights_give_positive_zeros(cell, isa):
     assert not np.signbit(y).any()
 
 
-def test_sizes_changed_behind_the_layers_back_are_refused():
-    layer = fastrnn.LSTM(8, 64)
-    layer(batch(2, 1, 8))
-    layer.hidden_size = 1
-    with pytest.raises(ValueError, match="packed stack"):
-        layer(batch(2, 1, 8))
-
-
 def test_a_stream_is_not_pickled():
     with pytest.raises(TypeError, match="copy its state"):
         pickle.dumps(fastrnn.GRU(3, 5).stream())

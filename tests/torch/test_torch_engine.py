@@ -51,7 +51,7 @@ def passes(model: _core.Stack, memory: Any, threads: tuple[int, int]) -> list[by
     y, hn = np.empty_like(dy), np.empty((4, 40, 17), np.float32)
     dx, dh0 = np.empty_like(x), np.empty_like(hn)
     weights = [
-        [np.empty(n * 3 * 17, np.float32) for n in (width, 17, 1, 1)] + [None]
+        [*(np.empty(s, np.float32) for s in ((51, width), (51, 17), 51, 51)), None]
         for width in (3, 3, 34, 34)
     ]
     with fastrnn.num_threads(threads[0]):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...stack_spec import LAYERS, Spec, cell_options, constructor_options
+from ...stack_spec import LAYERS, MOST_LAYERS, Spec, cell_options, constructor_options
 from ..containers.elements import Array
 from ..errors import FormatError
 from .frnn_fields import MOST_SIZES, Choice, Field, Flag, Integer, Integers, Number, Options
@@ -15,7 +15,6 @@ from .frnn_fields import MOST_SIZES, Choice, Field, Flag, Integer, Integers, Num
 Shapes = dict[str, tuple[int, ...]]
 
 MOST_DIMENSIONS = 4  # of an array
-MOST_LAYERS = 2**15  # of a recurrent stack, so that directions of layers number below 2^16
 MOST_AXES = MOST_SIZES  # of a value that goes from layer to layer
 _LOWEST_AXIS = -MOST_AXES
 

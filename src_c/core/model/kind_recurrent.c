@@ -5,7 +5,6 @@
 #include "../pass/stack.h"
 #include "kinds.h"
 
-enum { MOST_LAYERS = 1 << 15 }; /* of a stack in a file */
 
 static int check(const layer_options *options)
 {

@@ -17,7 +17,7 @@ static frnn_status check_config(const frnn_config *config, const frnn_isa *isa)
     if (config->training && config->dtype != FRNN_FLOAT32)
         return FRNN_BAD_CONFIG;
     if (config->input_size > MOST_SIZE || config->hidden_size > MOST_SIZE ||
-        config->num_layers > MOST_SIZE)
+        config->num_layers > MOST_LAYERS)
         return FRNN_TOO_LARGE;
     return isa->product[config->dtype] ? FRNN_OK : FRNN_UNSUPPORTED;
 }
@@ -118,6 +118,9 @@ frnn_status frnn_stack_init(frnn_stack **stack, const frnn_config *config, const
         *stack = lay_out(config, isa, &placed);
     return status;
 }
+
+int frnn_stack_gates(const frnn_stack *stack) { return stack ? stack->cell->gates : 0; }
+int frnn_stack_states(const frnn_stack *stack) { return stack ? stack->cell->states : 0; }
 
 /* Packs `gates` row blocks of a matrix, for inference and, where there is room, for training. */
 static void pack_matrix(const frnn_stack *stack, void *packed, float *transposed,

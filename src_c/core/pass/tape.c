@@ -38,7 +38,8 @@ void frnn_tape_begin(const tape *t, const frnn_stack *stack, const frnn_call *ca
 int frnn_tape_fits(const tape *t, const frnn_stack *stack, const frnn_call *call)
 {
     return t->head->steps == call->steps && t->head->batch == call->batch &&
-           t->head->lanes == stack->isa->lanes;
+           t->head->lanes == stack->isa->lanes && t->head->block_rows > 0 &&
+           t->head->row_groups > 0 && t->head->row_groups <= FRNN_MOST_WORKERS;
 }
 
 frnn_plan frnn_tape_plan(const tape *t, const frnn_plan *plan)
