@@ -96,10 +96,14 @@ def write_c_array(
 
 
 def _write(target: str | os.PathLike[str] | BinaryIO, write: Callable[[BinaryIO], None]) -> None:
-    if isinstance(target, (str, os.PathLike)):
-        write_atomically(os.fspath(target), write)
+    path = os.fspath(target) if isinstance(target, os.PathLike) else target
+    if isinstance(path, str):
+        write_atomically(path, write)
+    elif hasattr(path, "write"):
+        write(path)
     else:
-        write(target)
+        found = type(path).__name__
+        raise TypeError(f"path: expected str, os.PathLike of str or a binary file, got {found}")
 
 
 def _c_lines(pieces: list[Bytes]) -> Iterator[bytes]:

@@ -7,7 +7,10 @@ import contextlib
 import os
 from typing import Any, overload
 
+import numpy as np
+
 from ..layers import Sequential
+from ..layers.checks import check_isa
 from ..layers.recurrent import LAYER_CLASSES, Recurrent
 from ..layers.state_dicts import with_dot
 from ..readers import FormatError, ModelFile, OnlyWeights, OpenModel, UnsupportedModel, open_model
@@ -75,8 +78,7 @@ def load(
     >>> layer(np.zeros((1, 5, 3), np.float32))[0].shape
     (1, 5, 2)
     """
-    if not (prefix is None or isinstance(prefix, str)):
-        raise TypeError(f"prefix: expected str or None, got {type(prefix).__name__}")
+    _check_arguments(prefix, isa, options)
     with open_model(path, key, check_crc) as opened:
         if prefix is None and not options:
             with contextlib.suppress(OnlyWeights):
@@ -90,6 +92,18 @@ def load(
     made = LAYER_CLASSES[layer](**arguments, isa=isa)
     made.load_state_dict(take_stack(file.arrays, stack))
     return made
+
+
+def _check_arguments(prefix: object, isa: str | None, options: dict[str, Any]) -> None:
+    """Refuse what no file could make right, before one is read."""
+    if not (prefix is None or isinstance(prefix, str)):
+        raise TypeError(f"prefix: expected str or None, got {type(prefix).__name__}")
+    if isa is not None:
+        check_isa(isa, "isa")
+    for name, value in options.items():
+        if not isinstance(value, int | float | str | np.generic):
+            found = type(value).__name__
+            raise TypeError(f"{name}: expected a number, a flag or a str, got {found}")
 
 
 def whole_model(opened: OpenModel, isa: str | None) -> Recurrent | Sequential:

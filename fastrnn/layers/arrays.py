@@ -19,6 +19,7 @@ def float_array(value: ArrayLike, name: str) -> Array:
     """A float32 array: `value` itself if it is one, cast from float16 or float64."""
     if type(value) is np.ndarray and value.dtype is FLOAT32:
         return value
+    refuse_mask(value, name)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -36,7 +37,17 @@ def copies(*arrays: Array | None) -> tuple[Array | None, ...]:
     return tuple(None if array is None else array.copy() for array in arrays)
 
 
+def refuse_mask(value: object, name: str) -> None:
+    """TypeError for an array with a mask, which a layer would ignore."""
+    if isinstance(value, np.ndarray) and hasattr(value, "mask"):
+        raise TypeError(
+            f"{name}: expected an array without a mask, got {type(value).__name__}; pass its data, "
+            "and lengths= for steps that are padding"
+        )
+
+
 def float_or_int_array(value: ArrayLike, name: str) -> NDArray[Any]:
     """An array of integers as it is, any other as `float_array` returns it."""
+    refuse_mask(value, name)
     array = np.asarray(value)
     return array if array.dtype.kind in "iu" else float_array(array, name)

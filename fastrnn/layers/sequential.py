@@ -162,6 +162,9 @@ class Sequential(Layer):
 
     @initial_state.setter
     def initial_state(self, states: Mapping[str, Any]) -> None:
+        if not isinstance(states, Mapping):
+            found = type(states).__name__
+            raise TypeError(f"initial_state: expected a dict of states by layer, got {found}")
         self._initial = {name: self._checked_initial(name, s) for name, s in states.items()}
 
     def _checked_initial(self, name: str, state: Any) -> Any:

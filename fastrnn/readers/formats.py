@@ -15,7 +15,7 @@ from .containers.elements import Entry
 from .containers.source import Source
 from .containers.zip_archive import ZipArchive
 from .description import Description, RecurrentOptions, flattened
-from .errors import FormatError, listing
+from .errors import FormatError
 
 _HEAD_SIZE = 512
 
@@ -67,8 +67,8 @@ def recognize(source: Source, folder: str, check_crc: bool) -> tuple[OpenFile, F
         for known in FORMATS:
             if known.members is not None and known.members(names):
                 return file, known
-        held = listing(names, 4) or "empty"
-        raise FormatError(f"a ZIP archive that holds no known model: {held}")
+        # No name and no byte of a file that may be anything, such as somebody's letters.
+        raise FormatError(f"a ZIP archive that holds no known model, but {len(names)} other files")
     padded = head.ljust(_HEAD_SIZE, b"\0")
     for known in FORMATS:
         if known.head is not None and known.head(padded):
@@ -76,7 +76,7 @@ def recognize(source: Source, folder: str, check_crc: bool) -> tuple[OpenFile, F
     for fits, what, advice in _UNSUPPORTED:
         if fits(padded):
             raise FormatError(f"this is {what}: not supported{'; ' * bool(advice)}{advice}")
-    raise FormatError(f"not a model file of a known kind (it begins with {head[:8]!r})")
+    raise FormatError("not a model file of a known kind")
 
 
 # --- Readers ---

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,6 +35,7 @@ class Optimizer:
         self._state: dict[str, dict[str, Floats]] = {}
         with _editing(target) as weights:
             self._shapes = {name: array.shape for name, array in weights.items()}
+            _check_apart(weights)
 
     def step(self, gradients: Mapping[str, ArrayLike]) -> None:
         """Change the weights by their gradients, as grads.weights has them.
@@ -85,6 +87,8 @@ class Optimizer:
         """Take rates and state from what state_dict returned; ValueError if they do not fit."""
         rates: dict[str, Any] = {}
         state: dict[str, dict[str, Floats]] = {}
+        if not isinstance(arrays, Mapping):
+            raise TypeError(f"arrays: expected a mapping of names, got {type(arrays).__name__}")
         for key, value in arrays.items():
             array = np.array(value, order="C")
             name, slash, kind = key.rpartition("/")
@@ -292,6 +296,11 @@ def _editing(
     target: Target, touched: Mapping[str, Any] | None = None
 ) -> Iterator[dict[str, Floats]]:
     """The arrays of a target by name, to be written in place; `touched`: names that will be."""
+    if not isinstance(target, Mapping) and not hasattr(target, "editing"):
+        raise TypeError(
+            "target: expected a layer, or a mapping of names to arrays and layers, "
+            f"got {type(target).__name__}"
+        )
     with ExitStack() as stack:
         if not isinstance(target, Mapping):
             yield dict(stack.enter_context(target.editing()))
@@ -304,6 +313,14 @@ def _editing(
                 own = stack.enter_context(part.editing())
                 weights |= {f"{name}.{key}": array for key, array in own.items()}
         yield weights
+
+
+def _check_apart(weights: Mapping[str, Floats]) -> None:
+    """ValueError if two weights share memory: it would be stepped twice."""
+    places = sorted((a.ctypes.data, a.nbytes, name) for name, a in weights.items() if a.size)
+    for (first, size, name), (second, _, other) in pairwise(places):
+        if first + size > second:
+            raise ValueError(f"target: expected weights apart, got {name!r} and {other!r} as one")
 
 
 def _writable(name: str, array: Any) -> Floats:

@@ -455,3 +455,17 @@ def test_stream_refuses() -> None:
 def test_top_level_names() -> None:
     for name in fastrnn.layers.__all__:
         assert name == "Layer" or getattr(fastrnn, name) is getattr(fastrnn.layers, name)
+
+
+def test_masks_are_refused():
+    x = np.ma.masked_array(np.ones((5, 2, 3), np.float32), mask=True)
+    tokens = np.ma.masked_array(np.ones((5, 2), int), mask=True)
+    layers = (fastrnn.GRU(3, 4), x), (fastrnn.Linear(3, 4), x), (fastrnn.Embedding(3, 4), tokens)
+    for layer, masked in (*layers, (fastrnn.Flatten(), x)):
+        with pytest.raises(TypeError, match="without a mask"):
+            layer(masked)
+
+
+def test_initial_state_that_is_no_mapping():
+    with pytest.raises(TypeError, match="initial_state: expected a dict"):
+        fastrnn.Sequential(a=fastrnn.GRU(3, 4)).initial_state = 3

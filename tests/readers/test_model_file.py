@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import struct
 import subprocess
+import threading
+import zipfile
 from io import BytesIO
 from pathlib import Path
 
@@ -123,6 +126,98 @@ def test_file_is_replaced_at_once(path):
     write_model(written_before, before)  # still the old file's numbers
     assert written_before.getvalue() == content
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_saving_meets_nobody(path):
+    """Threads that save to one path, names as long as the system permits, what was left behind."""
+    layer, seen = fastrnn.GRU(8, 64, seed=0), []
+    wanted = BytesIO()
+    fastrnn.save(layer, wanted)
+    long = path.with_name("a" * 250 + ".frnn")
+    path.with_name(f".{path.name}.{os.getpid()}.tmp").touch()
+
+    def work():
+        for _ in range(20):
+            fastrnn.save(layer, long)
+            seen.append(long.read_bytes())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 80
+    assert {*seen} == {wanted.getvalue()}
+    assert len(list(path.parent.iterdir())) == 2
+
+
+def test_what_a_replaced_file_keeps(path, tmp_path):
+    path.touch(0o640)
+    link = tmp_path / "link"
+    link.symlink_to(path.name)
+    if os.getuid() == 0:
+        os.chown(path, 65534, 65534)
+    before = path.stat()
+    fastrnn.save(fastrnn.GRU(1, 1), link)
+    after = path.stat()
+    assert link.is_symlink()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (
+        before.st_uid, before.st_gid, before.st_mode,
+    )  # fmt: skip
+
+
+def test_group_that_cannot_be_kept_loses_its_permissions(path, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError
+
+    path.touch()
+    path.chmod(0o664)
+    monkeypatch.setattr(os, "fchown", refuse)
+    fastrnn.save(fastrnn.GRU(1, 1), path)
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_errors_of_saving_name_the_file(tmp_path):
+    missing = tmp_path / "none" / "m.frnn"
+    with pytest.raises(FileNotFoundError) as caught:
+        fastrnn.save(fastrnn.GRU(1, 1), missing)
+    assert str(caught.value) == f"[Errno 2] No such file or directory: '{missing}'"
+    for bad in (None, b"m.frnn", 3):
+        with pytest.raises(TypeError, match="path: expected str"):
+            fastrnn.save(fastrnn.GRU(1, 1), bad)
+
+
+def test_memory_errors_stay(path, monkeypatch):
+    write_model(path, sample())
+
+    def refuse(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(fastrnn.readers.containers.source.Source, "read", refuse)
+    for read in (fastrnn.load, fastrnn.read_state_dict):
+        with pytest.raises(MemoryError):
+            read(path)
+
+
+def test_messages_hold_no_bytes_of_other_files(path):
+    archive = BytesIO()
+    with zipfile.ZipFile(archive, "w") as letters:
+        letters.writestr("hunter2.txt", "hunter2")
+    contents = (b"hunter2!", archive.getvalue(), b'{"password": "hunter2"}', b"\x80\x04hunter2.")
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(FormatError) as caught:
+            fastrnn.load(path)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_wrong_arguments_do_not_blame_the_file(path):
+    fastrnn.save(fastrnn.GRU(1, 1), path)
+    with pytest.raises(ValueError, match="isa: expected one of") as caught:
+        fastrnn.load(path, isa="avx1024")
+    assert type(caught.value) is ValueError
+    with pytest.raises(TypeError, match="hidden_size: expected a number"):
+        fastrnn.load(path, hidden_size=np.array([1, 2]))
 
 
 def test_other_functions_read_it(path):

@@ -51,8 +51,7 @@ def test_members_are_needed(tmp_path, members):
     for name in members:
         why = f"member '{name}' is missing"
         if name != "metadata.json":  # by the others a Keras archive is recognized
-            held = ", ".join(repr(other) for other in members if other != name)
-            why = f"a ZIP archive that holds no known model: {held}"
+            why = f"a ZIP archive that holds no known model, but {len(members) - 1} other files"
         with pytest.raises(FormatError, match=f"changed.keras: {why}"):
             describe_members(tmp_path, members, **{name: None})
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -61,6 +62,10 @@ class Source:
             mapped = mmap.mmap(self._handle.fileno(), self.size, access=mmap.ACCESS_READ)
         except ValueError:
             raise FormatError("the file became shorter while it was read") from None
+        except OSError as error:
+            if error.errno == errno.ENOMEM:
+                raise MemoryError(f"no memory to map {self.size} bytes") from None
+            raise
         return np.frombuffer(mapped, np.uint8)
 
     def _check(self, offset: int, count: int, what: str) -> None:
@@ -90,8 +95,6 @@ def open_named(path: str) -> Iterator[Source]:
     except FormatError as error:
         error.args = (f"{path}: {error}",)
         raise
-    except MemoryError:
-        raise FormatError(f"{path}: not enough memory to read this file") from None
 
 
 def _require_regular(mode: int) -> None:
