@@ -15,10 +15,12 @@ layers uncompiled, between the graphs that it compiles.
 
 from __future__ import annotations
 
+import torch
+
 from .cells import GRUCell, LSTMCell, RNNCell
 from .convert import from_module
 from .drop_in import GRU, LSTM, RNN
-from .swap import Accelerated, Report, accelerate
+from .swap import Accelerated, Report, accelerate, new_accelerated, restore
 
 __all__ = [
     "GRU",
@@ -31,4 +33,8 @@ __all__ = [
     "Report",
     "accelerate",
     "from_module",
+    "restore",
 ]
+
+# What torch.load(weights_only=True) may make of a saved module; new_accelerated checks its class.
+torch.serialization.add_safe_globals([GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell, new_accelerated])

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
 from ..stack_spec import Spec
-from .drop_in import Packs, as_float32, check_supported
+from .drop_in import Packs, run_module
 from .layouts import STEP
-from .ops import run
 
 
 class _Cell(Packs):
@@ -30,16 +28,12 @@ class _Cell(Packs):
             x = x.unsqueeze(0)
             states = [None if s is None else s.unsqueeze(0) for s in states]
         self._check_sizes(x, states)
-        if torch.is_autocast_enabled("cpu"):
-            x, *states = [as_float32(tensor) for tensor in (x, *states)]
-        h, c = (*states, None)[:2]
         weights = [self.weight_ih, self.weight_hh]
         if self.bias:
             weights += [self.bias_ih, self.bias_hh]
-        check_supported(self, *weights, x, h, c)
         sizes = (self.input_size, self.hidden_size)
         spec = Spec(self._core_cell(), *sizes, 1, self.bias, False, 0)
-        h, _, c = run(self._packed, spec, STEP, x, h, c, weights)
+        h, _, c = run_module(self, spec, STEP, x, states, weights)
         return (h, c) if batched else (h[0], None if c is None else c[0])
 
     def _check_dimensions(self, x: Tensor, states: list[Any], names: list[str]) -> None:
@@ -89,6 +83,8 @@ class LSTMCell(_Cell, nn.LSTMCell):
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         if isinstance(input, Proxy):
             return self._fx_call(input, hx)
+        if self._left_to_torch():
+            return super().forward(input, hx)
         if isinstance(hx, Tensor):
             raise TypeError("lstm_cell(): argument 'hx' must be tuple of Tensors, not Tensor")
         if hx is not None and len(hx) != 2:
@@ -112,6 +108,8 @@ class GRUCell(_Cell, nn.GRUCell):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:
         if isinstance(input, Proxy):
             return self._fx_call(input, hx)
+        if self._left_to_torch():
+            return super().forward(input, hx)
         h: Tensor = self._step(input, [hx], ["hidden"])[0]
         return h
 
@@ -132,5 +130,7 @@ class RNNCell(_Cell, nn.RNNCell):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:
         if isinstance(input, Proxy):
             return self._fx_call(input, hx)
+        if self._left_to_torch():
+            return super().forward(input, hx)
         h: Tensor = self._step(input, [hx], ["hidden"])[0]
         return h

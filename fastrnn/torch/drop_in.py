@@ -11,7 +11,7 @@ from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from ..stack_spec import Spec
-from .layouts import BATCH, PACKED, SINGLE, TIME
+from .layouts import BATCH, PACKED, SINGLE, STEP, TIME
 from .ops import run
 from .packed import PackedWeights
 
@@ -38,9 +38,16 @@ class Packs:
         """Called first by torch.jit.script."""
         raise NotImplementedError(
             f"fastrnn.torch.{type(self).__name__}: expected torch.jit.trace or torch.export, got "
-            "torch.jit.script, which takes the layers of torch.nn only: script the model without "
-            "accelerate, with the same state_dict"
+            "torch.jit.script, which takes the layers of torch.nn only: "
+            "fastrnn.torch.restore(model) gives these back"
         )
+
+    def _left_to_torch(self: Any) -> bool:
+        """Whether torch.nn's own forward runs: without units, and for torch.onnx.export.
+
+        ONNX has operators for torch's layers, none for fastrnn's.
+        """
+        return self.hidden_size == 0 or self.input_size == 0 or torch.onnx.is_in_onnx_export()
 
     def _fx_call(self, *inputs: Any) -> Any:
         """What torch.fx records: one call, as of torch.nn's layers, which it does not look into."""
@@ -62,9 +69,58 @@ def check_supported(module: nn.Module, *tensors: Tensor | None) -> None:
             )
 
 
-def as_float32(tensor: Tensor | None) -> Tensor | None:
-    """An argument of a layer under autocast, in the type of its weights."""
-    return None if tensor is None else tensor.float()
+def run_module(
+    module: Any,
+    spec: Spec,
+    layout: str,
+    x: Tensor,
+    states: list[Tensor | None],
+    weights: list[Tensor],
+    *more: Any,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """As `ops.run`, with the checks of types that all modules share, and torch's autocast."""
+    types = None
+    if torch.is_autocast_enabled("cpu"):
+        types = _autocast_types(spec, layout, x, states)
+        x, *states = [_from_autocast(tensor) for tensor in (x, *states)]
+    h0, c0 = (*states, None)[:2]
+    check_supported(module, *weights, x, h0, c0)
+    results = run(module._packed, spec, layout, x, h0, c0, weights, *more)
+    if types is None:
+        return results
+    y, hn, cn = (
+        None if result is None else result.to(dtype)
+        for result, dtype in zip(results, types, strict=True)
+    )
+    return y, hn, cn
+
+
+def _from_autocast(tensor: Any) -> Any:
+    """An argument of a layer under autocast, which leaves float64 as it is."""
+    return tensor.float() if tensor is not None and tensor.dtype in _HALVES else tensor
+
+
+_HALVES = (torch.bfloat16, torch.float16)
+
+
+def _autocast_types(
+    spec: Spec, layout: str, x: Tensor, states: list[Tensor | None]
+) -> tuple[torch.dtype, torch.dtype, torch.dtype]:
+    """The types of y, h and c that torch.nn's module has under autocast.
+
+    torch runs an RNN as one operator of the lower type, and so does oneDNN an LSTM. Otherwise the
+    products are of the lower type, and their sums with the state of the wider one.
+    """
+    low = torch.get_autocast_dtype("cpu")
+    state = next((state for state in reversed(states) if state is not None), x)
+    wider = torch.promote_types(low, state.dtype)
+    one_dnn = spec.cell == "lstm" and layout not in (STEP, PACKED) and not spec.proj_size
+    if spec.cell.startswith("rnn") or (
+        one_dnn and x.numel() and torch.backends.mkldnn.is_available()
+    ):
+        wider = low
+    h = low if spec.proj_size else wider
+    return h, h, wider
 
 
 class _DropIn(Packs):
@@ -74,6 +130,8 @@ class _DropIn(Packs):
         """Run the layer as torch.nn's does."""
         if isinstance(input, Proxy):
             return self._fx_call(input, hx)
+        if self._left_to_torch():
+            return super().forward(input, hx)  # type: ignore[misc]
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
         if input.dim() not in (2, 3):
@@ -107,11 +165,6 @@ class _DropIn(Packs):
     def _run(
         self: Any, layout: str, x: Tensor, states: list[Tensor | None], sizes: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        weights = [getattr(self, name) for name in self._flat_weights_names]
-        if torch.is_autocast_enabled("cpu"):
-            x, *states = [as_float32(tensor) for tensor in (x, *states)]
-        h0, c0 = states
-        check_supported(self, *weights, x, h0, c0)
         dropout, seed = 0.0, None
         if self.training and self.dropout and self.num_layers > 1:
             dropout, seed = self.dropout, torch.randint(2**62, (), device="cpu")
@@ -124,7 +177,12 @@ class _DropIn(Packs):
             self.bidirectional,
             self.proj_size,
         )
-        return run(self._packed, spec, layout, x, h0, c0, weights, sizes, dropout, seed)
+        return run_module(
+            self, spec, layout, x, states, self._current_weights(), sizes, dropout, seed
+        )
+
+    def _current_weights(self: Any) -> list[Tensor]:
+        return [getattr(self, name) for name in self._flat_weights_names]
 
     # --- The state: h, or for the LSTM (h, c) ---
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +14,9 @@ from limits import PARITY
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
-from torch_pairs import CELLS, LAYERS, close, compare  # noqa: E402
+from torch_pairs import CELLS, LAYERS, close, compare, leaves, same_gradient  # noqa: E402
 
+import fastrnn  # noqa: E402
 import fastrnn.torch  # noqa: E402
 from fastrnn.torch import accelerate  # noqa: E402
 
@@ -95,8 +98,147 @@ def test_hooks_and_mode_stay() -> None:
     assert not model[0].training
 
 
-class Peephole(nn.LSTM):
-    """A subclass whose code may be anything."""
+class Packing(nn.LSTM):
+    """A subclass as forecasting libraries have them: it prepares the input of super().forward."""
+
+    def forward(self, x: Any, hx: Any = None, lengths: Any = None) -> Any:
+        if lengths is not None:
+            more = {"batch_first": self.batch_first, "enforce_sorted": False}
+            x = nn.utils.rnn.pack_padded_sequence(x, lengths, **more)
+        return super().forward(x, hx)
+
+
+class Dropped(nn.GRU):
+    """A subclass that changes the weights of torch's forward, in a list of torch's."""
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        self._flat_weights[1] = self._flat_weights[1] * 0.5
+        try:
+            return super().forward(x, hx)
+        finally:
+            self._flat_weights[1] = self.weight_hh_l0
+
+
+class Residual(nn.GRUCell):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(x, hx) + x
+
+
+class Named(nn.RNN):
+    """A subclass that happens to use a name of fastrnn's."""
+
+    def _run(self) -> None:
+        raise AssertionError
+
+
+class Given(nn.RNN):
+    """A subclass with weights of its own in torch's list."""
+
+    _flat_weights: Any = property(lambda self: [], lambda self, value: None)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [
+        (Packing(4, 6, batch_first=True), (torch.randn(3, 7, 4), None, torch.tensor([5, 7, 2]))),
+        (Dropped(4, 6), (torch.randn(7, 3, 4),)),
+        (Residual(6, 6), (torch.randn(3, 6),)),
+    ],
+)
+def test_subclasses_that_call_super(model: nn.Module, inputs: tuple[Any, ...], monkeypatch) -> None:
+    plain, kind, calls = copy.deepcopy(model), type(model), []
+    report = accelerate(model).report
+    assert report.swapped == {"": f"{plain!r}, where its forward calls super().forward"}
+    assert isinstance(model, kind)
+    assert isinstance(model, getattr(fastrnn.torch, kind.__base__.__name__))
+    record = fastrnn.torch.ops.engine.record
+    monkeypatch.setattr(
+        fastrnn.torch.ops.engine, "record", lambda *given: (calls.append(1), record(*given))
+    )
+    for twin in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        del calls[:]
+        for one, other in zip(leaves(twin(*inputs)), leaves(plain(*inputs)), strict=True):
+            close(one, other, PARITY)
+        assert len(calls) == 1  # fastrnn ran it
+        sum(leaf.sum() for leaf in leaves(twin(*inputs))).backward()
+    plain.zero_grad()
+    sum(leaf.sum() for leaf in leaves(plain(*inputs))).backward()
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        same_gradient(one.grad, other.grad)
+    assert type(fastrnn.torch.restore(model)) is kind
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
+def test_restore() -> None:
+    model = nn.ModuleDict({"net": Net(), "mine": Packing(3, 5), "made": fastrnn.torch.GRU(3, 5)})
+    plain, seen = copy.deepcopy(model), []
+    plain["made"] = nn.GRU(3, 5)
+    model["mine"].register_forward_hook(lambda *given: seen.append(1))
+    parameters, modules = [*model.parameters()], [*model.modules()]
+    accelerate(model)
+    model["net"](torch.randn(2, 5, 4)).sum().backward()
+    assert fastrnn.torch.restore(model) is model
+    for one, other in zip(model.modules(), plain.modules(), strict=True):
+        assert type(one) is type(other)
+        assert vars(one).keys() == vars(other).keys()
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    assert all(a is b for a, b in zip(model.modules(), modules, strict=True))
+    assert [*model.state_dict()] == [*plain.state_dict()]
+    x = torch.randn(3, 7, 4)
+    assert torch.equal(model["net"](x), plain["net"](x))
+    model["mine"](torch.zeros(2, 3))
+    assert seen == [1]
+    torch.jit.script(model["net"].parts["first"])
+    assert b"fastrnn" not in pickle.dumps(model["net"])
+    assert fastrnn.torch.restore(model) is model  # nothing to do
+
+
+class Derived(fastrnn.torch.LSTM):
+    pass
+
+
+def test_restore_refuses_before_it_changes() -> None:
+    model = nn.ModuleList([fastrnn.torch.GRU(3, 5), Derived(3, 5)])
+    with pytest.raises(TypeError, match=r"1: expected a class that accelerate made, got .*Derived"):
+        fastrnn.torch.restore(model)
+    assert type(model[0]) is fastrnn.torch.GRU
+    with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, got list"):
+        fastrnn.torch.restore([])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [*LAYERS, *CELLS])
+def test_saved_modules_load_as_weights_only(kind: str, tmp_path: Path) -> None:
+    model, path = accelerate(getattr(nn, kind)(3, 5)).model, tmp_path / "model.pt"
+    torch.save(model, path)
+    back = torch.load(path, weights_only=True)
+    assert type(back) is getattr(fastrnn.torch, kind)
+    compare(model, back, torch.randn(4, 3))
+
+
+def test_a_saved_subclass_loads_as_weights_only(tmp_path: Path) -> None:
+    model, path = accelerate(Packing(3, 5)).model, tmp_path / "model.pt"
+    torch.save(model, path)
+    with pytest.raises(pickle.UnpicklingError, match="Packing"):
+        torch.load(path, weights_only=True)
+    with torch.serialization.safe_globals([Packing]):
+        back = torch.load(path, weights_only=True)
+    assert type(back) is type(model)
+    with pytest.raises(TypeError, match=r"expected a class derived from torch\.nn's"):
+        fastrnn.torch.swap.new_accelerated(dict)
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_onnx_export_writes_operators_of_onnx(dynamo: bool, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    model = accelerate(nn.Sequential(nn.Linear(4, 3), nn.LSTM(3, 5))).model.eval()
+    path, x = str(tmp_path / "model.onnx"), torch.randn(6, 1, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (x,), path, dynamo=dynamo, verbose=False)
+    assert "LSTM" in {node.op_type for node in onnx.load(path).graph.node}
+    y, _ = fastrnn.load(path)(x.numpy())
+    close(torch.from_numpy(y), model(x)[0], PARITY)
 
 
 def scripted() -> nn.Module:
@@ -112,7 +254,8 @@ def test_what_is_left_alone() -> None:
         {
             "of_double": nn.LSTM(3, 5, dtype=torch.float64),
             "elsewhere": nn.GRU(3, 5, device="meta"),
-            "subclass": Peephole(3, 5),
+            "named": Named(3, 5),
+            "given": Given(3, 5),
             "normed": nn.utils.parametrizations.weight_norm(nn.GRU(3, 5), "weight_hh_l0"),
             "scripted": scripted(),
             "patched": patched,
@@ -125,14 +268,15 @@ def test_what_is_left_alone() -> None:
     assert {name: why for name, why in report.left.items() if "layer_fw" not in name} == {
         "of_double": "weight_ih_l0 is torch.float64 on cpu, not float32 on the CPU",
         "elsewhere": "weight_ih_l0 is torch.float32 on meta, not float32 on the CPU",
-        "subclass": f"its class is {__name__}.Peephole, not torch.nn's own",
+        "named": "its class defines _run, which fastrnn.torch uses, too",
+        "given": "its class defines _flat_weights, which fastrnn.torch uses, too",
         "normed": "its class is torch.nn.utils.parametrize.ParametrizedGRU, not torch.nn's own",
         "scripted.0": "it is compiled by TorchScript",
         "patched": "its forward is replaced",
         "quantizable": "its class is torch.ao.nn.quantizable.modules.rnn.LSTM, not torch.nn's own",
     }
-    assert "subclass: left, its class is" in str(report)
-    assert type(model["subclass"]) is Peephole
+    assert "named: left, its class defines" in str(report)
+    assert type(model["named"]) is Named
 
 
 def test_models_without_recurrent_layers() -> None:
