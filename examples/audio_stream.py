@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 import wave
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -106,6 +107,8 @@ if __name__ == "__main__":
     parser.add_argument("--plot", metavar="FILE")
     parser.add_argument("--wav", metavar="FILE", help="write what the model plays")
     options = parser.parse_args()
+    if options.plot and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install matplotlib")
     x, held = (notes(np.random.default_rng(seed), 4.0) for seed in (0, 1))
     model, start = build(), time.perf_counter()
     train(model, x, effect(x), options.steps)

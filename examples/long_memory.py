@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -89,6 +90,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--plot", metavar="FILE")
     options = parser.parse_args()
+    if options.plot and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install matplotlib")
 
     start, norms = time.perf_counter(), {}
     for cell in ("RNN", "LSTM", "GRU", "relu"):

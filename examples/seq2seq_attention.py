@@ -14,6 +14,7 @@ Result: 499 of 500 dates correct after 8 s, with 400 steps instead of 1000 (one 
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 
 import numpy as np
 from seq2seq import CHARACTERS, HIDDEN, INDEX, ISO, Translator, encode, train
@@ -106,6 +107,8 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--plot", metavar="FILE")
     options = parser.parse_args()
+    if options.plot and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install matplotlib")
     model = Attentive()
     print(f"right: {train(model, options.steps):.1%} of 500 dates not trained on")
     if options.plot:

@@ -29,6 +29,7 @@ BRANCHES = {
     "silero_vad_16k.safetensors": "",
     "silero_vad_16k.jit": "_model.",
 }
+RECORD = "speech_19s.npz"
 CHUNK = 512  # new samples of a chunk, 32 ms
 CONTEXT = 64  # samples before the chunk, which the network reads again
 HOP, WINDOW = 128, 256
@@ -126,7 +127,13 @@ def sounds(count: int, seed: int = 0) -> np.ndarray:
 
 
 def main(folder: Path) -> None:
-    recorded = np.load(folder / "speech_19s.npz")
+    missing = [name for name in (RECORD, *BRANCHES) if not (folder / name).is_file()]
+    if missing:
+        raise SystemExit(
+            f"{folder}: expected the exported Silero VAD, but {', '.join(missing)} is not there; "
+            "name its folder as the argument, or the one above it in $FASTRNN_MODELS"
+        )
+    recorded = np.load(folder / RECORD)
     features = recorded["features"][:, 0]
     print("largest difference from PyTorch        hidden state  probability")
     for name in BRANCHES:

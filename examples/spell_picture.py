@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -98,6 +99,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--plot", metavar="FILE")
     options = parser.parse_args()
+    if options.plot and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install matplotlib")
 
     pixels, digits = pictures()
     model, rng, start = Speller(), np.random.default_rng(0), time.perf_counter()

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -105,6 +106,8 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--plot", metavar="FILE")
     options = parser.parse_args()
+    if options.plot and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install matplotlib")
     series, start = mackey_glass(4000), time.perf_counter()
     results = {
         "one value": by_window(series, 1, options.epochs),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import copy
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -85,6 +86,8 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=256, help="hidden units (%(default)s)")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the two curves there")
     options = parser.parse_args()
+    if options.plot and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install matplotlib")
 
     text, characters = read_text()
     torch.manual_seed(0)

@@ -74,6 +74,12 @@ from .train import (
 
 __version__ = _core.VERSION
 
+
+def __dir__() -> list[str]:
+    """The interface, without the modules that it is made in."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+
+
 __all__ = [
     "GRU",
     "LSTM",

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ CELL_OPTIONS = {
     "reset_after": "--reset-before",
     "coupled": "--coupled",
 }
+BUSY = 0.25  # of the CPUs: with that much of other work, a thread of ours waits now and then
 RECORDED = ("batch_first", "dropout", *CELL_OPTIONS)  # what tensors do not tell
 
 # Arguments in messages of the library, and the options of this command line for them.
@@ -53,7 +54,11 @@ CLI_TERMS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status. Wrong usage raises argparse's SystemExit(2)."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if not hasattr(args, "command"):
+        parser.print_help(sys.stderr)
+        parser.exit(2)
     try:
         args.command(args)
         sys.stdout.flush()
@@ -75,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="fastrnn", description="Fast RNN, GRU and LSTM layers on CPUs."
     )
     parser.add_argument("--version", action="version", version=f"fastrnn {fastrnn.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_run(commands.add_parser("run", help="run an exported model or its recurrent layer"))
     _add_inspect(commands.add_parser("inspect", help="list tensors and recurrent layers of a file"))
     _add_convert(commands.add_parser("convert", help="write a model as a .frnn file or a C array"))
@@ -89,10 +94,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Runs the model or the recurrent layer stored in MODEL, a file of any format that "
-        "fastrnn.load reads, over INPUT.npy, [steps, batch, features] or [steps, features], and "
-        "writes float32."
+        "Runs the model or the recurrent layer stored in MODEL over INPUT.npy, [steps, batch, "
+        "features] or [steps, features], and writes float32."
     )
+    _name_formats(parser)
     add = parser.add_argument
     add("model", metavar="MODEL")
     add("input", metavar="INPUT.npy")
@@ -101,8 +106,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add(
         "--batch-first",
         action="store_true",
-        help="INPUT and OUTPUT are [batch, steps, features]; a TorchScript file may fix it, "
-        "either way",
+        help="INPUT and OUTPUT are [batch, steps, features]; a whole model or a TorchScript file "
+        "may fix it, either way",
     )
     add(
         "--lengths",
@@ -116,6 +121,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--threads", metavar="N", type=_positive, help="the number of threads to use")
     add("--isa", metavar="NAME", type=_isa, help="instruction set, see `fastrnn config`")
     _add_plain(parser, run)
+
+
+def _name_formats(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "MODEL is a file of PyTorch (torch.save, TorchScript, torch.export), safetensors, ONNX, "
+        "Keras or NumPy (.npz), the JSON of GuitarML and NAM, or a .frnn file. Its contents tell."
+    )
 
 
 def _add_choice_of_layer(parser: argparse.ArgumentParser) -> None:
@@ -132,6 +144,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
         "Writes the model of MODEL to OUTPUT as a .frnn file, or with --c-array as a C header that "
         "holds the same bytes."
     )
+    _name_formats(parser)
     add = parser.add_argument
     add("model", metavar="MODEL")
     add("output", metavar="OUTPUT")
@@ -170,6 +183,7 @@ def _lengths(text: str) -> str | NDArray[np.int64]:
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    _name_formats(parser)
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument(
         "--key", metavar="KEY", help="which state dict, if a checkpoint holds several"
@@ -275,6 +289,13 @@ def load_layer(args: argparse.Namespace) -> Model:
         return layer
 
     options = _layer_options(args)
+    if options and args.prefix is None:
+        whole = None
+        with suppress(ValueError):  # no whole model: the options may be what is missing
+            whole = load()
+        if isinstance(whole, Sequential):
+            _check_whole(whole, options)
+            return whole
     try:
         return load(**options)
     except (
@@ -288,6 +309,21 @@ def load_layer(args: argparse.Namespace) -> Model:
                     f"{flag}: only {WITH_ARTICLE[owner]} has it, this is {WITH_ARTICLE[layer]}"
                 ) from None
         raise
+
+
+def _check_whole(model: Sequential, options: dict[str, Any]) -> None:
+    """Refuse options of a single layer that a whole model does not agree with."""
+    for name, flag in CELL_OPTIONS.items():
+        if name in options:
+            raise ValueError(
+                f"{flag}: expected one recurrent layer, got a whole model; choose its layer by "
+                "--prefix"
+            )
+    if "batch_first" in options and not any(model._takes((0, 1), ndim) for ndim in (2, 3)):
+        raise ValueError(
+            "--batch-first: expected a model of [batch, steps, features], got a whole model of "
+            "[steps, batch, features]"
+        )
 
 
 def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -471,6 +507,7 @@ def bench(args: argparse.Namespace) -> None:
         cases = select(args.cases or ["all"])
     except ValueError as error:
         args.parser.error(str(error))
+    _warn_if_busy()
     with nullcontext() if args.threads is None else fastrnn.num_threads(args.threads):
         try:
             report = run_cases(cases, say=_progress)
@@ -498,6 +535,19 @@ def bench(args: argparse.Namespace) -> None:
             for result in report.results
         ),
     )
+
+
+def _warn_if_busy() -> None:
+    """Say so before times are measured that other programs would make longer."""
+    if not hasattr(os, "getloadavg"):
+        return
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load > BUSY * cpus:
+        print(
+            f"fastrnn: note: this machine is busy, with a load of {load:.1f} on {cpus} CPUs in the "
+            "last minute: times are longer than on a quiet one, and vary",
+            file=sys.stderr,
+        )
 
 
 def _progress(text: str) -> None:

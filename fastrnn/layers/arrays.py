@@ -19,14 +19,7 @@ def float_array(value: ArrayLike, name: str) -> Array:
     """A float32 array: `value` itself if it is one, cast from float16 or float64."""
     if type(value) is np.ndarray and value.dtype is FLOAT32:
         return value
-    refuse_mask(value, name)
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        hint = "; pass the padded batch with lengths=" if hasattr(value, "batch_sizes") else ""
-        raise TypeError(
-            f"{name}: expected an array of floats, got {type(value).__name__} ({error}){hint}"
-        ) from error
+    array = dense_array(value, name)
     if array.dtype not in _FLOATS:
         raise TypeError(f"{name}: expected float32, float16 or float64, got {array.dtype}")
     return array.astype(FLOAT32, copy=False)
@@ -37,17 +30,31 @@ def copies(*arrays: Array | None) -> tuple[Array | None, ...]:
     return tuple(None if array is None else array.copy() for array in arrays)
 
 
-def refuse_mask(value: object, name: str) -> None:
-    """TypeError for an array with a mask, which a layer would ignore."""
+def dense_array(value: ArrayLike, name: str) -> NDArray[Any]:
+    """A numpy array; TypeError for what has no single shape, as sequences of several lengths.
+
+    TypeError for an array with a mask, too, which a layer would ignore.
+    """
     if isinstance(value, np.ndarray) and hasattr(value, "mask"):
         raise TypeError(
             f"{name}: expected an array without a mask, got {type(value).__name__}; pass its data, "
             "and lengths= for steps that are padding"
         )
+    hint = "; sequences of different lengths: pad them to one array and pass lengths="
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        ragged = hasattr(value, "batch_sizes") or isinstance(error, ValueError)
+        raise TypeError(
+            f"{name}: expected an array of numbers, got {type(value).__name__} "
+            f"({error}){hint * ragged}"
+        ) from error
+    if array.dtype == object:
+        raise TypeError(f"{name}: expected an array of numbers, got an array of objects{hint}")
+    return array
 
 
 def float_or_int_array(value: ArrayLike, name: str) -> NDArray[Any]:
     """An array of integers as it is, any other as `float_array` returns it."""
-    refuse_mask(value, name)
-    array = np.asarray(value)
+    array = dense_array(value, name)
     return array if array.dtype.kind in "iu" else float_array(array, name)

@@ -26,6 +26,19 @@ class Gradients:
     state: Any
     weights: dict[str, Array]
 
+    def __repr__(self) -> str:
+        weights = ", ".join(f"{name} {array.shape}" for name, array in self.weights.items())
+        return f"Gradients(x: {_shapes(self.x)}, state: {_shapes(self.state)}, weights: {weights})"
+
+
+def _shapes(value: Any) -> str:
+    """The shapes of arrays in tuples and dicts."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shapes, value))})"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name!r}: {_shapes(own)}' for name, own in value.items())}}}"
+    return str(getattr(value, "shape", value))
+
 
 # From the gradients of y and of the last state to all others.
 BackwardFunction = Callable[[Any, Any], Gradients]
@@ -45,6 +58,9 @@ class Backward:
 
     def __call__(self, dy: ArrayLike | None, dstate: Any = None) -> Gradients:
         return self._back(dy, dstate)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: call it with dy, the gradient of y, for all others"
 
 
 def checked_dy(dy: ArrayLike | None, shape: tuple[int, ...]) -> Array:

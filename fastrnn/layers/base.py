@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
@@ -97,6 +98,11 @@ class Layer:
         )
 
     # --- Weights ---
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of values in all weights."""
+        return sum(math.prod(shape) for shape in self._shapes().values())
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the weights by PyTorch's names (`weight_ih_l0`, ...), float32."""

@@ -83,7 +83,11 @@ def checked_flag(name: str, value: Any) -> bool:
 def check_lengths(lengths: Sequence[int] | ArrayLike, batch: int, steps: int) -> NDArray[np.uintp]:
     array = np.asarray(lengths)
     if array.shape != (batch,):
-        raise ValueError(f"lengths: expected shape ({batch},), got {array.shape}")
+        other = f"; x has {batch} rows of {steps} steps: is batch_first right?"
+        raise ValueError(
+            f"lengths: expected shape ({batch},), got {array.shape}"
+            + other * (array.shape == (steps,))
+        )
     if batch == 0:
         return np.empty(0, np.uintp)
     if array.dtype.kind not in "iu":

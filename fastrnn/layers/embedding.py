@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import Array, refuse_mask
+from .arrays import Array, dense_array
 from .checks import check_int, check_size
 from .flow import Flow
 from .stateless import Back, Stateless
@@ -62,11 +62,7 @@ class Embedding(Stateless):
         return options if self.padding_idx is None else {**options, "padding_idx": self.padding_idx}
 
     def _input(self, x: ArrayLike) -> NDArray[Any]:
-        refuse_mask(x, "x")
-        try:
-            array = np.asarray(x)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"x: expected an array of integers, got {error}") from error
+        array = dense_array(x, "x")
         if array.dtype.kind not in "iu" and array.size:
             raise TypeError(f"x: expected integers, indices of vectors, got {array.dtype}")
         return array if array.size else array.astype(np.intp)

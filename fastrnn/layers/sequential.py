@@ -26,8 +26,9 @@ class Sequential(Layer):
 
     Made of layers, which are then called "0", "1", ..., or of names: a dict or keywords. Layers are
     `fastrnn`'s own, `Sequential` among them; weights have their layer's name in front, as
-    "encoder.0.weight". `model["encoder"]`, `model[0]`, `model["encoder.0"]`, slices, iteration and
-    len() work as in PyTorch. Unlike there, the layer after a recurrent one gets only its y.
+    "encoder.0.weight". `model.encoder`, `model["encoder"]`, `model[0]`, `model["encoder.0"]`,
+    slices, iteration and len() work as in PyTorch. Unlike there, the layer after a recurrent one
+    gets only its y.
 
     x: what the first layer takes. state: None, or a dict of the states of layers that have one, by
     name; for those left out or None, `initial_state` or zeros. A call returns the last states in
@@ -86,6 +87,42 @@ class Sequential(Layer):
     def items(self) -> Iterator[tuple[str, Layer]]:
         """The names and layers in order."""
         yield from self._children.items()
+
+    def named_layers(self) -> Iterator[tuple[str, Layer]]:
+        """The names and layers in order, with "encoder.0" for those of a `Sequential` inside."""
+        for name, child in self._children.items():
+            if isinstance(child, Sequential):
+                yield from ((f"{name}.{inner}", layer) for inner, layer in child.named_layers())
+            else:
+                yield name, child
+
+    def summary(self) -> str:
+        """A table of the layers with their numbers of parameters.
+
+        >>> import fastrnn
+        >>> print(Sequential(rnn=fastrnn.GRU(8, 16), head=fastrnn.Linear(16, 2)).summary())
+        rnn    GRU(8, 16)                                         1,248
+        head   Linear(in_features=16, out_features=2, bias=True)     34
+        total                                                     1,282
+        """
+        layers = [*self.named_layers()]
+        rows = [(name, repr(layer), f"{layer.num_parameters:,}") for name, layer in layers]
+        rows.append(("total", "", f"{self.num_parameters:,}"))
+        a, b, c = (max(map(len, column)) for column in zip(*rows, strict=True))
+        return "\n".join(f"{name:{a}}  {text:{b}}  {count:>{c}}" for name, text, count in rows)
+
+    def __getattr__(self, name: str) -> Any:
+        """`model.encoder` for `model["encoder"]`, where that is no attribute of all models."""
+        children = self.__dict__.get("_children", {})
+        if name in children:
+            return children[name]
+        raise AttributeError(
+            f"{type(self).__name__!r} object has no attribute or layer {name!r}; the layers are "
+            f"{list(children)}"
+        )
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._children]
 
     def __len__(self) -> int:
         return len(self._children)

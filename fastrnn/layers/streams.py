@@ -36,6 +36,10 @@ class Stream(_core.Stepper):
     def __reduce__(self) -> Any:
         raise TypeError(_NO_COPY)
 
+    def __repr__(self) -> str:
+        _, batch, size = self._h.shape
+        return f"Stream(batch_size={batch}, x: ({batch}, {self.inputs}), y: ({batch}, {size}))"
+
     @property
     def state(self) -> Array | tuple[Array, Array]:
         """A copy of h (L, B, R), for an LSTM of (h, c) with c (L, B, H); assign to set it."""
@@ -83,6 +87,9 @@ class LayerStream:
         if why:
             raise ValueError(f"stream: {type(layer).__name__} cannot run step by step: {why}")
         self._layer = layer
+
+    def __repr__(self) -> str:
+        return f"LayerStream({self._layer!r}, batch_size={self._batch})"
 
     def step(self, x_t: ArrayLike, out: Array | None = None) -> Array:
         """y_t (B, ...) of x_t (B, ...), written to `out` if that is given."""
@@ -139,6 +146,9 @@ class SequentialStream:
         }
         self._input = model._input
         self.reset()
+
+    def __repr__(self) -> str:
+        return f"SequentialStream(batch_size={self._batch}, layers: {', '.join(self._streams)})"
 
     def step(self, x_t: ArrayLike, out: Array | None = None) -> Array:
         """y_t of x_t, written to `out` if that is given; states move on by one step."""

@@ -10,6 +10,7 @@ from typing import Any
 from .. import _core
 from ..layers.checks import check_int
 from ..layers.recurrent import Recurrent
+from ..layers.sequential import Sequential
 from .threads import get_num_threads
 
 _BOUNDS = ("the FMA units", "reading weights from L2", "reading weights from L3",
@@ -22,20 +23,25 @@ _SPLITS = {
 }
 
 
-def plan(layer: Recurrent, steps: int, batch: int) -> dict[str, Any]:
+def plan(layer: Recurrent | Sequential, steps: int, batch: int) -> dict[str, Any]:
     """Return how a call of `layer` with x of (steps, batch, input_size) would be run now.
+
+    For a Sequential: a dict of the plans of its recurrent layers, by name, each for an x of `steps`
+    steps of its own.
 
     threads is the product of row_groups, direction_teams, layer_teams and unit_workers; block_rows
     rows go through all steps together, with the input product chunk_steps ahead; share is the
     predicted share of the FMA units' peak, bound what takes most of the time of the products,
     workspace and weights are bytes. The share counts no padding of weights to whole vectors.
-    TypeError for a layer that is not recurrent, TypeError and ValueError for sizes that no array
-    can have.
+    TypeError for a layer that is not recurrent or has none inside, TypeError and ValueError for
+    sizes that no array can have.
 
     >>> import fastrnn
     >>> plan(fastrnn.GRU(8, 16), steps=1, batch=1)["threads"]
     1
     """
+    if isinstance(layer, Sequential):
+        return {name: plan(inner, steps, batch) for name, inner in _recurrent(layer)}
     if not isinstance(layer, Recurrent):
         raise TypeError(f"layer: expected an LSTM, GRU or RNN, got {type(layer).__name__}")
     check_int("steps", steps, 1, sys.maxsize)
@@ -56,15 +62,29 @@ def plan(layer: Recurrent, steps: int, batch: int) -> dict[str, Any]:
     }
 
 
-def explain(layer: Recurrent, steps: int, batch: int) -> None:
+def _recurrent(model: Sequential) -> list[tuple[str, Recurrent]]:
+    """The recurrent layers of a model by their paths."""
+    found = [(name, inner) for name, inner in model.named_layers() if isinstance(inner, Recurrent)]
+    if not found:
+        raise TypeError("layer: expected an LSTM, GRU or RNN, got a Sequential without one")
+    return found
+
+
+def explain(layer: Recurrent | Sequential, steps: int, batch: int) -> None:
     """Write the plan of a call to standard output, with the time that it should take.
 
-    The time is the plan's share of the peak of this machine's FMA units, measured on the spot.
+    For a Sequential, layer by layer as `plan` does. The time is the plan's share of the peak of
+    this machine's FMA units, measured on the spot.
 
     >>> import fastrnn
     >>> explain(fastrnn.LSTM(8, 16), steps=10, batch=4)  # doctest: +ELLIPSIS
     LSTM(8, 16), 10 steps, batch 4, ...
     """
+    if isinstance(layer, Sequential):
+        for name, inner in _recurrent(layer):
+            sys.stdout.write(f"{name}: ")
+            explain(inner, steps, batch)
+        return
     found = plan(layer, steps, batch)
     splits = [text.format(found[name]) for name, text in _SPLITS.items() if found[name] > 1]
     seconds = _flops(layer, steps, batch) / found["threads"] / _peak(found["isa"]) / found["share"]

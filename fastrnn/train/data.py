@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..layers.arrays import dense_array
+
 Batch = tuple[Any, Any, Any]  # x, targets, lengths or None
 Data = Any  # (x, y), (x, y, lengths), or an iterable of these
 
@@ -19,8 +21,11 @@ class Batches:
         self._name, self._axes, self._size = name, axes, batch_size
         self._arrays: tuple[Any, ...] | None = None
         self._batches: Iterable[Any] = ()
-        if isinstance(data, tuple) and data and isinstance(data[0], np.ndarray):
-            self._arrays = tuple(np.asarray(part) for part in _parts(data, name))
+        if isinstance(data, str | bytes):
+            raise TypeError(f"{name}: expected arrays (x, y), got {type(data).__name__}")
+        if isinstance(data, tuple) and data and not all(map(_is_batch, data)):
+            parts = zip(("x", "y", "lengths"), _parts(data, name), strict=False)
+            self._arrays = tuple(dense_array(part, f"{name}: {own}") for own, part in parts)
             counts = self._counts()
             if len(set(counts)) > 1:
                 raise ValueError(f"{name}: expected as many samples in each array, got {counts}")
@@ -69,6 +74,11 @@ class Batches:
 
     def samples(self, x: Any) -> int:
         return int(np.shape(x)[self._axes[0]])
+
+
+def _is_batch(part: Any) -> bool:
+    """Whether a part of a tuple is a batch of several arrays, not an array or a list of numbers."""
+    return isinstance(part, tuple | list) and len(part) in (2, 3) and hasattr(part[0], "shape")
 
 
 def _parts(batch: Any, name: str) -> tuple[Any, ...]:

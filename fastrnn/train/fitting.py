@@ -77,6 +77,7 @@ def fit(
     True
     """
     _check_counts(epochs, batch_size, patience)
+    _check_functions(model, loss, optimizer, metrics, progress)
     axes = batch_axis if isinstance(batch_axis, tuple) else (batch_axis, batch_axis)
     run = _Run(model, loss, optimizer, per_step, metrics or {}, clip_norm, clip_value)
     batches = Batches(data, "data", batch_size, axes)
@@ -100,6 +101,23 @@ def _check_counts(epochs: int, batch_size: int, patience: int | None) -> None:
             "expected epochs from 0, batch_size and patience from 1, "
             f"got {epochs}, {batch_size}, {patience}"
         )
+
+
+def _check_functions(model: Any, loss: Any, optimizer: Any, metrics: Any, progress: Any) -> None:
+    """TypeError for what cannot be called, such as the names that other libraries take."""
+    if not hasattr(model, "vjp"):
+        raise TypeError(f"model: expected a layer or Sequential, got {type(model).__name__}")
+    if not hasattr(optimizer, "step"):
+        raise TypeError(f"optimizer: expected one as fastrnn.Adam(model), got {optimizer!r}")
+    if not (metrics is None or isinstance(metrics, Mapping)):
+        raise TypeError(f"metrics: expected a dict of functions, got {type(metrics).__name__}")
+    functions = {f"metrics[{name!r}]": metric for name, metric in (metrics or {}).items()}
+    if progress is not None:
+        functions["progress"] = progress
+    for name, given in {"loss": loss, **functions}.items():
+        if not callable(given):
+            example = ", as fastrnn.cross_entropy" if name == "loss" else ""
+            raise TypeError(f"{name}: expected a function{example}, got {given!r}")
 
 
 class _Means:

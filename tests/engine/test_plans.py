@@ -82,9 +82,24 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("function", [fastrnn.plan, fastrnn.explain])
 def test_plans_are_those_of_recurrent_layers(function: Callable[..., object]) -> None:
-    model = fastrnn.Sequential(fastrnn.GRU(2, 3))
-    with pytest.raises(TypeError, match="layer: expected an LSTM, GRU or RNN, got Sequential"):
+    model = fastrnn.Sequential(fastrnn.Sequential(fastrnn.Linear(2, 3)))
+    with pytest.raises(TypeError, match="expected an LSTM, GRU or RNN, got a Sequential without"):
         function(model, 1, 1)
+    with pytest.raises(TypeError, match="layer: expected an LSTM, GRU or RNN, got Linear"):
+        function(fastrnn.Linear(2, 3), 1, 1)
+
+
+def test_plans_of_a_whole_model(capsys: pytest.CaptureFixture[str]) -> None:
+    inner = fastrnn.Sequential(fastrnn.Linear(3, 2), fastrnn.LSTM(2, 5, 2))
+    model = fastrnn.Sequential(first=fastrnn.GRU(2, 3), rest=inner)
+    assert fastrnn.plan(model, 7, 4) == {
+        "first": fastrnn.plan(model.first, 7, 4),
+        "rest.1": fastrnn.plan(inner[1], 7, 4),
+    }
+    fastrnn.explain(model, 7, 4)
+    text = capsys.readouterr().out
+    assert text.startswith("first: GRU(2, 3), 7 steps, batch 4, ")
+    assert "\nrest.1: LSTM(2, 5, num_layers=2), 7 steps, batch 4, " in text
 
 
 def test_a_plan_takes_no_memory() -> None:

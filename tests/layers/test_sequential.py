@@ -284,6 +284,58 @@ def test_names_and_slices() -> None:
     assert np.array_equal(Sequential()(np.ones(3))[0], np.ones(3))
 
 
+def test_layers_are_attributes() -> None:
+    model = nested()
+    assert model.encoder is model["encoder"]
+    assert {"encoder", "drop", "head", "state_dict"} <= set(dir(model))
+    with pytest.raises(AttributeError, match=r"no attribute or layer 'decoder'; .*'encoder', 'dr"):
+        model.decoder  # noqa: B018
+    names = [name for name, _ in model.named_layers()]
+    assert names == ["encoder.0", "encoder.1", "drop", "head"]
+    assert pickle.loads(pickle.dumps(model)).head.out_features == model.head.out_features
+
+
+def test_numbers_of_parameters() -> None:
+    model = nested()
+    assert model.num_parameters == sum(a.size for a in model.state_dict().values())
+    assert (model.drop.num_parameters, model.head.num_parameters) == (0, 12)
+    rows = [line.split() for line in model.summary().splitlines()]
+    assert [row[0] for row in rows] == [*(name for name, _ in model.named_layers()), "total"]
+    assert sum(int(row[-1]) for row in rows[:-1]) == int(rows[-1][-1]) == model.num_parameters
+
+
+def test_texts_of_what_layers_return() -> None:
+    model, x = nested(), floats(7, 2, 3)
+    assert repr(model.encoder[1].stream(2)) == "Stream(batch_size=2, x: (2, 4), y: (2, 5))"
+    assert repr(model.head.stream()).startswith("LayerStream(Linear(in_features=5, ")
+    text = "SequentialStream(batch_size=3, layers: encoder, drop, head)"
+    assert repr(model.stream(3)) == text
+    y, _, backward = model.vjp(x)
+    assert repr(backward).startswith("Backward: call it with dy")
+    wanted = "Gradients(x: (7, 2, 3), state: {'encoder': {'1': (1, 2, 5)}}, weights: encoder.0."
+    assert repr(backward(y)).startswith(wanted)
+    y, _, backward = LSTM(3, 4).vjp(x)
+    assert "state: ((1, 2, 4), (1, 2, 4)), weights: weight_ih_l0 (16, 3)" in repr(backward(y))
+
+
+RAGGED = ([[1, 2], [3]], np.array([[1, 2], [3]], object), [np.ones((2, 3)), np.ones((1, 3))])
+
+
+@pytest.mark.parametrize("x", RAGGED)
+@pytest.mark.parametrize("layer", [GRU(3, 4), Linear(3, 4), Embedding(9, 3), nested()])
+def test_sequences_of_several_lengths_have_to_be_padded(layer: Any, x: Any) -> None:
+    with pytest.raises(TypeError, match=r"x: expected an array of numbers, .*pad them .* lengths="):
+        layer(x)
+
+
+def test_lengths_of_the_other_axis() -> None:
+    message = r"lengths: expected shape \(5,\), got \(2,\); x has 5 rows of 2 steps: is batch_first"
+    with pytest.raises(ValueError, match=message):
+        GRU(3, 4)(floats(2, 5, 3), lengths=[2, 1])
+    with pytest.raises(ValueError, match=r"got \(3,\)$"):
+        GRU(3, 4)(floats(2, 5, 3), lengths=[2, 1, 1])
+
+
 def test_copies() -> None:
     model, x = nested(), floats(7, 2, 3)
     y, _ = model(x)

@@ -16,6 +16,7 @@ from limits import PARITY, error
 
 import fastrnn
 from fastrnn.cli import main
+from fastrnn.readers.formats import FORMATS
 
 INPUT, HIDDEN, STEPS, BATCH = 5, 7, 9, 3
 WITHOUT_DEPRECATIONS = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -387,6 +388,54 @@ def test_wrong_usage_exits_2(folder, capsys, argv):
     assert "usage: fastrnn" in capsys.readouterr().err
 
 
+def test_no_command_lists_all(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    listed = capsys.readouterr().err
+    for command in ("run", "inspect", "convert", "config", "demo", "bench"):
+        assert f"\n    {command} " in listed
+
+
+@pytest.mark.parametrize("command", ["run", "inspect", "convert"])
+def test_help_names_the_formats(capsys, command):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = capsys.readouterr().out.lower()
+    for known in FORMATS:
+        assert known.name.split()[0] in text
+
+
+@pytest.fixture(params=[True, False], ids=["batch first", "steps first"])
+def whole(folder, request):
+    """A file with a model of several layers, and whether it takes batches first."""
+    first = request.param
+    model = fastrnn.Sequential(
+        a=fastrnn.Linear(INPUT, INPUT, seed=0), b=fastrnn.GRU(INPUT, HIDDEN, batch_first=first)
+    )
+    fastrnn.save(model, "whole.frnn")
+    return model, first
+
+
+def test_batch_first_of_a_whole_model(whole, capsys):
+    model, first = whole
+    flags = ["whole.frnn", "x.npy", "-o", "y.npy"]
+    if not first:
+        for more in (["run", *flags], ["convert", "whole.frnn", "out.frnn"]):
+            text = run_fails(capsys, *more, "--batch-first")
+            assert text.startswith("--batch-first: expected a model of [batch, steps, features]")
+        return
+    assert "2 layers" in run_ok(capsys, "run", *flags, "--batch-first")
+    np.testing.assert_array_equal(np.load("y.npy"), model(np.load("x.npy"))[0])
+    run_ok(capsys, "convert", "whole.frnn", "out.frnn", "--batch-first")
+    assert Path("out.frnn").read_bytes() == Path("whole.frnn").read_bytes()
+    assert "GRU" in run_ok(capsys, "run", *flags, "--batch-first", "--prefix", "b")
+
+
+def test_options_of_a_cell_need_a_layer(whole, capsys):
+    text = run_fails(capsys, "run", "whole.frnn", "x.npy", "-o", "y.npy", "--reset-before")
+    assert text.startswith("--reset-before: expected one recurrent layer, got a whole model; ")
+
+
 def test_inspect_lists_tensors_and_layers(folder, capsys):
     out = run_ok(capsys, "inspect", "two.npz")
     assert "a.weight_ih_l1_reverse" in out
@@ -510,7 +559,18 @@ def test_demo(capsys):
     assert facts["largest_difference"] <= PARITY
 
 
+def test_bench_says_that_the_machine_is_busy(capsys, monkeypatch):
+    monkeypatch.setattr("fastrnn.bench.PEAK_SECONDS", 0.001)
+    for load in (9.5, 0.5):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0), raising=False)
+        monkeypatch.setattr(os, "cpu_count", lambda: 4)
+        assert main(["bench", "vad"]) == 0
+        err = capsys.readouterr().err
+        assert ("machine is busy, with a load of 9.5 on 4 CPUs" in err) == (load > 1)
+
+
 def test_bench(capsys, monkeypatch):
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
     monkeypatch.setattr("fastrnn.bench.PEAK_SECONDS", 0.001)
     before = fastrnn.get_num_threads()
     out = run_ok(capsys, "bench", "vad", "amp_lstm", "--threads", "1")

@@ -74,6 +74,10 @@ def test_python_snippets_run(document, folder):
         python("-c", snippet, cwd=folder)
 
 
+def test_the_first_snippet_runs_as_pasted(tmp_path):
+    python("-c", snippets(README, "python")[0], cwd=tmp_path)  # a folder without files
+
+
 def test_readme_has_an_example_for_each_of_its_users():
     text = README.read_text()
     assert len(text.splitlines()) < 170

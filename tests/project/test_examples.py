@@ -132,6 +132,25 @@ def test_audio_stream_writes_what_it_plays(tmp_path):
         assert (file.getframerate(), file.getnframes()) == (48000, 4 * 48000)
 
 
+def test_silero_vad_says_what_is_missing(tmp_path):
+    with pytest.raises(AssertionError, match=r"expected the exported Silero VAD, but speech_19s"):
+        python(EXAMPLES / "silero_vad.py", tmp_path, cwd=tmp_path)
+
+
+def test_plots_are_refused_before_training(tmp_path):
+    """An example that has trained for minutes must not end for want of matplotlib."""
+    names = [path.name for path in EXAMPLES.glob("*.py") if '"--plot"' in path.read_text()]
+    assert len(names) > 4
+    code = (
+        "import runpy, sys; sys.modules['matplotlib'] = None\n"
+        f"sys.path.insert(0, {str(EXAMPLES)!r}); sys.argv = ['x', '--plot', 'p.png']\n"
+        f"for name in {sorted(set(names) - {'train_torch.py'})}:\n"
+        f"    try: runpy.run_path({str(EXAMPLES)!r} + '/' + name, run_name='__main__')\n"
+        "    except SystemExit as stopped: print(stopped.code)\n"
+    )
+    assert python("-c", code, cwd=tmp_path).split() == ["2"] * (len(names) - 1)
+
+
 def test_silero_vad(tmp_path):
     models = os.environ.get("FASTRNN_MODELS", EXAMPLES.parent.parent / "shared" / "models")
     if not Path(models, "silero_vad").is_dir():

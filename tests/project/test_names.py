@@ -125,6 +125,11 @@ def why_unknown(name: str) -> str | None:
     return None  # an expression, a shape or a command
 
 
+def test_dir_lists_the_interface() -> None:
+    assert {name for name in dir(fastrnn) if not name.startswith("__")} <= {*fastrnn.__all__}
+    assert {*fastrnn.__all__} <= {*dir(fastrnn)}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_quoted_names_exist(document: Path) -> None:
     """Each name in backticks is a file, or something that the code defines."""

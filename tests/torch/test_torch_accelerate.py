@@ -169,6 +169,7 @@ def test_subclasses_that_call_super(model: nn.Module, inputs: tuple[Any, ...], m
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 def test_restore() -> None:
     model = nn.ModuleDict({"net": Net(), "mine": Packing(3, 5), "made": fastrnn.torch.GRU(3, 5)})
     plain, seen = copy.deepcopy(model), []

@@ -171,6 +171,36 @@ def test_no_epochs():
     assert learn(epochs=0) == {}
 
 
+def test_lists_are_arrays():
+    model, other = layer(), layer()
+    wanted = learn(model, (X, Y), epochs=1, seed=0)["loss"]
+    assert learn(other, (X.tolist(), Y.tolist()), epochs=1, seed=0)["loss"] == wanted
+    lengths = [9] * 40
+    assert learn(layer(), (X, Y.tolist(), lengths), epochs=1, seed=0)["loss"] == wanted
+    assert learn(layer(), ((X[:20], Y[:20]), (X[20:], Y[20:])), epochs=1)["loss"]  # two batches
+
+
+def test_names_are_no_functions():
+    model = layer()
+    adam = fastrnn.Adam(model)
+    for arguments, words in (
+        (("gru", (X, Y), fastrnn.mse, adam), "model: expected a layer or Sequential, got str"),
+        ((model, (X, Y), "mse", adam), "loss: expected a function, as .*cross_entropy, got 'mse'"),
+        ((model, (X, Y), fastrnn.mse, "adam"), r"optimizer: expected one as .*Adam.* got 'adam'"),
+        ((model, "x.csv", fastrnn.mse, adam), r"data: expected arrays \(x, y\), got str"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            fastrnn.fit(*arguments)
+    for options, words in (
+        ({"metrics": {"accuracy": "accuracy"}}, r"metrics\['accuracy'\]: expected a function"),
+        ({"metrics": ["accuracy"]}, "metrics: expected a dict of functions, got list"),
+        ({"progress": "bar"}, "progress: expected a function, got 'bar'"),
+        ({"data": ([[1.0], [2.0, 3.0]], [0, 1])}, "data: x: expected .*pad them to one array"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            learn(**options)
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
