@@ -50,8 +50,8 @@ def load(
 
     path: a str or os.PathLike; a file of torch.save (a state dict or a checkpoint that holds one),
         a TorchScript or torch.export archive, a .safetensors, .npz or .onnx file with PyTorch's
-        names of weights, a .keras or .weights.h5 file of Keras 3, whose activations are taken to be
-        the usual ones, the JSON of GuitarML or NAM, or a .frnn file.
+        names of weights, a .keras or .h5 file of Keras 2 or 3 (files of weights alone are taken to
+        have the usual activations), the JSON of GuitarML or NAM, or a .frnn file.
     prefix: the path of the recurrent module in the state dict, as "decoder.rnn"; "" is the top
         level. Needed only if there are several.
     key: the dotted path of the state dict inside a checkpoint that holds several, as "model".
@@ -157,6 +157,8 @@ def file_options(file: ModelFile, stack: FoundStack) -> dict[str, object]:
     """What the file itself says about the stack's module; it must fit the weights."""
     module = stack.prefix.removesuffix(".")
     said = dict(file.recurrent.get(module, {}))
+    if "unsupported" in said:
+        raise FormatError(f"{file.path}: {said['unsupported']}")
     layer = next((name for name in stack.layers if name == said.get("cell")), stack.layers[0])
     for name, value in {"cell": layer, "proj_size": 0, **stack.options(layer)}.items():
         if name in said and said[name] != value:
@@ -180,7 +182,7 @@ def require_nonlinearity(
     file: ModelFile, stack: FoundStack, layer: str, known: dict[str, object]
 ) -> None:
     """Refuse to guess what the writer knew, but is not in what is read of the file."""
-    known_once = file.format in ("torchscript", "torch export", "keras", "keras weights")
+    known_once = file.format in ("torchscript", "torch export", "keras", "keras h5")
     if known_once and "nonlinearity" in cell_options(layer) and "nonlinearity" not in known:
         raise FormatError(
             f"{file.path}: the file does not tell the nonlinearity of the RNN "

@@ -33,7 +33,7 @@ __all__ = [
 _ONLY_WEIGHTS = (
     "the file ({}) holds only weights, not the layers of a model: take them by name with "
     "fastrnn.read_state_dict(path), or one recurrent layer with fastrnn.load(path, prefix=...); "
-    "files of fastrnn (.frnn), torch.export (.pt2), TorchScript, ONNX and Keras 3 (.keras) hold "
+    "files of fastrnn (.frnn), torch.export (.pt2), TorchScript, ONNX and Keras (.keras, .h5) hold "
     "whole models"
 )
 
@@ -89,7 +89,10 @@ class OpenModel:
                 f"key={self.key!r}: a file of this kind ({known.name}) holds one model, without key"
             )
         source.budget = copy(self._opened)
-        return known.describe(self._file, self.key)
+        try:
+            return known.describe(self._file, self.key)
+        except OnlyWeights:  # a format that may hold either
+            raise OnlyWeights(_ONLY_WEIGHTS.format(known.name)) from None
 
 
 @contextmanager
@@ -126,7 +129,7 @@ def describe_file(
     """Describe the whole model in a file as a chain of layers; nothing in it is executed.
 
     `path` is a file of fastrnn (.frnn), torch.export (.pt2), TorchScript (scripted, traced or
-    frozen), ONNX, Keras 3 (.keras), GuitarML or NAM. `key` names one of several models in a file
+    frozen), ONNX, Keras (.keras, .h5), GuitarML or NAM. `key` names one of several models in a file
     of torch.export, or one of several outputs of an ONNX model. `check_crc=False` also reads files
     whose checksums are wrong.
 
@@ -156,7 +159,7 @@ def read_state_dict(
     `path`, a str or os.PathLike, is a file of torch.save (a state dict or a checkpoint that holds
     one, of any version of PyTorch), a TorchScript archive, a torch.export archive (.pt2), or a
     .frnn, .safetensors, .npz or .onnx file (its initializers, also those in files next to it), a
-    .keras or .weights.h5 file of Keras 3, whose arrays come in PyTorch's names and layout, or the
+    .keras or .h5 file of Keras 2 or 3, whose arrays come in PyTorch's names and layout, or the
     JSON of a GuitarML or NAM model.
     `key` is the dotted path of the state dict inside a checkpoint that holds several
     ("model", "nets.0"), or of a sub-module in a flat file, whose name is then left out.

@@ -140,10 +140,16 @@ def _keras_arrays(file: OpenFile, key: str | None) -> Arrays:
     return read_keras_archive(file.archive, file.source)
 
 
-def _keras_weights_arrays(file: OpenFile, key: str | None) -> Arrays:
-    from .keras.keras_archive import read_keras_weights
+def _keras_h5(file: OpenFile, key: str | None) -> Description:
+    from .keras.keras_archive import describe_keras_h5
 
-    return read_keras_weights(file.source)
+    return describe_keras_h5(file.source)
+
+
+def _keras_h5_arrays(file: OpenFile, key: str | None) -> Arrays:
+    from .keras.keras_archive import read_keras_h5
+
+    return read_keras_h5(file.source)
 
 
 def _onnx(file: OpenFile, key: str | None) -> Description:
@@ -233,7 +239,7 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format("npz", _npz_arrays, members=lambda n: bool(n) and all(x.endswith(".npy") for x in n)),
     Format(
-        "keras weights", _keras_weights_arrays, head=lambda h: h.startswith(b"\x89HDF\r\n\x1a\n")
+        "keras h5", _keras_h5_arrays, _keras_h5, head=lambda h: h.startswith(b"\x89HDF\r\n\x1a\n")
     ),
     Format(
         "safetensors", _safetensors_arrays, head=lambda h: h[8:9] == b"{" and h[4:8] == bytes(4)

@@ -95,12 +95,12 @@ def test_keras(keras, tmp_path):
     assert described.format == read_file(path).format == "keras"
     assert error(run(described, x), output(model, x)) <= IMPORTED
     weights = save(model, tmp_path / "m.weights.h5")
-    assert read_file(weights).format == "keras weights"
+    assert read_file(weights).format == "keras h5"
     with pytest.raises(FormatError, match="holds only weights"):
         describe_file(weights)
+    with pytest.raises(FormatError, match="does not tell the nonlinearity of the RNN 'rnn'"):
+        fastrnn.load(weights, "rnn")
     for file in (path, weights):
-        with pytest.raises(FormatError, match="does not tell the nonlinearity of the RNN 'rnn'"):
-            fastrnn.load(file, "rnn")
         layer = fastrnn.load(file, nonlinearity="tanh")
         assert repr(layer) == "RNN(3, 4, batch_first=True)"
         wanted = run(type(described)("keras", described.layers[:1]), x)

@@ -13,11 +13,14 @@ from hdf5_files import at_random, decode
 from keras_models import import_keras, save, sequential, weights_of
 from reader_files import Entry, memory_promise, zip_file
 
+import fastrnn
 from fastrnn.readers import FormatError
 from fastrnn.readers import describe_file as describe
 from fastrnn.readers.containers import zip_archive
+from fastrnn.readers.containers.budget import Budget
 from fastrnn.readers.containers.hdf5 import Hdf5File
-from fastrnn.readers.containers.source import Budget, open_source
+from fastrnn.readers.containers.source import open_source
+from fastrnn.readers.keras.keras_keys import refused_keys
 
 keras = import_keras()
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Keras's, about masks it drops
@@ -103,6 +106,47 @@ def test_config_with_other_values(tmp_path, members, other):
             describe_members(tmp_path, members, config__json=json.dumps(changed).encode())
 
 
+OPTIONS_OF_AN_LSTM = {
+    "activation": "relu", "recurrent_activation": "hard_sigmoid", "go_backwards": True,
+    "time_major": True, "peephole": True, "quantization_config": {}, "units": 3, "use_bias": False,
+    "dtype": {"class_name": "QuantizedDTypePolicy", "config": {"name": "int8_from_float32"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", OPTIONS_OF_AN_LSTM)
+def test_options_count_however_a_layer_is_loaded(tmp_path, members, key):
+    """The layer of a prefix is the one that the whole model has, or it is refused."""
+    config = json.loads(members["config.json"])
+    (lstm,) = [item for item in config["config"]["layers"] if item["class_name"] == "LSTM"]
+    lstm["config"][key] = OPTIONS_OF_AN_LSTM[key]
+    path = tmp_path / "m.keras"
+    changed = members | {"config.json": json.dumps(config).encode()}
+    path.write_bytes(zip_file([Entry(name, data) for name, data in changed.items()]))
+    with pytest.raises(FormatError, match=lstm["config"]["name"]):
+        fastrnn.load(path, prefix=lstm["config"]["name"])
+    if key == "go_backwards":  # the whole model turns the steps around
+        assert [layer.kind for layer in describe(path).layers].count("Flip") == 1
+        return
+    with pytest.raises(FormatError):
+        describe(path)
+
+
+def test_options_of_keras_are_known():
+    """Each key in the config of a layer is honoured or has no effect."""
+    cell = L.LSTMCell(2)
+    layers = [
+        L.LSTM(2), L.GRU(2), L.SimpleRNN(2), cell, L.GRUCell(2), L.SimpleRNNCell(2), L.RNN(cell),
+        L.StackedRNNCells([cell]), L.Bidirectional(L.LSTM(2)), L.TimeDistributed(L.Dense(2)),
+        L.Embedding(2, 2), L.Masking(), L.Dense(2), L.Conv1D(2, 2), L.LayerNormalization(),
+        L.Dropout(0.1), L.SpatialDropout1D(0.1), L.GaussianDropout(0.1), L.AlphaDropout(0.1),
+        L.GaussianNoise(0.1), L.ActivityRegularization(), L.Identity(), L.Activation("relu"),
+        L.ReLU(), L.Softmax(), L.GlobalAveragePooling1D(), L.GlobalMaxPooling1D(), L.Flatten(),
+        L.InputLayer((2, 3)),
+    ]  # fmt: skip
+    for layer in layers:
+        assert not list(refused_keys(type(layer).__name__, layer.get_config()))
+
+
 def test_truncated_weights(tmp_path, members):
     data = members["model.weights.h5"]
     for length in [*range(0, 2048, 7), *range(2048, len(data), 97), len(data) - 1]:
@@ -159,7 +203,6 @@ def test_other_hdf5_files(tmp_path):
         "outside": lambda f: f.create_dataset("a", (4,), "f4", external=[("/etc/passwd", 0, 16)]),
         "newer kind": lambda f: f.__setitem__("a", h5py.ExternalLink("other.h5", "/b")),
         "twice": lambda f: f.__setitem__("b", f.create_group("a")),
-        "Keras 2": lambda f: f.create_group("model_weights"),
     }
     for reason, fill in cases.items():
         with h5py.File(path, "w", libver="latest" if "version" in reason else None) as file:

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastrnn.readers.containers.budget import Budget
 from fastrnn.readers.containers.hdf5 import Hdf5File
-from fastrnn.readers.containers.source import Budget
+from fastrnn.readers.keras.keras3_layout import keras3_variables
 from fastrnn.readers.keras.keras_weights import read_weights
 
 
 def decode(data: bytes) -> None:
     """Read all weights of an HDF5 file."""
-    read_weights(Hdf5File(np.frombuffer(data, np.uint8), Budget(len(data))))
+    file = Hdf5File(np.frombuffer(data, np.uint8), Budget(len(data)))
+    read_weights(keras3_variables(file), lambda path, number: None)
 
 
 def at_random(data: bytes, rng: np.random.Generator) -> bytes:

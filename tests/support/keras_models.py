@@ -14,7 +14,7 @@ import pytest
 
 from fastrnn.readers.containers.source import open_source
 from fastrnn.readers.containers.zip_archive import ZipArchive
-from fastrnn.readers.keras.keras_archive import read_keras_archive, read_keras_weights
+from fastrnn.readers.keras.keras_archive import read_keras_archive, read_keras_h5
 
 
 def import_keras() -> Any:
@@ -40,9 +40,11 @@ def shuffle(model: Any, seed: int = 0) -> Any:
     return model
 
 
-def sequential(keras: Any, layers: Sequence[Any], features: int | None = 3) -> Any:
+def sequential(
+    keras: Any, layers: Sequence[Any], features: int | None = 3, steps: int | None = None
+) -> Any:
     """A model for [batch][steps][features], or for tokens if `features` is None."""
-    shape, dtype = ((None,), "int32") if features is None else ((None, features), "float32")
+    shape, dtype = ((steps,), "int32") if features is None else ((steps, features), "float32")
     return shuffle(keras.Sequential([keras.layers.Input(shape, dtype=dtype), *layers]))
 
 
@@ -66,14 +68,15 @@ def output(model: Any, x: np.ndarray) -> np.ndarray:
     """The output that Keras computes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return model(x, training=False).detach().numpy()
+        y = model(x, training=False)
+    return (y[0] if isinstance(y, (list, tuple)) else y).detach().numpy()
 
 
 def weights_of(path: Path):
     """The weights of a file by name, and the options of its recurrent layers."""
     with open_source(str(path)) as source:
         if path.name.endswith(".h5"):
-            return read_keras_weights(source)
+            return read_keras_h5(source)
         return read_keras_archive(ZipArchive(source), source)
 
 
@@ -91,4 +94,3 @@ TOKENS = np.array(
         [0, 0, 0, 0, 0, 2],
     ]
 )
-RIGHT_PADDED = np.array([[3, 1, 4, 1, 5, 9], [2, 6, 5, 0, 0, 0], [7, 0, 0, 0, 0, 0]])

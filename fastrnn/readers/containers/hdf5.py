@@ -8,6 +8,7 @@ than it has bytes in the file.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ _UNDEFINED = (1 << 64) - 1
 _DEEPEST = 32
 _LONGEST_NAME = 256
 _OBJECT_BYTES = 512  # upper bound of the memory of an object, beside its path
-_LONGEST_ATTRIBUTE = 4096
+_ATTRIBUTE_BYTES = 512  # upper bound of the memory of an attribute, beside its data
+_TEXT_BYTES = 128  # the same of a text
 _RESAVE = "write the file again with Keras 3"
 
 # Messages of an object header.
@@ -40,6 +42,7 @@ _REFUSED = {
 }
 _SHARED = 2  # flag of a message that is stored elsewhere
 _FIXED, _FLOAT, _STRING, _OPAQUE, _ENUM, _VARIABLE = 0, 1, 3, 5, 8, 9  # classes of datatypes
+_OPAQUE_PAIR = "V2"  # elements whose meaning an attribute tells
 _IEEE = {  # bytes: place and size of exponent and mantissa, bias
     2: (10, 5, 0, 10, 15), 4: (23, 8, 0, 23, 127), 8: (52, 11, 0, 52, 1023),
 }  # fmt: skip
@@ -58,11 +61,20 @@ class _Place:
     nbytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Attribute:
+    """A value beside an object, as it is in the file."""
+
+    datatype: bytes
+    space: bytes
+    data: bytes
+
+
 @dataclass(slots=True)
 class Hdf5Object:
     """A group or an array of the file."""
 
-    attributes: dict[str, str] = field(default_factory=dict)  # those that are short texts
+    attributes: dict[str, _Attribute] = field(default_factory=dict)
     place: _Place | str | None = None  # None: a group; str: why the array is not read
 
 
@@ -87,6 +99,17 @@ class Hdf5File:
         elements = self._data[place.begin : place.begin + place.nbytes]
         array: Array = np.ndarray(place.shape, dtype, elements.copy())
         return finish(array, place.code)
+
+    def text(self, path: str, name: str) -> str | None:
+        """Return an attribute that is a single text; None if the object has none of this name."""
+        texts = self.texts(path, name)
+        return texts[0] if texts and len(texts) == 1 else None
+
+    def texts(self, path: str, name: str) -> list[str] | None:
+        """Return an attribute that is a text or a list of texts; None if it is not, or missing."""
+        attribute = self.nodes[path].attributes.get(name)
+        what = f"attribute {quote(name)} of {quote(path)}"
+        return None if attribute is None else self._texts(attribute, what)
 
     # --- bytes
 
@@ -124,7 +147,7 @@ class Hdf5File:
             messages = self._messages(at, what)
             node = self.nodes[path] = Hdf5Object(self._attributes(messages, what))
             if _SYMBOL_TABLE not in messages:
-                node.place = self._place(messages, node.attributes, what)
+                node.place = self._place(messages, path, what)
                 continue
             if depth >= _DEEPEST:
                 raise FormatError(f"{what}: groups are nested more than {_DEEPEST} deep")
@@ -211,40 +234,44 @@ class Hdf5File:
             raise FormatError(f"{what}: {count} messages of the object header are missing")
         return messages
 
-    def _attributes(self, messages: Messages, what: str) -> dict[str, str]:
-        """Return the attributes that are single short texts; the others are ignored."""
-        found: dict[str, str] = {}
+    def _attributes(self, messages: Messages, what: str) -> dict[str, _Attribute]:
+        """Return the attributes; those of a form that Keras does not write are ignored."""
+        found: dict[str, _Attribute] = {}
         for body in messages.get(_ATTRIBUTE, []):
             version, flags, *sizes = _fields("<BB3H", body, 0, what)
             if version not in (1, 3) or (version == 3 and flags):
                 continue
+            self._budget.spend(_ATTRIBUTE_BYTES + len(body), what)
             at, parts = 8 + (version == 3), []
             for size in sizes:
                 parts.append(body[at : at + size])
                 at += (size + 7) // 8 * 8 if version == 1 else size
             name = parts[0].partition(b"\0")[0].decode("utf-8", "replace")
-            text = self._text(parts[1], body[at:], what)
-            if text is not None:
-                found[name] = text
+            found[name] = _Attribute(parts[1], parts[2], body[at:])
         return found
 
-    def _text(self, datatype: bytes, data: bytes, what: str) -> str | None:
-        if len(datatype) < 8:
-            return None
-        kind, bits, size = datatype[0] & 15, datatype[1], int.from_bytes(datatype[4:8], "little")
-        if kind == _VARIABLE and bits & 15 == 1 and len(data) == 16:
-            length, heap, index = struct.unpack("<LQL", data)
-            raw = self._heap_object(heap, index, length, what)
-        elif kind == _STRING and size == len(data) <= _LONGEST_ATTRIBUTE:
-            raw = data.rstrip(b"\0 ")
-        else:
-            return None
-        return raw.decode("utf-8", "replace")
+    def _texts(self, attribute: _Attribute, what: str) -> list[str] | None:
+        head, bits, _, _, size = _fields("<4BL", attribute.datatype, 0, what)
+        kind, data = head & 15, attribute.data
+        if attribute.space[:1] == b"\2" and attribute.space[3:4] == b"\2":
+            return []  # a null dataspace
+        is_heap = kind == _VARIABLE and bits & 15 == 1
+        size = 16 if is_heap else size
+        count = math.prod(_shape(attribute.space, what))
+        if not (is_heap or (kind == _STRING and size)):
+            return None if count else []  # numpy does not know what an empty list is a list of
+        if count * size > len(data):
+            raise FormatError(f"{what}: expected {count} texts of {size} bytes, got {len(data)}")
+        self._budget.step(count, what)
+        self._budget.spend((_TEXT_BYTES + 4 * size) * count, what)
+        raw = [data[at : at + size] for at in range(0, count * size, size)]
+        return [self._heap_text(item, what) if is_heap else _decoded(item) for item in raw]
 
-    def _heap_object(self, at: int, wanted: int, length: int, what: str) -> bytes:
-        """Return one text of a global heap."""
-        if length > _LONGEST_ATTRIBUTE:
-            raise FormatError(f"{what}: an attribute of {length} characters is too long")
+    def _heap_text(self, descriptor: bytes, what: str) -> str:
+        """Return a text of a global heap."""
+        length, at, wanted = struct.unpack("<LQL", descriptor)
+        if not length:
+            return ""
         if at not in self._heaps:
             sign, version, size = self._unpack("<4sB3xQ", at, what)
             if sign != b"GCOL" or version != 1:
@@ -252,8 +279,9 @@ class Hdf5File:
             self._heaps[at] = self._index_heap(at + 16, at + size, what)
         begin, available = self._heaps[at].get(wanted, (0, -1))
         if length > available:
-            raise FormatError(f"{what}: an attribute is not in the global heap")
-        return bytes(self._bytes(begin, length, what))
+            raise FormatError(f"{what}: a text is not in the global heap")
+        self._budget.spend(4 * length, what)
+        return _decoded(bytes(self._bytes(begin, length, what)))
 
     def _index_heap(self, at: int, end: int, what: str) -> dict[int, tuple[int, int]]:
         objects = {}
@@ -269,14 +297,16 @@ class Hdf5File:
 
     # --- arrays
 
-    def _place(self, messages: Messages, attributes: dict[str, str], what: str) -> _Place | str:
+    def _place(self, messages: Messages, path: str, what: str) -> _Place | str:
         try:
             space, datatype, layout = (
                 messages[kind][0] for kind in (_DATASPACE, _DATATYPE, _LAYOUT)
             )
         except KeyError:
             raise FormatError(f"{what} is neither a group nor an array of HDF5") from None
-        code, big_endian = _element_type(datatype, attributes, what)
+        code, big_endian = _element_type(datatype, what)
+        if code == _OPAQUE_PAIR:
+            code = BFLOAT16 if self.text(path, "dtype") == "bfloat16" else ""
         if not code:
             return f"has elements of HDF5 class {datatype[0] & 15}"
         itemsize = raw_dtype(code).itemsize
@@ -307,12 +337,17 @@ def _shape(space: bytes, what: str) -> list[int]:
     return list(_fields(f"<{rank}Q", space, 8 if version == 1 else 4, what))
 
 
-def _element_type(datatype: bytes, attributes: dict[str, str], what: str) -> tuple[str, bool]:
+def _decoded(raw: bytes) -> str:
+    """The text in a field that may be longer."""
+    return raw.rstrip(b"\0 ").decode("utf-8", "replace")
+
+
+def _element_type(datatype: bytes, what: str) -> tuple[str, bool]:
     """Return the type code, "" if it is not supported, and whether elements are big-endian."""
     head, bits, _, _, size = _fields("<4BL", datatype, 0, what)
     kind, big_endian = head & 15, bool(bits & 1)
-    if kind == _OPAQUE and size == 2 and attributes.get("dtype") == "bfloat16":
-        return BFLOAT16, False
+    if kind == _OPAQUE and size == 2:
+        return _OPAQUE_PAIR, False
     if kind == _ENUM and size == 1:
         return "b1", False
     if kind == _FIXED and size in (1, 2, 4, 8):

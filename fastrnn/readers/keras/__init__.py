@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Keras 3 files."""
+"""Keras files."""

@@ -1,35 +1,66 @@
 # SPDX-License-Identifier: MIT
-"""The architecture of a Keras 3 file: config.json as a chain of layers with their weights' paths.
+"""The architecture in a Keras file: its config as a chain of layers with their weights' paths.
 
-Class names are only compared with the known ones; nothing is built from them.
+Class names are only compared with the known ones; nothing is built from them. The config of Keras 2
+differs in how it writes the calls of a functional model; both forms are read.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ..description import Obstacle
 from ..entry_names import check_name
-from ..errors import FormatError, quote
-
-Config = dict[str, object]
+from ..errors import FormatError, UnsupportedError, quote
+from .keras_keys import Config, refused_keys
 
 _DEEPEST = 8  # models within models
 _MOST_LAYERS = 10_000
 _MODELS = ("Sequential", "Functional")
-_MASK_OPS = ("NotEqual", "Any")  # what Keras adds to a functional model to compute a mask
+_MASK_OPS = ("NotEqual", "Any")  # what Keras 3 adds to a functional model to compute a mask
+WHOLE = -1  # in place of the number of an output: all that the layer before has
+
+# Which mask a call gets: the layer whose output is compared, the value, and whether over features.
+MaskSource = tuple[str, object, bool]
 
 
 @dataclass(frozen=True)
 class KerasLayer:
-    """One layer of the chain: its name in the model, its class, and the path of its weights."""
+    """One layer of the chain."""
 
-    name: str
+    name: str  # in the model, with the names of the models that hold it in front
     type: str
-    path: str
+    path: str  # of its weights, as Keras 3 names it
     config: Config
+    group: str = ""  # the layer of the outermost model that it is in
+    own: str = ""  # its name in the model that it is in
+    takes: int = WHOLE  # the number of the output of the layer before that is its input
+    source: str = ""  # the name of the layer before, in a functional model
+    mask: tuple[MaskSource, ...] | None = None  # that it is called with; None: the file is silent
+    extra: tuple[object, ...] = ()  # what an operation is called with besides its input
+
+
+@dataclass
+class Chain:
+    """The layers in the order in which they run, and what makes the model unsupported."""
+
+    layers: list[KerasLayer] = field(default_factory=list)
+    obstacles: list[Obstacle] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=lambda: [WHOLE])  # of the last layer
+
+
+@dataclass(frozen=True)
+class _LayerCall:
+    inputs: list[tuple[str, int]]  # layers and the numbers of their outputs
+    extra: tuple[object, ...]
+    keywords: Config
+    tells_mask: bool  # as in Keras 3
+
+
+class CannotMapError(UnsupportedError):
+    """A layer that is not supported; the message says why."""
 
 
 def snake_case(name: str) -> str:
@@ -39,54 +70,25 @@ def snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def read_chain(root: object) -> tuple[list[KerasLayer], list[Obstacle]]:
-    """Return the layers in the order in which they run, and what makes the model unsupported."""
-    kind, _ = _object(root, "config.json")
+def read_chain(root: object) -> Chain:
+    """Return the chain of layers of a whole model."""
+    chain = Chain()
+    kind, _ = read_object(root, "the model")
     if kind not in _MODELS:
         why = "a subclass of Model: its code, which is not in the file, says how its layers run"
-        return [], [Obstacle("model", kind, why)]
-    reader = _ConfigReader()
-    reader.read_model(root, "", "", 0)
-    return reader.layers, reader.obstacles
+        chain.obstacles.append(Obstacle("model", kind, why))
+    else:
+        _ConfigReader(chain).read_model(root, "", "", 0)
+    return chain
 
 
-class _ConfigReader:
-    def __init__(self) -> None:
-        self.layers: list[KerasLayer] = []
-        self.obstacles: list[Obstacle] = []
-
-    def read_model(self, model: object, prefix: str, path: str, depth: int) -> None:
-        """Add the layers of a model, including those of models within it, in order."""
-        kind, config = _object(model, "config.json")
-        if depth > _DEEPEST:
-            raise FormatError(f"config.json: models are nested more than {_DEEPEST} deep")
-        items = config.get("layers")
-        if not isinstance(items, list):
-            raise FormatError(f"config.json: the layers of a {kind} are not a list")
-        if kind == "Functional":
-            self.obstacles += _not_a_chain(config, items, prefix)
-        counts: dict[str, int] = {}
-        for item in items:
-            layer_type, layer_config = _object(item, "config.json")
-            if kind == "Functional" and layer_type in _MASK_OPS:
-                continue  # read by _not_a_chain
-            name = prefix + layer_name(item, layer_config)
-            group = snake_case(layer_type)
-            count = counts[group] = counts.get(group, -1) + 1
-            group_path = f"{path}layers/{group}{f'_{count}' if count else ''}"
-            if layer_type in _MODELS:
-                self.read_model(item, f"{name}.", f"{group_path}/", depth + 1)
-                continue
-            if len(self.layers) >= _MOST_LAYERS:
-                raise FormatError(f"config.json: more than {_MOST_LAYERS} layers")
-            self.layers.append(KerasLayer(name, layer_type, group_path, layer_config))
-
-
-def _object(value: object, what: str) -> tuple[str, Config]:
+def read_object(value: object, what: str) -> tuple[str, Config]:
     """Return class name and config of a serialized object."""
     if not isinstance(value, dict):
         raise FormatError(f"{what}: a layer is not a JSON object")
     kind, config = value.get("class_name"), value.get("config")
+    if kind == "Sequential" and isinstance(config, list):  # before Keras 2.3
+        config = {"layers": config}
     if not isinstance(kind, str) or not isinstance(config, dict):
         raise FormatError(f"{what}: a layer has no class_name or no config")
     # A user's class may have the name of one of Keras's classes.
@@ -95,12 +97,7 @@ def _object(value: object, what: str) -> tuple[str, Config]:
         kind = registered
     elif isinstance(package, str) and package.partition(".")[0] != "keras":
         kind = f"{package}.{kind}"
-    return kind, config
-
-
-def wrapped_object(config: Config, key: str, what: str) -> tuple[str, Config]:
-    """Return class name and config of the layer inside a wrapper."""
-    return _object(config.get(key), what)
+    return ("Functional" if kind == "Model" and "input_layers" in config else kind), config
 
 
 def layer_name(item: object, config: Config) -> str:
@@ -109,76 +106,189 @@ def layer_name(item: object, config: Config) -> str:
     if name is None and isinstance(item, dict):
         name = item.get("name")
     if not isinstance(name, str) or not name:
-        raise FormatError("config.json: a layer has no name")
+        raise FormatError("the config of the model: a layer has no name")
     return check_name(name)
+
+
+class _ConfigReader:
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    def read_model(
+        self, model: object, prefix: str, path: str, depth: int, group: str = ""
+    ) -> None:
+        """Add the layers of a model, including those of models within it, in order."""
+        kind, config = read_object(model, "the config of the model")
+        if depth > _DEEPEST:
+            raise FormatError(f"models are nested more than {_DEEPEST} deep")
+        items = config.get("layers")
+        if not isinstance(items, list):
+            raise FormatError(f"the layers of a {kind} are not a list")
+        for why in refused_keys(kind, config):
+            self._chain.obstacles.append(Obstacle(prefix or "model", kind, why))
+        graph = _LayerGraph() if kind == "Functional" else None
+        counts: dict[str, int] = {}
+        for item in items:
+            layer_type, layer_config = read_object(item, "the config of the model")
+            own = layer_name(item, layer_config)
+            if graph and layer_type in _MASK_OPS:
+                graph.add_mask(own, layer_type, item)
+                continue
+            base = snake_case(layer_type)
+            count = counts[base] = counts.get(base, -1) + 1
+            layer = KerasLayer(
+                prefix + own, layer_type,
+                f"{path}layers/{base}{f'_{count}' if count else ''}", layer_config,
+                group or own, own,
+            )  # fmt: skip
+            if graph:
+                layer = self._called(graph, own, layer, item)
+            if layer_type in _MODELS:
+                self.read_model(item, f"{layer.name}.", f"{layer.path}/", depth + 1, layer.group)
+            elif len(self._chain.layers) >= _MOST_LAYERS:
+                raise FormatError(f"the model has more than {_MOST_LAYERS} layers")
+            else:
+                self._chain.layers.append(layer)
+        if graph:
+            self._read_ends(config, graph, prefix)
+
+    def _called(self, graph: _LayerGraph, own: str, layer: KerasLayer, item: object) -> KerasLayer:
+        """The layer with what its call says."""
+        try:
+            layer = graph.call(own, layer, item)
+            if layer.type in _MODELS and layer.takes not in (0, WHOLE):
+                raise CannotMapError(f"it takes output number {layer.takes}")
+        except CannotMapError as error:
+            self._chain.obstacles.append(Obstacle(layer.name, layer.type, str(error)))
+        return layer
+
+    def _read_ends(self, config: Config, graph: _LayerGraph, prefix: str) -> None:
+        """Read which layers are the model's input and output."""
+        name, obstacles = prefix.removesuffix("."), self._chain.obstacles
+        inputs = list(_ends(config.get("input_layers")))
+        outputs = list(_ends(config.get("output_layers")))
+        for end, ends in (("input", inputs), ("output", outputs)):
+            names = list(dict.fromkeys(layer for layer, _ in ends))
+            if len(names) != 1 or (end == "input" and len(ends) != 1):
+                why = f"the model has {len(ends)} {end}s ({', '.join(map(quote, names[:8]))})"
+                obstacles.append(Obstacle(name or "model", "Functional", why))
+            elif names[0] != (graph.first if end == "input" else graph.previous):
+                place = "first" if end == "input" else "last"
+                why = f"the {end} of the model is not the {place} layer"
+                obstacles.append(Obstacle(prefix + names[0], "Functional", why))
+        numbers = [number for _, number in outputs]
+        if not prefix:
+            self._chain.outputs = numbers
+        elif numbers != [0]:
+            why = "it is not the first output of its last layer that the model returns"
+            obstacles.append(Obstacle(name, "Functional", why))
 
 
 # --- Functional models: whether the graph is a chain
 
 
-def _not_a_chain(config: Config, items: list[object], prefix: str) -> Iterator[Obstacle]:
-    """Yield what makes a graph more than one layer after another, in the order of the file."""
-    previous: str | None = None
-    mask_ops: set[str] = set()
-    for item in items:
-        kind, layer_config = _object(item, "config.json")
-        name = layer_name(item, layer_config)
-        calls = item.get("inbound_nodes", []) if isinstance(item, dict) else []
-        if not isinstance(calls, list):
-            raise FormatError(f"config.json: the inbound_nodes of {quote(name)} are not a list")
-        if kind in _MASK_OPS:
-            mask_ops.add(name)
-            continue
-        why = _call_problem(calls, previous, mask_ops)
-        if why:
-            yield Obstacle(prefix + name, kind, why)
-        previous = name
-    for end, wanted in (("input", first_name(items)), ("output", previous)):
-        names = _ends(config.get(f"{end}_layers"))
-        if len(names) != 1:
-            why = f"the model has {len(names)} {end}s ({', '.join(map(quote, names[:8]))})"
-            yield Obstacle(prefix or "model", "Functional", why)
-        elif names != [wanted]:
-            why = f"the {end} of the model is not the {'first' if end == 'input' else 'last'} layer"
-            yield Obstacle(prefix + names[0], "Functional", why)
+class _LayerGraph:
+    """The calls of a functional model, whose layers are in the order in which they run."""
+
+    def __init__(self) -> None:
+        self.first: str | None = None
+        self.previous: str | None = None
+        self._masks: dict[str, MaskSource] = {}
+
+    def add_mask(self, name: str, kind: str, item: object) -> None:
+        """Remember the mask that an operation computes."""
+        for call in _calls(item, name):
+            source = call.inputs[0] if call.inputs else ("", 0)
+            if kind == "NotEqual" and len(call.extra) == 1 and not call.keywords:
+                self._masks[name] = (source[0], call.extra[0], False)
+            elif kind == "Any" and source[0] in self._masks:
+                config = read_object(item, quote(name))[1]
+                if config.get("axis") == -1 and config.get("keepdims") is False:
+                    self._masks[name] = (*self._masks[source[0]][:2], True)
+
+    def call(self, own: str, layer: KerasLayer, item: object) -> KerasLayer:
+        """Require a single call on the layer before; return the layer with what the call says."""
+        previous, self.previous = self.previous, own
+        calls = _calls(item, own)
+        if previous is None:
+            self.first = own
+            if calls:
+                raise CannotMapError("the first layer of a graph is not its input")
+            return layer
+        if len(calls) != 1:
+            text = f"it is called {len(calls)} times" if calls else "it is another input"
+            raise CannotMapError(f"{text}{'' if calls else ' of the model'}")
+        (call,) = calls
+        if len(call.inputs) != 1:
+            raise CannotMapError("it takes several inputs, or none")
+        ((source, number),) = call.inputs
+        if source != previous:
+            raise CannotMapError(
+                f"it takes the output of {quote(source)}, not of {quote(previous)} before it"
+            )
+        extra = (*call.extra, *_slices(call.keywords))
+        mask = self._mask(call.keywords)
+        layer = replace(layer, takes=number, source=source, extra=extra)
+        return replace(layer, mask=mask) if call.tells_mask else layer
+
+    def _mask(self, keywords: Config) -> tuple[MaskSource, ...]:
+        """The mask of a call; CannotMapError for other keywords that have an effect."""
+        found: tuple[MaskSource, ...] = ()
+        for key, value in keywords.items():
+            if value is None or (key == "training" and value is False) or key == "slice_spec":
+                continue
+            source = _tensor(value)
+            if key != "mask" or source is None or source[0] not in self._masks:
+                raise CannotMapError(f"it is called with {quote(key)}")
+            found = (self._masks[source[0]],)
+        return found
 
 
-def first_name(items: list[object]) -> str | None:
-    """Return the name of the first layer of a model."""
-    if not items:
-        return None
-    return layer_name(items[0], _object(items[0], "config.json")[1])
+def _calls(item: object, name: str) -> list[_LayerCall]:
+    """The calls of a layer."""
+    nodes = item.get("inbound_nodes", []) if isinstance(item, dict) else []
+    if not isinstance(nodes, list):
+        raise FormatError(f"the inbound_nodes of {quote(name)} are not a list")
+    return [_keras3_call(node) if isinstance(node, dict) else _keras2_call(node) for node in nodes]
 
 
-def _call_problem(calls: list[object], previous: str | None, mask_ops: set[str]) -> str | None:
-    """Return why the calls of a layer are not a single call on the previous layer's output."""
-    if previous is None:
-        return "the first layer of a graph is not its input" if calls else None
-    if len(calls) != 1:
-        return f"it is called {len(calls)} times" if calls else "it is another input of the model"
-    (call,) = calls
-    if not isinstance(call, dict):
-        return "its call has the form of an older version of Keras"
-    args, kwargs = call.get("args"), call.get("kwargs", {})
-    if not isinstance(args, list) or not isinstance(kwargs, dict) or len(args) != 1:
-        return f"it takes {len(args) if isinstance(args, list) else 'unknown'} arguments"
-    source = _history(args[0])
-    if source is None:
-        return "it takes several inputs, or none"
-    if source[0] != previous:
-        return f"it takes the output of {quote(source[0])}, not of {quote(previous)} before it"
-    if source[1]:
-        return f"it takes output number {source[1]} of {quote(previous)}"
-    for key, value in kwargs.items():
-        if value is None or key == "training":
-            continue
-        mask = _history(value)
-        if not (key == "mask" and mask and mask[0] in mask_ops):
-            return f"it is called with {quote(key)}"
-    return None
+def _keras3_call(node: Config) -> _LayerCall:
+    args, keywords = node.get("args"), node.get("kwargs", {})
+    if not isinstance(args, list) or not isinstance(keywords, dict):
+        raise FormatError("a call has no args or kwargs")
+    first = args[0] if args else None
+    tensors = [_tensor(arg) for arg in (first if isinstance(first, list) else [first])]
+    inputs = [tensor for tensor in tensors if tensor is not None]
+    return _LayerCall(
+        inputs if len(inputs) == len(tensors) else [], tuple(args[1:]), keywords, True
+    )
 
 
-def _history(value: object) -> tuple[str, int] | None:
+def _keras2_call(node: object) -> _LayerCall:
+    """A call of Keras 2: [layer, its call, its output, keywords] for each input."""
+    entries = node if isinstance(node, list) and node and isinstance(node[0], list) else [node]
+    inputs: list[tuple[str, int]] = []
+    keywords: Config = {}
+    for entry in entries:
+        if not isinstance(entry, list) or len(entry) not in (3, 4):
+            raise FormatError("a call is not a list of layer, call, output and keywords")
+        layer, _, number, *own = entry
+        if (
+            not isinstance(layer, str)
+            or type(number) is not int
+            or not all(isinstance(given, dict) for given in own)
+        ):
+            raise FormatError("a call has no layer, output or keywords")
+        inputs.append((layer, number))
+        keywords |= own[0] if own else {}
+    return _LayerCall(inputs, (), keywords, False)
+
+
+def _slices(keywords: Config) -> tuple[object, ...]:
+    return (keywords["slice_spec"],) if "slice_spec" in keywords else ()
+
+
+def _tensor(value: object) -> tuple[str, int] | None:
     """Return the layer, and the number of its output, that a tensor of the graph comes from."""
     if not isinstance(value, dict) or value.get("class_name") != "__keras_tensor__":
         return None
@@ -192,15 +302,16 @@ def _history(value: object) -> tuple[str, int] | None:
     return name, index
 
 
-def _ends(value: object) -> list[str]:
-    """Return the names of the input or output layers of a graph."""
+def _ends(value: object) -> Iterator[tuple[str, int]]:
+    """Yield the input or output layers of a graph, with the numbers of their outputs."""
     if isinstance(value, list) and len(value) == 3 and isinstance(value[0], str):
-        return [value[0]]
+        number = value[2]
+        if type(number) is not int:
+            raise FormatError("the number of an output is not an integer")
+        yield value[0], number
+        return
     items = list(value.values()) if isinstance(value, dict) else value
     if not isinstance(items, list):
-        raise FormatError("config.json: the inputs or outputs of a model are not a list")
-    return [
-        name
-        for item in items
-        for name in (_ends(item) if isinstance(item, (list, dict)) else [str(item)])
-    ]
+        raise FormatError("the inputs or outputs of a model are not a list")
+    for item in items:
+        yield from _ends(item)

@@ -11,13 +11,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...stack_spec import cell_options
 from ..containers.elements import Array
-from ..containers.hdf5 import Hdf5File
 from ..description import DescribedLayer, Obstacle
 from ..errors import FormatError, UnsupportedError, quote
 from . import keras_weights as weights
-from .keras_config import Config, KerasLayer, wrapped_object
+from .keras_config import WHOLE, CannotMapError, KerasLayer, read_object
+from .keras_keys import is_known, refused_keys
+from .keras_masks import Masks
+from .keras_recurrent import CLASSES, KerasRecurrent, activation_name, flag, read_recurrent, show
+from .keras_weights import Variables
 
 _ACTIVATIONS = {
     "relu": ("ReLU", {}),
@@ -29,140 +31,125 @@ _ACTIVATIONS = {
 _POINTWISE = ("Dense", "Activation", "ReLU", "Dropout", "LayerNormalization")
 
 
-class CannotMapError(UnsupportedError):
-    """A layer that is not supported; the message says why."""
-
-
 class Mapper:
     """Translates a chain: call `add` for each layer, then `finish`; `layers` is the result."""
 
-    def __init__(self, file: Hdf5File) -> None:
-        self._file = file
+    def __init__(self, variables: Variables) -> None:
+        self._variables = variables
         self.layers: list[DescribedLayer] = []
         self.obstacles: list[Obstacle] = []
+        self._masks = Masks(self.layers)
         self._rank: int | None = None  # dimensions of the value including the batch, if known
-        # A mask accompanies the values. It becomes a layer "Mask" only if a later layer uses it.
-        self._mask: tuple[int, str, object] | None = None  # where to insert, name, masked value
-        self._masked = False
+        self._last: tuple[str, KerasRecurrent] | None = None  # the layer before, if it is recurrent
 
     def add(self, layer: KerasLayer) -> None:
         """Translate one layer, or record why it is not supported."""
-        method = _METHODS.get(layer.type)
+        self._record(layer, self._add)
+
+    def finish(self, outputs: list[int]) -> None:
+        """Complete the translation after the last layer, some of whose outputs are the model's."""
+        name, found = self._last or ("model", None)
+        end = KerasLayer(name, "output", "", {})
+        count = _outputs(found) if found else 1
+        if outputs in ([WHOLE], list(range(count))):  # as fastrnn returns them, y and the state
+            self._record(end, lambda layer: self._masks.show_all())
+        else:
+            self._record(end, lambda layer: self._take_output(layer, outputs))
+
+    def _record(self, layer: KerasLayer, translate: Callable[[KerasLayer], None]) -> None:
         try:
-            if method is None:
-                raise CannotMapError("layers of this class are not supported")
-            method(self, layer)
+            translate(layer)
         except UnsupportedError as error:
             self.obstacles.append(Obstacle(layer.name, layer.type, str(error)))
 
-    def finish(self) -> None:
-        """Complete the translation after the last layer."""
-        if self._mask:
-            name = self._mask[1]
-            try:
-                self._drop_mask()
-            except CannotMapError as error:
-                self.obstacles.append(Obstacle(name, "Masking", str(error)))
+    def _add(self, layer: KerasLayer) -> None:
+        method = _METHODS.get(layer.type)
+        if method is None or not is_known(layer.type):
+            raise CannotMapError("layers of this class are not supported")
+        if layer.type not in CLASSES:
+            problems = list(refused_keys(layer.type, layer.config))
+            if problems:
+                raise CannotMapError("; ".join(problems))
+        self._take_output(layer, [layer.takes])
+        self._last = None
+        self._masks.enter(layer)
+        method(self, layer)
+
+    def _take_output(self, layer: KerasLayer, numbers: list[int]) -> None:
+        """Require that what a layer takes is the y of the layer before, or its last state h."""
+        if self._last is None:
+            if numbers not in ([WHOLE], [0]):
+                raise CannotMapError(f"it takes output number {numbers[-1]} of the layer before")
+            return
+        name, found = self._last
+        count = _outputs(found)
+        if count == 1 or (numbers == [0] and found.merge_mode is not None):
+            return
+        if numbers != [1] or found.bidirectional:
+            raise CannotMapError(f"it takes more of {quote(name)} than its output")
+        if found.sequences:
+            self._masks.end()
+            self._put(f"{name}.state", "Last", batch_first=True)
+            self._rank = 2
 
     def _put(
         self, name: str, kind: str, arrays: dict[str, Array] | None = None, /, **o: object
     ) -> None:
         self.layers.append(DescribedLayer(name, kind, o, arrays or {}))
 
-    # --- masks
-
-    def _use_mask(self) -> None:
-        """Insert the mask where it was made, for a layer that skips masked steps."""
-        if self._mask:
-            at, name, value = self._mask
-            self.layers.insert(at, DescribedLayer(f"{name}.mask", "Mask", {"value": value}))
-            self._mask, self._masked = None, True
-
-    def _drop_mask(self) -> None:
-        """Forget the mask, for a layer that reads masked steps like any other."""
-        if self._masked:
-            raise CannotMapError("it reads steps that a mask before it removes: not supported")
-        if self._mask and isinstance(self._mask[2], float) and self._mask[2] != 0.0:
-            raise CannotMapError("steps masked by a value other than 0 are set to 0: not supported")
-        self._mask = None
-
     # --- layers
 
     def _input(self, layer: KerasLayer) -> None:
-        shape = layer.config.get("batch_shape")
+        shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
         self._rank = len(shape) if isinstance(shape, list) else None
-        if layer.config.get("sparse") or layer.config.get("ragged"):
-            raise CannotMapError("sparse and ragged inputs are not supported")
 
     def _embedding(self, layer: KerasLayer) -> None:
-        arrays = weights.embedding(self._variables(layer), layer.path)
+        arrays = weights.embedding(self._variables.of(layer.path), layer.path)
         rows, columns = arrays["weight"].shape
-        self._drop_mask()
+        if [rows, columns] != [layer.config.get(key) for key in ("input_dim", "output_dim")]:
+            raise FormatError(f"{quote(layer.path)}: the weights have shape {(rows, columns)}")
+        self._masks.show_all()
         options: dict[str, object] = {"num_embeddings": rows, "embedding_dim": columns}
-        if _flag(layer, "mask_zero"):
-            self._mask = (len(self.layers), layer.name, 0)
+        if flag(layer.config, "mask_zero"):
+            self._masks.begin(layer, 0)
             options["padding_idx"] = 0
         self._put(layer.name, "Embedding", arrays, **options)
         self._rank = self._rank + 1 if self._rank else None
 
     def _masking(self, layer: KerasLayer) -> None:
-        value = layer.config.get("mask_value", 0.0)
+        value = layer.config.get("mask_value")
         if type(value) not in (int, float):
             raise CannotMapError("its mask_value is not a number")
-        if self._mask or self._masked:
-            raise CannotMapError("a second mask is not supported")
-        self._mask = (len(self.layers), layer.name, float(value))  # type: ignore[arg-type]
+        self._masks.begin(layer, float(value))  # type: ignore[arg-type]
 
     def _recurrent(self, layer: KerasLayer) -> None:
-        backwards = _flag(layer, "go_backwards")
-        if backwards and _flag(layer, "return_sequences") and (self._mask or self._masked):
-            raise CannotMapError("go_backwards with return_sequences under a mask is not supported")
-        problems, nonlinearity = _cell_problems(layer.type, layer.config)
-        if problems:
-            raise CannotMapError("; ".join(problems))
-        path = f"{layer.path}/cell"
-        arrays, found = weights.recurrent(weights.variables(self._file, path), path)
-        self._use_mask()
-        if backwards:
+        found = read_recurrent(layer, self._variables)
+        masked = self._masks.skip(layer)
+        if found.backwards:
             self._put(f"{layer.name}.flip", "Flip", batch_first=True)
-        options = _recurrent_options(layer, layer.type, layer.config, found, nonlinearity)
-        self._put(layer.name, str(found["cell"]), arrays, **options, bidirectional=False)
-        self._after_recurrent(layer, layer.config, bidirectional=False)
-
-    def _bidirectional(self, layer: KerasLayer) -> None:
-        kind, forward = wrapped_object(layer.config, "layer", quote(layer.name))
-        problems: list[str] = []
-        if layer.config.get("merge_mode") != "concat":
-            problems.append(f"merge_mode {_show(layer.config.get('merge_mode'))}, not 'concat'")
-        if kind not in weights.RECURRENT:
-            raise CannotMapError("; ".join([*problems, f"it wraps a layer of class {quote(kind)}"]))
-        backward = forward
-        if isinstance(layer.config.get("backward_layer"), dict):
-            other, backward = wrapped_object(layer.config, "backward_layer", quote(layer.name))
-            if other != kind or not _alike(forward, backward):
-                problems.append("its two directions differ in their options")
-        if forward.get("go_backwards"):
-            problems.append("go_backwards in the wrapped layer is not supported")
-        own, nonlinearity = _cell_problems(kind, forward)
-        problems += own
-        if problems:
-            raise CannotMapError("; ".join(problems))
-        arrays, found = weights.bidirectional(self._file, layer.path)
-        self._use_mask()
-        options = _recurrent_options(layer, kind, forward, found, nonlinearity)
-        self._put(layer.name, str(found["cell"]), arrays, **options, bidirectional=True)
-        self._after_recurrent(layer, forward, bidirectional=True)
-
-    def _after_recurrent(self, layer: KerasLayer, config: Config, bidirectional: bool) -> None:
-        if config.get("return_sequences"):
-            self._rank = 3
-            return
-        # The last step of the forward direction; the first of the reverse one, where that ends.
-        self._put(f"{layer.name}.last", "Last", batch_first=True, bidirectional=bidirectional)
-        self._rank, self._masked = 2, False
+        for number, stack in enumerate(found.stacks):
+            name = layer.name if len(found.stacks) == 1 else f"{layer.name}.{number}"
+            self._put(name, stack.kind, stack.arrays, **stack.options)
+        if masked and found.backwards and (found.sequences or found.zeros):
+            # The steps that were left out are put back in the order of the mask.
+            self._put(f"{layer.name}.order", "Flip", batch_first=True)
+            self._masks.put_back(layer.name, not found.zeros, backwards=True)
+            self._put(f"{layer.name}.backwards", "Flip", batch_first=True)
+        elif masked:
+            self._masks.made_steps(layer.name, not found.zeros)
+        self._rank = 3
+        if not found.sequences:
+            if found.zeros:
+                self._masks.show_all()
+            self._masks.end()
+            # The last step of the forward direction; the first of the reverse one.
+            of_state = found.bidirectional
+            self._put(f"{layer.name}.last", "Last", batch_first=True, bidirectional=of_state)
+            self._rank = 2
+        self._last = (layer.name, found)
 
     def _dense(self, layer: KerasLayer) -> None:
-        arrays = weights.dense(self._variables(layer), layer.path)
+        arrays = weights.dense(self._variables.of(layer.path), layer.path)
         self._check_units(layer, arrays, "units")
         outputs, inputs = arrays["weight"].shape
         bias = "bias" in arrays
@@ -171,15 +158,15 @@ class Mapper:
         self._activate(f"{layer.name}.activation", activation)
 
     def _conv1d(self, layer: KerasLayer) -> None:
-        self._drop_mask()
-        arrays = weights.conv1d(self._variables(layer), layer.path)
+        self._masks.show_all()
+        arrays = weights.conv1d(self._variables.of(layer.path), layer.path)
         self._check_units(layer, arrays, "filters")
         stride, dilation = _single(layer, "strides"), _single(layer, "dilation_rate")
         groups, outputs = layer.config.get("groups", 1), arrays["weight"].shape[0]
         if layer.config.get("data_format", "channels_last") != "channels_last":
             raise CannotMapError("data_format 'channels_first' is not supported")
         if type(groups) is not int or not 0 < groups <= outputs or outputs % groups:
-            raise FormatError(f"{quote(layer.name)}: groups {_show(groups)}")
+            raise FormatError(f"{quote(layer.name)}: groups {show(groups)}")
         kernel = arrays["weight"].shape[2]
         padding, left = _padding(layer, (kernel - 1) * dilation, stride)
         activation = self._activation_of(layer)
@@ -205,10 +192,8 @@ class Mapper:
     def _layer_norm(self, layer: KerasLayer) -> None:
         config = layer.config
         self._check_axis(config.get("axis", -1))
-        if config.get("rms_scaling"):
-            raise CannotMapError("rms_scaling is not supported")
-        scale, center = _flag(layer, "scale", True), _flag(layer, "center", True)
-        found = self._variables(layer)
+        scale, center = flag(config, "scale", True), flag(config, "center", True)
+        found = self._variables.of(layer.path)
         if not found:
             raise CannotMapError("without scale and center its size is not in the file")
         if len(found) != scale + center:
@@ -218,13 +203,13 @@ class Mapper:
         arrays = weights.layer_norm([gamma, beta], layer.path)
         eps = config.get("epsilon", 0.001)
         if type(eps) is not float or eps < 0:
-            raise FormatError(f"{quote(layer.name)}: epsilon {_show(eps)}")
+            raise FormatError(f"{quote(layer.name)}: epsilon {show(eps)}")
         self._put(layer.name, "LayerNorm", arrays, normalized_shape=gamma.shape, eps=eps)
 
     def _dropout(self, layer: KerasLayer) -> None:
         rate = layer.config.get("rate")
         if type(rate) not in (int, float) or not 0 <= rate <= 1:  # type: ignore[operator]
-            raise FormatError(f"{quote(layer.name)}: rate {_show(rate)}")
+            raise FormatError(f"{quote(layer.name)}: rate {show(rate)}")
         self._put(layer.name, "Dropout", p=float(rate))  # type: ignore[arg-type]
 
     def _activation(self, layer: KerasLayer) -> None:
@@ -243,9 +228,9 @@ class Mapper:
     def _softmax(self, layer: KerasLayer) -> None:
         if layer.config.get("axis", -1) != -1:
             raise CannotMapError(
-                f"axis {_show(layer.config['axis'])}: only the last one is supported"
+                f"axis {show(layer.config['axis'])}: only the last one is supported"
             )
-        if self._mask or self._masked:
+        if self._masks.active:
             raise CannotMapError("under a mask it is not supported; use Activation('softmax')")
         self._activate(layer.name, "softmax")
 
@@ -256,56 +241,66 @@ class Mapper:
             raise CannotMapError("keepdims is not supported")
         mean = layer.type.startswith("GlobalAverage")
         if mean:
-            self._use_mask()
+            self._masks.skip(layer)
+            self._masks.end()
         else:
-            self._drop_mask()
+            self._masks.show_all()
         self._put(layer.name, "Pool", mode="mean" if mean else "max", batch_first=True)
-        self._rank, self._masked = 2, False
+        self._rank = 2
 
     def _flatten(self, layer: KerasLayer) -> None:
-        self._drop_mask()
+        self._masks.show_all()
         if layer.config.get("data_format", "channels_last") != "channels_last":
             raise CannotMapError("data_format 'channels_first' is not supported")
         self._put(layer.name, "Flatten", start_dim=1)
         self._rank = 2
 
     def _time_distributed(self, layer: KerasLayer) -> None:
-        kind, config = wrapped_object(layer.config, "layer", quote(layer.name))
+        kind, config = read_object(layer.config.get("layer"), quote(layer.name))
         if kind not in _POINTWISE:
             raise CannotMapError(f"it wraps a layer of class {quote(kind)}: not supported")
-        self.inner(KerasLayer(layer.name, kind, f"{layer.path}/layer", config))
-
-    def inner(self, layer: KerasLayer) -> None:
-        """Translate the layer inside a wrapper that applies it to each step separately."""
+        problems = list(refused_keys(kind, config))
+        if problems:
+            raise CannotMapError("; ".join(problems))
         rank, self._rank = self._rank, self._rank - 1 if self._rank else None
-        _METHODS[layer.type](self, layer)
+        path = self._variables.wrapped(layer.path)
+        _METHODS[kind](self, KerasLayer(layer.name, kind, path, config))
         self._rank = rank
+
+    def _item(self, layer: KerasLayer) -> None:
+        """Take one step, as in y[:, -1]."""
+        if layer.config.get("function", "_operator.getitem") != "_operator.getitem":
+            raise CannotMapError(f"the function {show(layer.config['function'])} is not supported")
+        (place,) = layer.extra if len(layer.extra) == 1 else (None,)
+        step = _step(place)
+        if step is None or self._rank != 3:
+            raise CannotMapError("only one step, as in y[:, -1], is supported")
+        self._masks.show_all()
+        if step == 0:
+            self._put(f"{layer.name}.flip", "Flip", batch_first=True)
+        self._put(layer.name, "Last", batch_first=True)
+        self._rank = 2
 
     def _identity(self, layer: KerasLayer) -> None:
         """Skip a layer that has an effect in training only."""
 
     # --- parts
 
-    def _variables(self, layer: KerasLayer) -> list[Array]:
-        if _quantized(layer.config):
-            raise CannotMapError("quantized weights are not supported")
-        return weights.variables(self._file, layer.path)
-
     def _check_axis(self, axis: object) -> None:
         axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
         if type(axis) is not int or axis not in (-1, (self._rank or 0) - 1):
-            raise CannotMapError(f"axis {_show(axis)}: only the last one is supported")
+            raise CannotMapError(f"axis {show(axis)}: only the last one is supported")
 
     def _check_units(self, layer: KerasLayer, arrays: dict[str, Array], key: str) -> None:
         units = layer.config.get(key)
-        bias = _flag(layer, "use_bias", True)
+        bias = flag(layer.config, "use_bias", True)
         if units != arrays["weight"].shape[0] or bias != ("bias" in arrays):
             raise FormatError(
-                f"{quote(layer.path)}: the weights do not fit {key} {_show(units)}, use_bias {bias}"
+                f"{quote(layer.path)}: the weights do not fit {key} {show(units)}, use_bias {bias}"
             )
 
     def _activation_of(self, layer: KerasLayer) -> str:
-        name = _activation_name(layer.config.get("activation"))
+        name = activation_name(layer.config.get("activation"))
         if name not in _ACTIVATIONS and name != "linear":
             raise CannotMapError(f"activation {quote(name)} is not supported")
         return name
@@ -316,15 +311,28 @@ class Mapper:
             self._put(name, kind, **options)
 
 
-def _show(value: object) -> str:
-    return quote(str(value)) if isinstance(value, (str, int, float, list)) else str(value)[:40]
+def _outputs(found: KerasRecurrent) -> int:
+    """How many outputs a recurrent layer of Keras has."""
+    states = sum(1 + (stack.kind == "LSTM") for stack in found.stacks) if found.state else 0
+    directions = 2 if found.bidirectional else 1
+    return (1 if found.merge_mode is not None else 2) + states * directions
 
 
-def _flag(layer: KerasLayer, key: str, default: bool = False) -> bool:
-    value = layer.config.get(key, default)
-    if not isinstance(value, bool):
-        raise FormatError(f"{quote(layer.name)}: {key} is {_show(value)}, not true or false")
-    return value
+def _step(place: object) -> int | None:
+    """The step that an index like [:, -1] takes, if it is the first or the last one."""
+    if not isinstance(place, list) or len(place) not in (2, 3):
+        return None
+    batch, step, *features = place
+    if type(step) is not int or step not in (0, -1):
+        return None
+    return step if all(map(_is_everything, (batch, *features))) else None
+
+
+def _is_everything(index: object) -> bool:
+    """Whether an index is a slice of a whole axis, in the form of Keras 2 or 3."""
+    if isinstance(index, dict) and index.get("class_name") == "__slice__":
+        index = index.get("config")
+    return index == {"start": None, "stop": None, "step": None}
 
 
 def _single(layer: KerasLayer, key: str) -> int:
@@ -332,7 +340,7 @@ def _single(layer: KerasLayer, key: str) -> int:
     value = layer.config.get(key, 1)
     value = value[0] if isinstance(value, list) and len(value) == 1 else value
     if type(value) is not int or not 0 < value < 1 << 31:
-        raise FormatError(f"{quote(layer.name)}: {key} is {_show(value)}")
+        raise FormatError(f"{quote(layer.name)}: {key} is {show(value)}")
     return value
 
 
@@ -344,86 +352,17 @@ def _padding(layer: KerasLayer, reach: int, stride: int) -> tuple[int | str, int
     if padding == "valid" or (padding == "same" and not reach):
         return 0, 0
     if padding != "same":
-        raise FormatError(f"{quote(layer.name)}: padding {_show(padding)}")
+        raise FormatError(f"{quote(layer.name)}: padding {show(padding)}")
     if stride != 1:
         raise CannotMapError("padding 'same' with strides depends on the number of steps")
     return "same", 0
-
-
-def _activation_name(value: object) -> str:
-    """Return the name of an activation, which is stored as a text or as a serialized function."""
-    if value is None:
-        return "linear"
-    if isinstance(value, dict):
-        value = (
-            value.get("config")
-            if value.get("class_name") == "function"
-            else value.get("class_name")
-        )
-    return value if isinstance(value, str) else "unknown"
-
-
-def _quantized(config: Config) -> bool:
-    dtype = config.get("dtype")
-    policy = dtype.get("class_name") if isinstance(dtype, dict) else "DTypePolicy"
-    return policy != "DTypePolicy" or config.get("quantization_config") is not None
-
-
-def _cell_problems(kind: str, config: Config) -> tuple[list[str], str]:
-    """Return why a recurrent layer is not supported, and its nonlinearity."""
-    problems = [
-        f"{key} is not supported" for key in ("stateful", "return_state") if config.get(key)
-    ]
-    layer, gates, _ = weights.RECURRENT[kind]
-    activation = _activation_name(config.get("activation", "tanh"))
-    wanted = cell_options(layer).get("nonlinearity", ("tanh",))
-    if activation not in wanted:
-        problems.append(f"activation {quote(activation)}, not {' or '.join(wanted)}")
-    gate = _activation_name(config.get("recurrent_activation", "sigmoid"))
-    if len(gates) > 1 and gate != "sigmoid":
-        problems.append(f"recurrent_activation {quote(gate)}, not sigmoid")
-    if _quantized(config):
-        problems.append("quantized weights are not supported")
-    return problems, activation
-
-
-def _recurrent_options(
-    layer: KerasLayer, kind: str, config: Config, found: weights.Options, nonlinearity: str
-) -> dict[str, object]:
-    """Return the options of torch's layer, after checking the weights against the config."""
-    cell = weights.RECURRENT[kind][0]
-    choices = cell_options(cell)
-    reset_after = config.get("reset_after", True)
-    wanted: dict[str, object] = {
-        "cell": cell, "hidden_size": config.get("units"), "bias": config.get("use_bias", True),
-    }  # fmt: skip
-    if "reset_after" in choices and found["bias"]:
-        wanted["reset_after"] = reset_after
-    if any(found[key] != value for key, value in wanted.items()):
-        raise FormatError(f"{quote(layer.path)}: expected weights of {wanted}, got {found}")
-    options: dict[str, object] = {key: found[key] for key in ("input_size", "hidden_size", "bias")}
-    options |= {"num_layers": 1, "batch_first": True}
-    if "reset_after" in choices:
-        options["reset_after"] = bool(reset_after)
-    if "nonlinearity" in choices:
-        options["nonlinearity"] = nonlinearity
-    return options
-
-
-def _alike(forward: Config, backward: Config) -> bool:
-    """Whether the two layers of a Bidirectional layer compute the same function."""
-    keys = ("units", "activation", "recurrent_activation", "use_bias", "reset_after",
-            "return_sequences", "return_state", "stateful")  # fmt: skip
-    opposite = bool(forward.get("go_backwards")) != bool(backward.get("go_backwards"))
-    return opposite and all(forward.get(key) == backward.get(key) for key in keys)
 
 
 _METHODS: dict[str, Callable[[Mapper, KerasLayer], None]] = {
     "InputLayer": Mapper._input,
     "Embedding": Mapper._embedding,
     "Masking": Mapper._masking,
-    **dict.fromkeys(weights.RECURRENT, Mapper._recurrent),
-    "Bidirectional": Mapper._bidirectional,
+    **dict.fromkeys(CLASSES, Mapper._recurrent),
     "Dense": Mapper._dense,
     "Conv1D": Mapper._conv1d,
     "LayerNormalization": Mapper._layer_norm,
@@ -436,6 +375,8 @@ _METHODS: dict[str, Callable[[Mapper, KerasLayer], None]] = {
     "GlobalMaxPooling1D": Mapper._pool,
     "Flatten": Mapper._flatten,
     "TimeDistributed": Mapper._time_distributed,
+    **dict.fromkeys(("GetItem", "SlicingOpLambda"), Mapper._item),
+    **dict.fromkeys(("GaussianDropout", "AlphaDropout"), Mapper._dropout),
     "GaussianNoise": Mapper._identity,
     "ActivityRegularization": Mapper._identity,
     "Identity": Mapper._identity,

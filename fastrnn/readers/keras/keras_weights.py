@@ -7,7 +7,9 @@ has two; in a GRU with reset_after this bias has two rows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,29 +22,65 @@ from ..errors import FormatError, UnsupportedError, quote
 Arrays = dict[str, Array]
 Options = dict[str, object]
 
-# Keras's recurrent classes: the layer of fastrnn, the gates in Keras's order, the group's name.
-RECURRENT: dict[str, tuple[str, str, str]] = {
-    "LSTM": ("LSTM", "ifgo", "lstm"),
-    "GRU": ("GRU", "zrn", "gru"),
-    "SimpleRNN": ("RNN", "h", "simple_rnn"),
+# Keras's recurrent classes: the layer of fastrnn, and the gates in Keras's order.
+RECURRENT: dict[str, tuple[str, str]] = {
+    "LSTM": ("LSTM", "ifgo"),
+    "GRU": ("GRU", "zrn"),
+    "SimpleRNN": ("RNN", "h"),
 }
-_BY_GATES = {len(gates): (layer, gates) for layer, gates, _ in RECURRENT.values()}
+_BY_GATES = {len(gates): (layer, gates) for layer, gates in RECURRENT.values()}
 FLOATS = ("float16", "float32", "float64")
-_SKIPPED = ("optimizer", "seed_generator", "_metrics", "metrics")
+DIRECTIONS = ("forward_layer", "backward_layer")
 
 
-def variables(file: Hdf5File, path: str) -> list[Array]:
-    """Return the variables of one layer or cell, in order."""
-    found: list[Array] = []
-    while f"{path}/vars/{len(found)}" in file.nodes:
-        found.append(_floats(file.array(f"{path}/vars/{len(found)}"), path))
-    return found
+@dataclass
+class Owner:
+    """A layer or cell that has variables."""
+
+    arrays: list[str]  # where in the file its variables are, in order
+    name: str = ""  # what its weights are called: the user's names of layers
+    is_cell: bool = False  # of a recurrent layer of Keras
 
 
-def _floats(array: Array, path: str) -> Array:
-    if array.dtype.name not in FLOATS:
-        raise UnsupportedError(f"{quote(path)} has elements of type {array.dtype}: not supported")
-    return array
+class Variables:
+    """The variables of a file by the paths of their owners, as "layers/lstm/cell" in Keras 3."""
+
+    def __init__(self, file: Hdf5File, owners: dict[str, Owner]) -> None:
+        self._file = file
+        self._read: dict[str, Array] = {}  # so that none takes memory twice
+        self.owners = owners
+
+    def of(self, path: str) -> list[Array]:
+        """Return the variables of one layer or cell, in order; none if it has none."""
+        arrays = [self._array(place) for place in self._places(path)]
+        for array in arrays:
+            if array.dtype.name not in FLOATS:
+                raise UnsupportedError(
+                    f"{quote(path)} has elements of type {array.dtype}: not supported"
+                )
+        return arrays
+
+    def entries(self, path: str) -> dict[str, Entry]:
+        """Return the variables of one owner by their numbers, whatever they hold."""
+        found: dict[str, Entry] = {}
+        for place in self._places(path):
+            try:
+                found[f"vars.{len(found)}"] = self._array(place)
+            except UnsupportedError as error:
+                found[f"vars.{len(found)}"] = Unreadable(str(error))
+        return found
+
+    def wrapped(self, path: str) -> str:
+        """Return the path of the layer in a wrapper; Keras 2 does not tell the two apart."""
+        return path if path in self.owners else f"{path}/layer"
+
+    def _array(self, place: str) -> Array:
+        if place not in self._read:
+            self._read[place] = self._file.array(place)
+        return self._read[place]
+
+    def _places(self, path: str) -> list[str]:
+        return self.owners[path].arrays if path in self.owners else []
 
 
 def _expect(arrays: Sequence[Array], dimensions: Sequence[int], path: str) -> None:
@@ -91,12 +129,12 @@ def recurrent(arrays: Sequence[Array], path: str, suffix: str = "") -> tuple[Arr
     return named, options
 
 
-def bidirectional(file: Hdf5File, path: str) -> tuple[Arrays, Options]:
+def bidirectional(variables: Variables, path: str) -> tuple[Arrays, Options]:
     """Convert both cells of a Bidirectional layer."""
     cells: list[tuple[Arrays, Options]] = []
-    for direction, suffix in zip(_DIRECTIONS, ("", "_reverse"), strict=True):
+    for direction, suffix in zip(DIRECTIONS, ("", "_reverse"), strict=True):
         cell_path = f"{path}/{direction}/cell"
-        cells.append(recurrent(variables(file, cell_path), cell_path, suffix))
+        cells.append(recurrent(variables.of(cell_path), cell_path, suffix))
     (forward, options), (backward, others) = cells
     if options != others:
         raise FormatError(f"{quote(path)}: the two directions differ: {options} and {others}")
@@ -137,44 +175,40 @@ def layer_norm(arrays: Sequence[Array], path: str) -> Arrays:
     return {"weight": arrays[0], "bias": arrays[1]}
 
 
-# --- A file of weights alone
+# --- All weights of a file
 
 
 _SIMPLE: dict[str, Callable[[Sequence[Array], str], Arrays]] = {
     "dense": dense, "conv1d": conv1d, "embedding": embedding, "layer_normalization": layer_norm,
 }  # fmt: skip
-_GROUPS = [group for _, _, group in RECURRENT.values()]
-_CELLS = [f"{group}_cell" for group in _GROUPS]
-_DIRECTIONS = ("forward_layer", "backward_layer")
+
+# From the path of a recurrent layer and the number of its cell to what the file says of it.
+Said = Callable[[str, int], Options | None]
 
 
-def read_weights(file: Hdf5File) -> tuple[dict[str, Entry], dict[str, Options]]:
+def read_weights(variables: Variables, said: Said) -> tuple[dict[str, Entry], dict[str, Options]]:
     """Return all weights by name, and the options of the recurrent layers by prefix.
 
     Weights of recurrent, Dense, Conv1D, Embedding and LayerNormalization layers get PyTorch's names
     and layout, with the user's name of the layer as prefix. Others keep their path and layout.
     """
-    owners = [path.removesuffix("/vars") for path in file.nodes if path.endswith("/vars")]
-    owners = [path for path in owners if f"{path}/vars/0" in file.nodes]
-    owners = [path for path in owners if path.split("/")[0] not in _SKIPPED]
-    names = _display_names(file)
     entries: dict[str, Entry] = {}
     known: dict[str, Options] = {}
-    for owner in sorted(owners, key=_natural):
-        layer, direction = _recurrent_layer(file, owner)
-        if direction == "backward_layer":
+    cells: Counter[str] = Counter()
+    for path, owner in variables.owners.items():
+        layer, direction = _recurrent_layer(variables, path)
+        if direction == DIRECTIONS[1]:
             continue  # read with the forward one
+        prefix, found = owner.name, _simple(variables, path)
         if layer is not None:
-            prefix = names(layer)
             if direction:
-                arrays, options = bidirectional(file, layer)
+                arrays, options = bidirectional(variables, layer)
             else:
-                arrays, options = recurrent(variables(file, owner), owner)
+                arrays, options = recurrent(variables.of(path), path)
             options |= {"num_layers": 1, "batch_first": True, "bidirectional": bool(direction)}
-            known[prefix] = options
-            found: dict[str, Entry] = dict(arrays)
-        else:
-            prefix, found = names(owner), _simple(file, owner)
+            known[prefix] = said(layer, cells[layer]) or options
+            cells[layer] += 1
+            found = dict(arrays)
         for name, entry in found.items():
             full = check_name(f"{prefix}.{name}" if prefix else name)
             if full in entries:
@@ -183,63 +217,33 @@ def read_weights(file: Hdf5File) -> tuple[dict[str, Entry], dict[str, Options]]:
     return entries, known
 
 
-def _natural(path: str) -> list[tuple[str, int]]:
-    """Return a sort key by the counters in names: "lstm_2" before "lstm_10"."""
-    return [(_base(part), int(part[len(_base(part)) + 1 :] or 0)) for part in path.split("/")]
+def _recurrent_layer(variables: Variables, path: str) -> tuple[str | None, str]:
+    """Return the layer whose cell this is, and its direction if that has two."""
+    if not variables.owners[path].is_cell:
+        return None, ""
+    layer = path.rpartition("/cell/cells/")[0]
+    if layer:
+        return layer, ""
+    layer = path.removesuffix("/cell")
+    outer, _, direction = layer.rpartition("/")
+    both = [f"{outer}/{one}/cell" in variables.owners for one in DIRECTIONS]
+    if direction in DIRECTIONS and all(both):
+        return outer, direction
+    return layer, ""
 
 
-def _base(part: str) -> str:
+def _simple(variables: Variables, path: str) -> dict[str, Entry]:
+    convert = _SIMPLE.get(base_name(path.rpartition("/")[2]))
+    if convert is not None:
+        try:
+            return dict(convert(variables.of(path), path))
+        except FormatError:
+            pass  # a layer of another kind with this name: its arrays stay as they are
+    return variables.entries(path)
+
+
+def base_name(part: str) -> str:
     """Return the name of a group without its counter."""
     base, _, count = part.rpartition("_")
     counter = count.isascii() and count.isdigit() and len(count) < 7
     return base if base and counter else part
-
-
-def _recurrent_layer(file: Hdf5File, owner: str) -> tuple[str | None, str]:
-    """Return the layer whose cell this is, and its direction if the layer is Bidirectional."""
-    parts = owner.split("/")
-    if parts[-1] != "cell" or len(parts) < 2:
-        return None, ""
-    cell = file.nodes[f"{owner}/vars"].attributes.get("name", "")
-    if parts[-2] in _DIRECTIONS:
-        layer = "/".join(parts[:-2])
-        if all(f"{layer}/{direction}/cell/vars/0" in file.nodes for direction in _DIRECTIONS):
-            return layer, parts[-2]
-    if _base(cell) in _CELLS or _base(parts[-2]) in _GROUPS:
-        return "/".join(parts[:-1]), ""
-    return None, ""
-
-
-def _simple(file: Hdf5File, owner: str) -> dict[str, Entry]:
-    convert = _SIMPLE.get(_base(owner.rpartition("/")[2]))
-    if convert is not None:
-        try:
-            return dict(convert(variables(file, owner), owner))
-        except FormatError:
-            pass  # a layer of another kind with this name: its arrays stay as they are
-    found: dict[str, Entry] = {}
-    while (path := f"{owner}/vars/{len(found)}") in file.nodes:
-        try:
-            found[f"vars.{len(found)}"] = file.array(path)
-        except UnsupportedError as error:
-            found[f"vars.{len(found)}"] = Unreadable(str(error))
-    return found
-
-
-def _display_names(file: Hdf5File) -> Callable[[str], str]:
-    """Return a function that names groups: by the user's layer names if unique, else by path."""
-
-    def users(path: str) -> str:
-        parts, shown = path.split("/"), []
-        for at, part in enumerate(parts):
-            here = file.nodes.get("/".join([*parts[: at + 1], "vars"]))
-            if part != "layers" or here is not None:
-                shown.append((here.attributes.get("name") if here else None) or part)
-        return ".".join(shown)
-
-    def plain(path: str) -> str:
-        return ".".join(part for part in path.split("/") if part != "layers")
-
-    groups = [path.removesuffix("/vars") for path in file.nodes if path.endswith("/vars")]
-    unique = len({users(path) for path in groups}) == len(groups)
-    return users if unique else plain
