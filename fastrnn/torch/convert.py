@@ -7,21 +7,28 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..files.build import KINDS, WITH_KERNELS, from_description
 from ..layers import Sequential
+from ..layers.flow import entry_flow
 from ..readers import describe_file
 from ..readers.description import Obstacle, unsupported
 from .drop_in import GRU, LSTM, RNN
+from .padded import unpacked
 
 _ADVICE = (
     "expected a torch.nn.Sequential of layers that fastrnn has, or one of these; for another "
     "module pass an example of its input: from_module(module, example) takes its torch.export graph"
 )
+
+_PADDING = "what reads padded steps, such as a mean over all steps, has no counterpart"
+_ALIKE = 1e-3  # far above rounding, far below what a step too many or too few changes
 
 _SIZES = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
 _STACK = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional")
@@ -62,6 +69,10 @@ def from_module(module: nn.Module, example: Any = None, *, isa: str | None = Non
     whose forward is a chain of such layers: torch.export runs it in eval mode and the layers come
     from its graph. isa: the instruction set, one of `fastrnn.isas()`.
 
+    A module that packs its sequences is called with their lengths: from_module(module, (x,
+    lengths)). The model is called as model(x, lengths=lengths). It is tried on the example, whose
+    lengths have to differ, the longest as long as x.
+
     UnsupportedModel, a ValueError, lists everything that is unsupported. A class with its own
     forward is unsupported without an example. TypeError if `module` is not a module.
 
@@ -87,20 +98,97 @@ def from_module(module: nn.Module, example: Any = None, *, isa: str | None = Non
 
 
 def _exported(module: nn.Module, arguments: tuple[Any, ...], isa: str | None) -> Sequential:
-    """Make a model from the graph of torch.export."""
+    """Make a model from the graph of torch.export, and try it if the module packs sequences."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
-        with warnings.catch_warnings():  # about torch's own recurrent layers
-            warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
-            program = torch.export.export(module, arguments)
+        with torch.no_grad(), unpacked(module) as seen:
+            module(*arguments)
+        if not seen:
+            with unpacked(module):
+                return _traced(module, arguments, isa)
+        return _without_packing(module, arguments, _packed_lengths(seen), isa)
     finally:
         for part in training:
             part.training = True
+
+
+def _without_packing(
+    module: nn.Module, arguments: tuple[Any, ...], lengths: torch.Tensor, isa: str | None
+) -> Sequential:
+    place = next((i for i, given in enumerate(arguments) if _same(given, lengths)), None)
+    if place is None:
+        raise ValueError(
+            f"example: expected the lengths {lengths.tolist()} that the module packs with among "
+            "its arguments, got none that is equal"
+        )
+    before, after = arguments[:place], arguments[place + 1 :]
+    forward = module.forward
+    with (
+        unpacked(module),
+        _replaced_forward(module, lambda *given: forward(*given[:place], lengths, *given[place:])),
+    ):
+        model = _traced(module, (*before, *after), isa)
+    (x,) = (given.numpy() for given in (*before, *after))
+    for tried in (lengths, torch.where(lengths == lengths.max(), lengths, 1)):
+        with torch.no_grad():
+            result = module(*before, tried, *after)
+        wanted = (result[0] if isinstance(result, tuple) else result).numpy()
+        if not _alike(model, x, tried.numpy(), wanted):
+            why = "with lengths it gives something else than layers that leave padding out"
+            raise unsupported([Obstacle("the module", type(module).__name__, why)], _PADDING)
+    return model
+
+
+def _alike(model: Sequential, x: Any, lengths: Any, wanted: Any) -> bool:
+    """Whether a model returns what is wanted, where that is no padding."""
+    x = model._input(x)
+    flow = entry_flow(model, x, lengths)
+    y, _, after = model._run(flow.zeroed(x), None, flow)
+    valid: Any = True if after.lengths is None else after.valid(y)
+    return y.shape == wanted.shape and np.allclose(
+        np.where(valid, y, 0), np.where(valid, wanted, 0), rtol=_ALIKE, atol=_ALIKE
+    )
+
+
+@contextmanager
+def _replaced_forward(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    before = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if before is not None:
+            module.forward = before
+
+
+def _traced(module: nn.Module, arguments: tuple[Any, ...], isa: str | None) -> Sequential:
+    with warnings.catch_warnings():  # about torch's own recurrent layers
+        warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
+        program = torch.export.export(module, arguments)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.pt2")
         torch.export.save(program, path)
         return from_description(describe_file(path), isa)
+
+
+def _packed_lengths(seen: list[torch.Tensor]) -> torch.Tensor:
+    """The lengths of all packing in a module; ValueError if they could not tell a wrong model."""
+    lengths = seen[0]
+    if any(not _same(other, lengths) for other in seen) or len(lengths.unique()) < 2:
+        raise ValueError(
+            "example: expected one set of lengths that differ, by which the converted model is "
+            f"tried, got {[other.tolist() for other in seen]}"
+        )
+    return lengths
+
+
+def _same(given: Any, lengths: torch.Tensor) -> bool:
+    try:
+        return torch.equal(torch.as_tensor(given).to(lengths), lengths)
+    except (TypeError, ValueError, RuntimeError):
+        return False
 
 
 def _obstacles(path: str, module: nn.Module, last: bool) -> Iterator[Obstacle]:

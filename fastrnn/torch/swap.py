@@ -99,7 +99,7 @@ def restore(model: nn.Module) -> Any:
         kind = type(module)
         if not issubclass(kind, Packs):
             continue
-        original = _original(kind)
+        original = original_class(kind)
         if original is None:
             raise TypeError(
                 f"{name or 'the model'}: expected a class that accelerate made, got "
@@ -141,7 +141,7 @@ def _base(kind: type[Any]) -> Any:
     return next(base for base in _COUNTERPARTS if issubclass(kind, base))
 
 
-def _original(kind: type[Any]) -> type[Any] | None:
+def original_class(kind: type[Any]) -> type[Any] | None:
     """The class that `accelerate` replaced by this one."""
     for theirs, ours in _COUNTERPARTS.items():
         if kind is ours:

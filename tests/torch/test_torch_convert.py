@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -12,10 +13,12 @@ import pytest
 import torch
 from limits import PARITY, error
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import fastrnn
 import fastrnn.torch as ft
 from fastrnn.readers import UnsupportedModel
+from fastrnn.torch.padded import unpacked
 
 
 def floats(*shape: int) -> np.ndarray:
@@ -164,6 +167,92 @@ def test_example() -> None:
     assert list(model.state_dict()) == list(module.state_dict())
     wanted = module.eval()(torch.from_numpy(x)).detach().numpy()
     assert error(model(x)[0], wanted) <= PARITY
+
+
+def test_example_of_an_accelerated_module() -> None:
+    module = ft.accelerate(Classifier()).model
+    kinds = [type(part) for part in module.modules()]
+    x = torch.from_numpy(np.random.default_rng(0).integers(0, 20, (2, 7)))
+    model = ft.from_module(module, x)
+    assert [type(part) for part in module.modules()] == kinds
+    assert error(model(x.numpy())[0], module.eval()(x).detach().numpy()) <= PARITY
+
+
+class Packing(nn.Module):
+    """Packs its sequences; what it makes of the result is up to `end`."""
+
+    def __init__(self, end: str, layer_first: bool = True, **options: Any) -> None:
+        super().__init__()
+        self.end, self.options = end, options
+        self.embed = nn.Embedding(20, 4)
+        self.rnn = nn.LSTM(4, 5, batch_first=layer_first, bidirectional=True)
+        self.head = nn.Linear(10, 3)
+
+    def forward(self, x: Any, lengths: Any) -> Any:
+        packed = pack_padded_sequence(self.embed(x), lengths, batch_first=True, **self.options)
+        packed, (h, _) = self.rnn(packed)
+        if self.end == "state":
+            return self.head(torch.cat([h[-2], h[-1]], 1))
+        y, _ = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
+        return self.head(y.mean(1) if self.end == "mean" else y)
+
+
+TOKENS = torch.from_numpy(np.random.default_rng(0).integers(0, 20, (3, 7)))
+
+
+@pytest.mark.parametrize("end", ["state", "steps"])
+@pytest.mark.parametrize("layer_first", [True, False])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_module_that_packs(end: str, layer_first: bool, ordered: bool) -> None:
+    module = Packing(end, layer_first, enforce_sorted=ordered)
+    if not ordered:
+        ft.accelerate(module)
+    lengths = torch.tensor([7, 4, 2] if ordered else [4, 7, 2])
+    model = ft.from_module(module, (TOKENS, lengths))
+    assert module.training
+    assert "forward" not in vars(module)
+    assert list(model.state_dict()) == list(module.state_dict())
+    for tried in (lengths, torch.where(lengths == 7, 7, 1)):
+        wanted = module.eval()(TOKENS, tried).detach().numpy()
+        found, _ = model(TOKENS.numpy(), lengths=tried.numpy())
+        rows = slice(None) if end == "state" else np.arange(7) < tried.numpy()[:, None]
+        assert error(found[rows], wanted[rows]) <= PARITY
+
+
+def test_packing_that_has_no_counterpart() -> None:
+    lengths = torch.tensor([7, 4, 2])
+    with pytest.raises(UnsupportedModel, match="with lengths it gives something else"):
+        ft.from_module(Packing("mean"), (TOKENS, lengths))
+    with pytest.raises(ValueError, match=r"lengths that differ, .*got \[\[7, 7, 7\]\]"):
+        ft.from_module(Packing("state"), (TOKENS, torch.tensor([7, 7, 7])))
+
+    class Counting(Packing):
+        def forward(self, x: Any, lengths: Any = None) -> Any:
+            return super().forward(x, 2 + x[:, 0].argsort(descending=True))
+
+    with pytest.raises(ValueError, match=r"expected the lengths \[.*\] .* among its arguments"):
+        ft.from_module(Counting("state", enforce_sorted=False), (TOKENS,))
+
+
+def test_others_pack_as_ever_meanwhile() -> None:
+    module, lengths = Packing("state"), torch.tensor([7, 4, 2])
+    kind, codes = (
+        type(module.rnn),
+        [f.__code__ for f in (pack_padded_sequence, pad_packed_sequence)],
+    )
+    found = []
+    with unpacked(module):
+        thread = threading.Thread(
+            target=lambda: found.append(pack_padded_sequence(TOKENS.T, lengths))
+        )
+        thread.start()
+        thread.join()
+        assert pack_padded_sequence(TOKENS.T, lengths).data.shape == (7, 3)
+    wanted = pack_padded_sequence(TOKENS.T, lengths)
+    assert torch.equal(found[0].data, wanted.data)
+    assert torch.equal(found[0].batch_sizes, wanted.batch_sizes)
+    assert [f.__code__ for f in (pack_padded_sequence, pad_packed_sequence)] == codes
+    assert type(module.rnn) is kind
 
 
 class Doubled(nn.Module):
