@@ -172,7 +172,7 @@ def test_hand_made(tmp_path):
         ("x ? w", "not understood"),
         ("torch.linear(x, -)", "not understood"),
         ("(" * 60 + "x" + ")" * 60, "nested more than 48 deep"),
-        ("torch.select(x, 0, " + "1" * 5000 + ")", "a number of 5000 digits"),
+        ("torch.select(x, 0, " + "1" * 5000 + ")", "a line that is not understood"),
         ("CONSTANTS.c7", "CONSTANTS.c7 is not in constants.pkl"),
         ("CONSTANTS.c" + "9" * 50, "is not in constants.pkl"),
         ("(self).forward(x, )", "calls nest more than 40 deep"),
@@ -213,7 +213,7 @@ def test_calls_that_double(tmp_path):
         lines.append(f"  y = __torch__.f{at + 1}(x, )\n  return __torch__.f{at + 1}(y, )\n")
     lines.append("def f36(x: Tensor) -> Tensor:\n  return torch.relu(x)\n")
     start = time.perf_counter()
-    with pytest.raises(FormatError, match="more than 200000 lines"):
+    with pytest.raises(FormatError, match="more work than"):
         described(tmp_path, archive("".join(lines)))
     assert time.perf_counter() - start < 60
 

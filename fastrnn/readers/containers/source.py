@@ -95,6 +95,8 @@ def open_named(path: str) -> Iterator[Source]:
     except FormatError as error:
         error.args = (f"{path}: {error}",)
         raise
+    except RecursionError:
+        raise FormatError(f"{path}: its content is nested too deep") from None
 
 
 def _require_regular(mode: int) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,15 +21,15 @@ ROLES = {
     "weight": 1, "bias": 2, "weight_ih": 3, "weight_hh": 4, "bias_ih": 5, "bias_hh": 6,
     "weight_hr": 7, "h_0": 8, "c_0": 9,
 }  # fmt: skip
-_FLAT_NAME = re.compile(r"((?:weight|bias)_[ih][hr])_l([0-9]+)(_reverse)?")
 
 
 def role_of(name: str) -> tuple[int, int, int]:
     """(role, layer of the stack, direction) of a parameter name."""
-    flat = _FLAT_NAME.fullmatch(name)
-    if flat is None:
+    stem, of_layer, rest = name.partition("_l")
+    if not of_layer:
         return ROLES[name], 0, 0
-    return ROLES[flat[1]], int(flat[2]), int(flat[3] is not None)
+    number = rest.removesuffix("_reverse")
+    return ROLES[stem], int(number), int(number != rest)
 
 
 @dataclass(frozen=True)

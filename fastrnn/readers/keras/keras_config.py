@@ -7,15 +7,16 @@ differs in how it writes the calls of a functional model; both forms are read.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from string import ascii_lowercase, ascii_uppercase
 
 from ..description import Obstacle
 from ..entry_names import check_name
 from ..errors import FormatError, UnsupportedError, quote
 from .keras_keys import Config, refused_keys
 
+_SMALL = frozenset(ascii_lowercase)
 _DEEPEST = 8  # models within models
 _MOST_LAYERS = 10_000
 _MODELS = ("Sequential", "Functional")
@@ -65,9 +66,13 @@ class CannotMapError(UnsupportedError):
 
 def snake_case(name: str) -> str:
     """Return the name of a class as the weights file spells it."""
-    name = re.sub(r"\W+", "", name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+    name = "".join(char for char in name if char.isalnum() or char == "_")
+    words = []
+    for at, char in enumerate(name):
+        # "LSTMCell" has two words, "Conv1D" one.
+        begins = name[at + 1 : at + 2] in _SMALL or name[at - 1] in _SMALL
+        words.append(f"_{char}" if at and char in ascii_uppercase and begins else char)
+    return "".join(words).lower()
 
 
 def read_chain(root: object) -> Chain:

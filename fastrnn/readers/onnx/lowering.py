@@ -8,7 +8,6 @@ finds out.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -386,6 +385,7 @@ def _module_of(node: OnnxNode) -> tuple[str, bool]:
 
 
 def _clean(name: str, node: OnnxNode) -> str:
-    name = re.sub(r"[^\w.\-]+", "_", name[:_LONGEST_NAME])
-    name = re.sub(r"\.{2,}", ".", name).strip("._")
+    plain = "".join(c if c.isalnum() or c in "_.-" else " " for c in name[:_LONGEST_NAME])
+    name = "_".join(filter(None, plain.split(" ")))
+    name = ".".join(filter(None, name.split("."))).strip("._")
     return name or node.op_type.lower()

@@ -7,10 +7,10 @@ The state dict is a walk over the attributes of the pickled module. What the wei
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from ...stack_spec import CELLS, LAYERS
+from ..containers.budget import Budget
 from ..containers.elements import Entry, Unreadable
 from ..containers.pickle_vm import PickledObject
 from ..containers.source import Source
@@ -21,12 +21,13 @@ from ..graph.graph import flat_names
 from ..torch.torch_tensors import is_tensor
 from ..torch.torch_zip import TorchArchive
 from .script_code import Constants, RecurrentCall, ScriptClass, read_classes
+from .script_words import flat_weights_path
 
 Recurrent = dict[str, Constants]
 
 _LARGEST_CODE = 16 << 20
+_LINE_BYTES = 64  # of a line as a Python object, beside its characters
 _MOST_MODULES = 100_000
-_MOST_CALLS = 100_000
 _DEEPEST = 64
 _CLASS_PREFIX = "__torch__."
 _CUSTOM_PREFIX = "__torch__.torch.classes."
@@ -36,7 +37,6 @@ _OPTIONS = {
     "coupled": bool, "reset_after": bool,
 }  # fmt: skip
 _CELL_CLASSES = {f"{layer}Cell": layer for layer in LAYERS}
-_FLAT_WEIGHTS = re.compile(r"self_(\w+?)__flat_weights\d*")
 
 
 def read_torchscript(
@@ -44,7 +44,8 @@ def read_torchscript(
 ) -> tuple[dict[str, Entry], dict[str, Constants]]:
     """The state dict and, by module path, what the code says of recurrent layers."""
     members = TorchArchive(archive, source)
-    modules = list(walk_modules(check_root(members.pickle("data.pkl").value)))
+    root = check_root(members.pickle("data.pkl").value)
+    modules = list(walk_modules(root, source.budget))
     loader = members.loader("data")
     arrays: dict[str, Entry] = {}
     for path, class_name, attributes in modules:
@@ -57,10 +58,10 @@ def read_torchscript(
             if is_tensor(value):
                 full = check_name(f"{path}.{name}" if path else name)
                 arrays[full] = loader.entry(full, value)
-    classes = _read_code(members)
-    recurrent, frozen = _describe(modules, classes)
+    classes = _all_classes(members, source.budget)
+    recurrent, frozen = _describe(modules, classes, source.budget)
     if frozen:
-        _add_frozen(members, frozen, arrays, recurrent)
+        _add_frozen(members, frozen, arrays, recurrent, source.budget)
     return arrays, recurrent
 
 
@@ -71,7 +72,9 @@ def check_root(root: object) -> PickledObject:
     return root
 
 
-def walk_modules(root: PickledObject) -> Iterator[tuple[str, str, dict[str, object]]]:
+def walk_modules(
+    root: PickledObject, budget: Budget
+) -> Iterator[tuple[str, str, dict[str, object]]]:
     """Every module with its dotted path, class name and attributes; parents first."""
     pending: list[tuple[str, int, PickledObject]] = [("", 0, root)]
     visited = 0
@@ -81,6 +84,7 @@ def walk_modules(root: PickledObject) -> Iterator[tuple[str, str, dict[str, obje
         if depth > _DEEPEST or visited > _MOST_MODULES:
             raise FormatError(f"module {quote(path)}: the modules nest too deep or are too many")
         attributes = {} if _is_packed(node.name) else _attributes(node, path)
+        budget.step(1 + len(attributes), f"module {quote(path)}")
         yield path, node.name, attributes
         children = [
             (check_name(f"{path}.{name}" if path else name), depth + 1, value)
@@ -106,41 +110,44 @@ def _attributes(node: PickledObject, path: str) -> dict[str, object]:
     return state
 
 
-def read_texts(members: TorchArchive) -> Iterator[tuple[str, str]]:
-    """Qualified module name and text of every code file."""
+def read_code(members: TorchArchive, budget: Budget) -> Iterator[tuple[str, list[str]]]:
+    """Qualified module name and lines of every code file."""
     for name in members.names:
         if not (name.startswith("code/") and name.endswith(".py")):
             continue
+        raw = members.read(name, _LARGEST_CODE)
+        count = raw.count(b"\n")
+        budget.step(count, quote(name))
+        budget.spend(_LINE_BYTES * count + len(raw) * (2 if raw.isascii() else 8), quote(name))
         try:
-            text = members.read(name, _LARGEST_CODE).decode("utf-8")
+            text = raw.decode("utf-8")
         except UnicodeDecodeError:
             raise FormatError(f"{quote(name)} is not UTF-8 text") from None
-        yield name[len("code/") : -len(".py")].replace("/", "."), text
+        yield name[len("code/") : -len(".py")].replace("/", "."), text.split("\n")
 
 
-def _read_code(members: TorchArchive) -> dict[str, ScriptClass]:
+def _all_classes(members: TorchArchive, budget: Budget) -> dict[str, ScriptClass]:
     """All classes of the archive by qualified name."""
     return {
         f"{module}.{short}": content
-        for module, text in read_texts(members)
-        for short, content in read_classes(text).items()
+        for module, lines in read_code(members, budget)
+        for short, content in read_classes(lines, budget).items()
     }
 
 
 def _describe(
-    modules: list[tuple[str, str, dict[str, object]]], classes: dict[str, ScriptClass]
+    modules: list[tuple[str, str, dict[str, object]]],
+    classes: dict[str, ScriptClass],
+    budget: Budget,
 ) -> tuple[Recurrent, list[RecurrentCall]]:
     """Recurrent layers by path, and the calls whose weights are constants."""
     recurrent: Recurrent = {}
     frozen: dict[tuple[int, ...], RecurrentCall] = {}
-    work = 0
     for path, class_name, _ in modules:
         code = classes.get(class_name)
         if code is None:
             continue
-        work += len(code.calls)
-        if work > _MOST_CALLS:
-            raise FormatError(f"module {quote(path)}: too many recurrent calls in the code")
+        budget.step(sum(1 + len(call.constants) for call in code.calls), f"module {quote(path)}")
         known = _from_constants(class_name.rpartition(".")[2], code.constants)
         if known:
             recurrent[path] = known
@@ -187,7 +194,11 @@ def _owner(path: str, call: RecurrentCall) -> str | None:
 
 
 def _add_frozen(
-    members: TorchArchive, calls: list[RecurrentCall], arrays: dict[str, Entry], found: Recurrent
+    members: TorchArchive,
+    calls: list[RecurrentCall],
+    arrays: dict[str, Entry],
+    found: Recurrent,
+    budget: Budget,
 ) -> None:
     """Name the constants of a frozen module by their place in the recurrent calls."""
     constants = members.pickle("constants.pkl").value
@@ -196,7 +207,7 @@ def _add_frozen(
     loader = members.loader("constants")
     used: set[int] = set()
     for call in calls:
-        path = _frozen_path(call, found)
+        path = _frozen_path(call, found, budget)
         for name, index in zip(_flat_names(call, path), call.constants, strict=True):
             full = check_name(f"{path}.{name}")
             if index >= len(constants) or not is_tensor(constants[index]):
@@ -209,13 +220,13 @@ def _add_frozen(
             arrays[f"CONSTANTS.c{index}"] = loader.entry(f"CONSTANTS.c{index}", value)
 
 
-def _frozen_path(call: RecurrentCall, taken: Recurrent) -> str:
+def _frozen_path(call: RecurrentCall, taken: Recurrent, budget: Budget) -> str:
     """A module path for a frozen layer: self_rnn__flat_weights tells it, else the cell's name."""
     base = str(call.options["cell"]).lower()
-    if match := _FLAT_WEIGHTS.fullmatch(call.variable):
-        base = match[1]
+    base = flat_weights_path(call.variable) or base
     path, count = base, 1
     while path in taken:
+        budget.step(1, f"frozen layer {quote(path)}")
         path, count = f"{base}_{count}", count + 1
     return path
 

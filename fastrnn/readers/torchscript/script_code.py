@@ -2,29 +2,23 @@
 """A tiny reader of TorchScript code text: class constants and recurrent calls, nothing else.
 
 The printer of TorchScript writes one statement per line and names every value, so
-lines are matched one by one. Nothing is evaluated.
+lines are matched one by one, by their words. Nothing is evaluated.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ...stack_spec import CELLS
+from ..containers.budget import Budget
+from .script_words import LineError, read_number, scan
 
 Constants = dict[str, object]
 
-_CLASS = re.compile(r"class (\w+)\(")
-_METHOD = re.compile(r"  def \w+\(")
-_FINAL = re.compile(r"  (\w+) : Final\[\w+\] = (.+)")
-_ASSIGN = re.compile(r" {1,200}(\w+) = (\[[\w., ]*\]|[A-Za-z_][\w.]{0,1023})")
-_CALL = re.compile(r"torch\.(lstm|gru|rnn_tanh|rnn_relu)(_cell)?\(")
-_ACTIVATION = re.compile(r"torch\.(relu|tanh)_?\(")
-_INTEGER = re.compile(r"-?\d{1,18}")
-_FLOAT = re.compile(r"-?\d{0,32}\.?\d{0,32}(?:[eE][-+]?\d{1,3})?")
-_CONSTANT = re.compile(r"c([0-9]{1,9})")
-_LONGEST_CALL = 1 << 20
+_CALLS = [*CELLS, *(f"{cell}_cell" for cell in CELLS)]
+_ACTIVATIONS = ("relu", "tanh", "relu_", "tanh_")
 _LONGEST_PATH = 1024
 
 
@@ -47,31 +41,43 @@ class ScriptClass:
     activations: set[str] = field(default_factory=set)  # of relu and tanh, those it calls
 
 
-def read_classes(text: str) -> dict[str, ScriptClass]:
+def read_classes(lines: list[str], budget: Budget) -> dict[str, ScriptClass]:
     """The classes of one code file by their unqualified names."""
     classes: dict[str, ScriptClass] = {}
     current = ScriptClass()
     variables: dict[str, str] = {}
-    for line in text.split("\n"):
-        current.activations.update(_ACTIVATION.findall(line))
-        if match := _CLASS.match(line):
-            current = classes.setdefault(match[1], ScriptClass())
-        elif _METHOD.match(line):
+    for line in lines:
+        try:
+            words = scan(line, budget)
+        except LineError:
+            continue
+        current.activations.update(word.rstrip("_") for word, _ in _calls(words, _ACTIVATIONS))
+        if line.startswith("class ") and words[2:3] == ["("]:
+            current = classes.setdefault(words[1], ScriptClass())
+        elif line.startswith("  def "):
             variables = {}
-        elif match := _FINAL.fullmatch(line):
-            current.constants[match[1]] = _literal(match[2])
-        elif match := _ASSIGN.fullmatch(line):
-            variables[match[1]] = match[2]
-        elif match := _CALL.search(line):
-            arguments = _split_arguments(line[match.end() :])
-            read = _read_cell_call if match[2] else _read_layer_call
-            if call := read(match[1], arguments, variables):
+        elif words[1:3] == [":", "Final"] and "=" in words:
+            current.constants[words[0]] = _literal("".join(words[words.index("=") + 1 :]))
+        elif words[1:2] == ["="] and "(" not in words:
+            variables[words[0]] = "".join(words[2:])
+        elif found := next(_calls(words, _CALLS), None):
+            arguments = _split_arguments(words[found[1] :])
+            is_cell = found[0].endswith("_cell")
+            read = _read_cell_call if is_cell else _read_layer_call
+            if call := read(found[0].removesuffix("_cell"), arguments, variables, budget):
                 current.calls.append(call)
     return classes
 
 
+def _calls(words: list[str], names: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """The functions torch.name that a line calls, and where their arguments begin."""
+    for at in range(3, len(words)):
+        if words[at] == "(" and words[at - 1] in names and words[at - 3 : at - 1] == ["torch", "."]:
+            yield words[at - 1], at + 1
+
+
 def _read_layer_call(
-    function: str, arguments: list[str], variables: dict[str, str]
+    function: str, arguments: list[str], variables: dict[str, str], budget: Budget
 ) -> RecurrentCall | None:
     """Understand (x, hx, weights, bias, layers, dropout, train, bidirectional, batch_first).
 
@@ -84,19 +90,19 @@ def _read_layer_call(
     values = [_literal(text) for text in arguments[4 if packed else 3 :]]
     options = {n: v for n, v in zip(names, values, strict=False) if n != "train" and v is not None}
     weights = arguments[3 if packed else 2]
-    owner, constants = _locate_weights(weights, variables)
+    owner, constants = _locate_weights(weights, variables, budget)
     variable = weights if weights.isidentifier() else ""
     return RecurrentCall(owner, constants, variable, False, _cell(function) | options)
 
 
 def _read_cell_call(
-    function: str, arguments: list[str], variables: dict[str, str]
+    function: str, arguments: list[str], variables: dict[str, str], budget: Budget
 ) -> RecurrentCall | None:
     """Understand (x, hx, weight_ih, weight_hh[, bias_ih, bias_hh])."""
     weights = [text for text in arguments[2:] if text != "None"]
     if len(weights) not in (2, 4):
         return None
-    owner, constants = _locate_weights(f"[{', '.join(weights)}]", variables)
+    owner, constants = _locate_weights(f"[{','.join(weights)}]", variables, budget)
     options = _cell(function) | {"bias": len(weights) == 4}
     return RecurrentCall(owner, constants, "", True, options)
 
@@ -105,31 +111,33 @@ def _cell(function: str) -> Constants:
     return {"cell": CELLS[function].layer, **CELLS[function].options}
 
 
-def _split_arguments(text: str) -> list[str]:
+def _split_arguments(words: list[str]) -> list[str]:
     """The arguments up to the bracket that closes the call."""
     arguments, depth, begin = [], 0, 0
-    for at, char in enumerate(text[:_LONGEST_CALL]):
-        if char in "([{":
+    for at, word in enumerate(words):
+        if word in "([{":
             depth += 1
-        elif depth == 0 and char in ",)":
-            arguments.append(text[begin:at].strip())
+        elif depth == 0 and word in ",)":
+            arguments.append("".join(words[begin:at]))
             begin = at + 1
-            if char == ")":
+            if word == ")":
                 return arguments
-        elif char in ")]}":
+        elif word in ")]}":
             depth -= 1
     return []
 
 
-def _locate_weights(text: str, variables: dict[str, str]) -> tuple[str | None, list[int]]:
+def _locate_weights(
+    text: str, variables: dict[str, str], budget: Budget
+) -> tuple[str | None, list[int]]:
     """Where the weights of a list, or of the variable that holds one, come from."""
     text = variables.get(text, text)
     owner: str | None = None
     constants: list[int] = []
     for item in text[1:-1].split(",") if text.startswith("[") else [text]:
-        place, _, name = _resolve(item.strip(), variables).rpartition(".")
-        if place == "CONSTANTS" and (match := _CONSTANT.fullmatch(name)):
-            constants.append(int(match[1]))
+        place, _, name = _resolve(item, variables, budget).rpartition(".")
+        if place == "CONSTANTS" and name[:1] == "c" and type(read_number(name[1:])) is int:
+            constants.append(int(name[1:]))
         elif owner not in (None, place):
             return None, []
         else:
@@ -137,13 +145,15 @@ def _locate_weights(text: str, variables: dict[str, str]) -> tuple[str | None, l
     return (owner, []) if owner is not None else (None, constants)
 
 
-def _resolve(text: str, variables: dict[str, str]) -> str:
+def _resolve(text: str, variables: dict[str, str], budget: Budget) -> str:
     """Follow assignments from the first word: r.weight with r = self.rnn is self.rnn.weight."""
     for _ in range(32):
+        budget.step(1, "the code")
         head, dot, tail = text.partition(".")
-        if len(text) > _LONGEST_PATH or variables.get(head, "[").startswith("["):
+        known = variables.get(head, "[")
+        if known.startswith("[") or len(known) + len(text) > _LONGEST_PATH:
             break
-        text = variables[head] + dot + tail
+        text = known + dot + tail
     return text
 
 
@@ -151,10 +161,6 @@ def _literal(text: str) -> object:
     """True, False, a number or a string; None for anything else."""
     if text in ("True", "False"):
         return text == "True"
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _FLOAT.fullmatch(text) and any(char.isdigit() for char in text):
-        return float(text)
-    if len(text) >= 2 and text[0] == text[-1] == '"':
+    if text[:1] == '"':
         return text[1:-1]
-    return None
+    return read_number(text)

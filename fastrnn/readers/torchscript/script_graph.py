@@ -8,14 +8,15 @@ on the number of axes are decided; of any other, only the branch that does not r
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ...stack_spec import CELLS
+from ..containers.budget import Budget
 from ..containers.elements import Array, Unreadable
 from ..containers.pickle_vm import PickledObject
 from ..description import Obstacle
+from ..entry_names import check_name
 from ..errors import FormatError, WrongRank, quote
 from ..graph.graph import (
     SCHEMAS,
@@ -39,6 +40,7 @@ from .script_text import (
     Sequence,
     Statement,
 )
+from .script_words import flat_weights_path
 
 _STATEMENTS = {
     "for": "a loop",
@@ -46,12 +48,12 @@ _STATEMENTS = {
     "self. =": "it keeps a state in an attribute",
 }
 _DEEPEST = 40
-_MOST_STEPS = 200_000
+_LONGEST_TEXT = 1000  # of those that are compared
+_CODE = "the code"  # what errors call it
 _RESULTS = {
     "lstm": 3, "gru": 2, "rnn_tanh": 2, "rnn_relu": 2, "adaptive_max_pool1d": 2,
     "native_layer_norm": 3, "dropout": 1,
 }  # fmt: skip
-_FLAT_WEIGHTS = re.compile(r"self_(\w+?)__flat_weights\d*")
 _PASS_ON = ("annotate", "unchecked_cast", "int", "float", "bool")
 _COMPARE: dict[str, Callable[[object, object], object]] = {
     "eq": operator.eq, "ne": operator.ne, "__is__": operator.is_, "__isnot__": operator.is_not,
@@ -80,7 +82,7 @@ class Module:
 
     path: str
     class_name: str
-    attributes: dict[str, object]
+    attributes: dict[object, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class ScriptReader:
         constants: tuple[object, ...],
         load: Callable[[str, object, bool], Array | Unreadable],
         names: Mapping[int, str],
+        budget: Budget,
     ) -> None:
         self.functions = (
             functions  # "__torch__.mk.Net.forward", "__torch__.torch.nn.functional.relu"
@@ -111,9 +114,10 @@ class ScriptReader:
         self.constants = constants
         self.load = load  # (name, tensor of a pickle, is a constant) -> array
         self.names = names  # of the state dict's arrays, by identity
+        self.budget = budget
         self.graph = Graph({}, {}, [], [])
+        self.noted: set[Obstacle] = set()
         self.ranks: dict[str, int | None] = {}
-        self.steps = 0
         self.bodies: dict[str, list[Statement]] = {}
 
     def read(self, root: Module, ranks: list[int]) -> Graph:
@@ -129,7 +133,7 @@ class ScriptReader:
             else:
                 args.append(self.input(parameter.name, parameter.type, ranks))
         result = self.run(f"{root.class_name}.{method}", [root, *args], {}, root, 0)
-        self.graph.outputs = _flattened(result)
+        self.graph.outputs = self.flattened(result)
         return self.graph
 
     def input(self, name: str, kind: str, ranks: list[int]) -> Value:
@@ -148,7 +152,8 @@ class ScriptReader:
 
     def obstacle(self, name: str, kind: str, why: str) -> None:
         found = Obstacle(name, kind, why)
-        if found not in self.graph.obstacles and len(self.graph.obstacles) < 1000:
+        if found not in self.noted:
+            self.noted.add(found)
             self.graph.obstacles.append(found)
 
     def method(self, module: Module, name: str) -> bool:
@@ -174,7 +179,7 @@ class ScriptReader:
             else:
                 raise FormatError(f"{quote(name)} is called without its {quote(parameter.name)}")
         if name not in self.bodies:
-            self.bodies[name] = function.statements()
+            self.bodies[name] = function.statements(self.budget)
         returned = self.block(self.bodies[name], variables, owner, depth)
         return returned.value if returned else None
 
@@ -182,9 +187,7 @@ class ScriptReader:
         self, statements: list[Statement], variables: dict[str, Value], owner: Module, depth: int
     ) -> _Returned | None:
         for statement in statements:
-            self.steps += 1
-            if self.steps > _MOST_STEPS:
-                raise FormatError(f"the code runs through more than {_MOST_STEPS} lines")
+            self.budget.step(1, _CODE)
             if statement.kind == "if":
                 chosen = self.branch(statement, variables, owner, depth)
                 returned = self.block(chosen, variables, owner, depth)
@@ -209,6 +212,7 @@ class ScriptReader:
         condition = self.evaluate(statement.value, variables, owner, depth)
         if isinstance(condition, bool):
             return statement.then if condition else statement.otherwise
+        self.budget.step(len(statement.then) + len(statement.otherwise), _CODE)
         if _raises(statement.then):
             return statement.otherwise
         if not _raises(statement.otherwise):
@@ -230,20 +234,22 @@ class ScriptReader:
 
     def name_constants(self, variable: str, value: Value) -> None:
         """The weights of a frozen layer: the variable of their list tells the layer's path."""
-        match = _FLAT_WEIGHTS.fullmatch(variable)
-        if match and isinstance(value, list):
+        path = flat_weights_path(variable)
+        if path and isinstance(value, list):
+            self.budget.step(len(value), _CODE)
             for at, item in enumerate(value):
                 if isinstance(item, Ref) and item.name in self.graph.weights:
                     name, array = self.graph.weights[item.name]
                     if name.startswith("CONSTANTS."):
-                        self.graph.weights[item.name] = (f"{match[1]}.flat{at}", array)
+                        self.graph.weights[item.name] = (f"{path}.flat{at}", array)
 
     # expressions
 
     def evaluate(
         self, tree: Expression, variables: Mapping[str, Value], owner: Module, depth: int
     ) -> Value:
-        """The value of an expression, whose depth the parser has bounded."""
+        """The value of an expression."""
+        self.budget.step(1, _CODE)
         if isinstance(tree, Literal):
             return tree.value
         if isinstance(tree, Sequence):
@@ -263,13 +269,13 @@ class ScriptReader:
         if isinstance(of, _Dotted):
             if of.name == "CONSTANTS":
                 return self.constant(name)
-            return _Dotted(f"{of.name}.{name}")
+            return _Dotted(check_name(f"{of.name}.{name}"))
         if isinstance(of, Module):
             if name not in of.attributes:
                 return _Dotted(f"{of.class_name}.{name}")
             if name == "training":
                 return False  # a state of the module, not of the model: as after eval()
-            path = f"{of.path}.{name}" if of.path else name
+            path = check_name(f"{of.path}.{name}" if of.path else name)
             return self.attribute_value(of.attributes[name], path)
         return UNKNOWN
 
@@ -282,13 +288,13 @@ class ScriptReader:
         if is_tensor(value):
             return self.weight(path, value, is_constant=False)
         if isinstance(value, list):
+            self.budget.step(len(value), _CODE)
             return [
                 self.weight(path, item, is_constant=False) if is_tensor(item) else UNKNOWN
                 for item in value
             ]
         if isinstance(value, PickledObject):
-            state = value.state if isinstance(value.state, dict) else {}
-            return Module(path, value.name, {str(key): item for key, item in state.items()})
+            return Module(path, value.name, state_of(value))
         plain = value is None or isinstance(value, (bool, int, float, str))
         return value if plain else UNKNOWN
 
@@ -375,8 +381,10 @@ class ScriptReader:
         if base == "__not__":
             return not args[0] if args and isinstance(args[0], bool) else UNKNOWN
         if base == "__contains__" and len(args) == 2:
-            known = isinstance(args[0], list) and args[1] is not UNKNOWN
-            return args[1] in args[0] if known else UNKNOWN  # type: ignore[operator]
+            if not isinstance(args[0], list) or not _is_plain(args[1]):
+                return UNKNOWN
+            self.budget.step(len(args[0]), _CODE)
+            return args[1] in args[0]
         if len(args) != 2:
             return UNKNOWN if base in ("neg",) and not isinstance(args[0], Ref) else None
         a, b = args
@@ -385,8 +393,7 @@ class ScriptReader:
                 return base == "__isnot__" if UNKNOWN not in (a, b) else UNKNOWN
             return _COMPARE[base](a, b) if a is None else UNKNOWN
         if base in _COMPARE and not isinstance(a, Ref):
-            plain = all(isinstance(x, (bool, int, float, str)) for x in args)
-            return _COMPARE[base](a, b) if plain else UNKNOWN
+            return _COMPARE[base](a, b) if _is_plain(a) and _is_plain(b) else UNKNOWN
         if base in _NUMERIC and not any(isinstance(x, Ref) for x in args):
             if all(isinstance(x, (int, float)) and abs(x) < 1e12 for x in args):
                 return _NUMERIC[base](a, b)  # type: ignore[arg-type]
@@ -406,11 +413,11 @@ class ScriptReader:
         if op == "to" and args:
             table = {"self": args[0], "dtype": _cast_type([*args[1:], named.get("dtype")])}
         in_place = writes_in_place(base, named)
-        given = {name: _argument(value) for name, value in table.items()}
+        given = {name: self.argument(value) for name, value in table.items()}
         return self.node(op, given, owner, in_place)
 
     def unknown_call(self, name: str, args: list[Value], owner: Module) -> Value:
-        return self.node(name, {str(i): _argument(v) for i, v in enumerate(args)}, owner)
+        return self.node(name, {str(i): self.argument(v) for i, v in enumerate(args)}, owner)
 
     def node(
         self, op: str, args: dict[str, object], owner: Module, in_place: bool = False
@@ -418,7 +425,8 @@ class ScriptReader:
         label = f"{op}_{len(self.graph.nodes)}"
         count = _RESULTS.get(op, 2 if op == "max" and "dim" in args else 1)
         results = tuple(Ref(f"{label}.{i}") for i in range(count))
-        module = re.sub(r"\.___torch_mangle_\d+", "", owner.class_name.removeprefix("__torch__."))
+        parts = owner.class_name.removeprefix("__torch__.").split(".")
+        module = ".".join(part for part in parts if not part.startswith("___torch_mangle_"))
         names = tuple(ref.name for ref in results)
         self.graph.nodes.append(
             Node(op, args, names, owner.path or op, owner.path, module, in_place=in_place)
@@ -426,6 +434,30 @@ class ScriptReader:
         rank = self.result_rank(op, args)
         self.ranks.update(dict.fromkeys(names, rank))
         return results if count > 1 else results[0]
+
+    def argument(self, value: Value, depth: int = 0) -> object:
+        """A value as an argument of a node; what cannot be one is not known."""
+        self.budget.step(1, _CODE)
+        if isinstance(value, (list, tuple)):
+            if depth > _DEEPEST:
+                raise FormatError(f"the code has lists nested more than {_DEEPEST} deep")
+            return [self.argument(item, depth + 1) for item in value]
+        plain = value is None or isinstance(value, (Ref, bool, int, float, str))
+        return value if plain else UNKNOWN
+
+    def flattened(self, value: Value) -> list[object]:
+        """The tensors of a result, which may be tuples of tuples."""
+        pending = [value]
+        found: list[object] = []
+        while pending:
+            self.budget.step(1, _CODE)
+            item = pending.pop()
+            if isinstance(item, (tuple, list)):
+                self.budget.step(len(item), _CODE)
+                pending += reversed(item)
+            elif isinstance(item, Ref) or item is UNKNOWN:
+                found.append(item)
+        return found
 
     def rank(self, value: Value) -> int | None:
         return self.ranks.get(value.name) if isinstance(value, Ref) else None
@@ -463,25 +495,16 @@ def _cast_type(args: list[Value]) -> Value:
 _CONSTANTS: dict[str, Value] = {"True": True, "False": False, "None": None}
 
 
-def _argument(value: Value) -> object:
-    """A value as an argument of a node; what cannot be one is not known."""
-    if isinstance(value, (list, tuple)):
-        return [_argument(item) for item in value]
-    plain = value is None or isinstance(value, (Ref, bool, int, float, str))
-    return value if plain else UNKNOWN
+def state_of(value: PickledObject) -> dict[object, object]:
+    """The attributes of an object of the pickle."""
+    return value.state if isinstance(value.state, dict) else {}
 
 
-def _flattened(value: Value) -> list[object]:
-    """The tensors of a result, which may be tuples of tuples."""
-    pending = [value]
-    found: list[object] = []
-    while pending and len(found) < 1000:
-        item = pending.pop(0)
-        if isinstance(item, (tuple, list)):
-            pending = [*item, *pending]
-        elif isinstance(item, Ref) or item is UNKNOWN:
-            found.append(item)
-    return found
+def _is_plain(value: Value) -> bool:
+    """Whether a value is a number or a short text, which are cheap to compare."""
+    return isinstance(value, (int, float)) or (
+        isinstance(value, str) and len(value) <= _LONGEST_TEXT
+    )
 
 
 def _raises(block: list[Statement]) -> bool:

@@ -13,8 +13,8 @@ from ..errors import FormatError, WrongRank
 from ..graph.graph_describe import describe_graph
 from ..torch.torch_tensors import TensorLoader, is_tensor
 from ..torch.torch_zip import TorchArchive
-from .script_archive import check_root, read_texts, walk_modules
-from .script_graph import Module, ScriptReader
+from .script_archive import check_root, read_code, walk_modules
+from .script_graph import Module, ScriptReader, state_of
 from .script_text import Function, read_functions
 
 FORMAT = "torchscript"
@@ -48,14 +48,14 @@ class _Archive:
         self.loaded: dict[int, Array | Unreadable] = {}
         self.kept: list[object] = []
         self.names: dict[int, str] = {}
-        for path, _, attributes in walk_modules(self.root):
+        for path, _, attributes in walk_modules(self.root, budget):
             for name, value in attributes.items():
                 if is_tensor(value):
                     full = f"{path}.{name}" if path else name
                     self.names.setdefault(id(self.load(full, value, False)), full)
         self.functions: dict[str, Function] = {}
-        for module, text in read_texts(members):
-            for name, function in read_functions(text).items():
+        for module, lines in read_code(members, budget):
+            for name, function in read_functions(lines, budget).items():
                 self.functions[f"{module}.{name}"] = function
 
     def load(self, name: str, tensor: object, is_constant: bool) -> Array | Unreadable:
@@ -76,9 +76,10 @@ class _Archive:
         attempts = [traced] if traced else [[rank] for rank in _LIKELY_RANKS]
         failures: list[WrongRank] = []
         for ranks in attempts:
-            reader = ScriptReader(self.functions, self.constants, self.load, self.names)
-            state = self.root.state if isinstance(self.root.state, dict) else {}
-            root = Module("", self.root.name, {str(key): item for key, item in state.items()})
+            reader = ScriptReader(
+                self.functions, self.constants, self.load, self.names, self.budget
+            )
+            root = Module("", self.root.name, state_of(self.root))
             try:
                 graph = reader.read(root, ranks)
                 return describe_graph(graph, FORMAT, _ADVICE, self.budget)
@@ -93,14 +94,17 @@ class _Archive:
         found: list[int] = []
         pending = [self.members.pickle("traced_inputs.pkl").value]
         while pending and len(found) < 100:
-            value = pending.pop(0)
+            value = pending.pop()
+            inside: list[object] = []
             if is_tensor(value) and isinstance(value, PickledObject):
                 shape = value.args[2] if len(value.args) > 2 else ()
                 found.append(len(shape) if isinstance(shape, tuple) else 0)
             elif isinstance(value, dict):
-                pending = [*value.values(), *pending]
+                inside = list(value.values())
             elif isinstance(value, (list, tuple)):
-                pending = [*value, *pending]
+                inside = list(value)
             elif isinstance(value, PickledObject):
-                pending = [*value.args, value.state, *pending]
+                inside = [*value.args, value.state]
+            self.budget.step(1 + len(inside), "traced_inputs.pkl")  # values may hold themselves
+            pending += reversed(inside)
         return found

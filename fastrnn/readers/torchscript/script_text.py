@@ -7,26 +7,17 @@ everything as calls.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ..containers.budget import Budget
 from ..errors import FormatError, quote
+from .script_words import read_number, scan
 
-_TOKEN = re.compile(
-    r'\s*(?:(\d+(?:\.\d*)?(?:[eE][-+]?\d{1,3})?)|([A-Za-z_]\w*)|("(?:[^"\\]|\\.)*")|([()\[\],.=:{}-]))'
-)
-_MARK = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\](){},]')
 _DEEPEST = 48
-_LONGEST_LINE = 1 << 20
-_LONGEST_NUMBER = 40
 _MOST_STATEMENTS = 200_000
-_ASSIGN = re.compile(r"((?:\w+)(?:, \w+)*,?)(?: : [^=]+)? = (.+)")
-_STORE = re.compile(r"\w+(?:\.\w+)+ = ")
-_DEF = re.compile(r"def (\w+)\((.*)\)(?: -> .*)?:")
-_CLASS = re.compile(r"class (\w+)\(")
-_PARAMETER = re.compile(r"\s*(\w+)(?:\s*:\s*([^=]+?))?(?:\s*=\s*(.+))?\s*")
+_BLOCKS = ("for", "while", "with", "del", "else")
 
 
 class Name(NamedTuple):
@@ -102,33 +93,32 @@ class Function:
     lines: list[str]
     level: int
 
-    def statements(self) -> list[Statement]:
+    def statements(self, budget: Budget) -> list[Statement]:
         """The body."""
-        return _parse_block(self.lines, self.level)
+        return _parse_block(self.lines, self.level, budget)
 
 
-def read_functions(text: str) -> dict[str, Function]:
+def read_functions(lines: list[str], budget: Budget) -> dict[str, Function]:
     """The functions of a code file by name, methods as "Class.method"."""
     functions: dict[str, Function] = {}
     current, prefix = Function([], [], 0), ""
-    lines = iter(text.split("\n"))
-    for line in lines:
+    rest = iter(lines)
+    for line in rest:
         level = _level(line)
-        if match := _CLASS.match(line):
-            prefix = f"{match[1]}."
+        if line.startswith("class "):
+            words = scan(line, budget)
+            prefix = f"{words[1]}." if words[2:3] == ["("] else prefix
         elif line.startswith(("def ", "  def ")) and level <= (1 if prefix else 0):
             prefix = prefix if level else ""
-            match = _DEF.fullmatch(_signature(line.strip(), lines))
-            if match is None:
-                raise FormatError(f"the code has a function that is not understood: {quote(line)}")
-            current = Function(_parameters(match[2]), [], level + 1)
-            functions[prefix + match[1]] = current
+            name, parameters = _signature(_whole_signature(line.strip(), rest), budget)
+            current = Function(parameters, [], level + 1)
+            functions[prefix + name] = current
         elif line.strip() and level >= current.level:
             current.lines.append(line)
     return functions
 
 
-def _signature(first: str, lines: Iterator[str]) -> str:
+def _whole_signature(first: str, lines: Iterator[str]) -> str:
     """A signature, which may go over several lines."""
     parts = [first]
     while not parts[-1].endswith(":") and len(parts) < 1000:
@@ -139,34 +129,28 @@ def _signature(first: str, lines: Iterator[str]) -> str:
     return " ".join(parts)
 
 
-def _parameters(text: str) -> list[Parameter]:
-    found = []
-    for part in _split(text):
-        match = _PARAMETER.fullmatch(part)
-        if match is None:
-            raise FormatError(f"the code has a parameter that is not understood: {quote(part)}")
-        default = _parse_line(match[3]) if match[3] else None
-        found.append(Parameter(match[1], (match[2] or "Tensor").strip(), default))
-    return found
-
-
-def _split(text: str) -> list[str]:
-    """The parts between commas outside of brackets and strings."""
-    parts, depth, begin = [], 0, 0
-    for match in _MARK.finditer(text):
-        mark = match[0]
-        depth += (mark in "([{") - (mark in ")]}")
-        if mark == "," and not depth:
-            parts.append(text[begin : match.start()])
-            begin = match.end()
-    return [part for part in [*parts, text[begin:]] if part.strip()]
+def _signature(line: str, budget: Budget) -> tuple[str, list[Parameter]]:
+    """Name and parameters of `def name(x: type=default, ...) -> type:`."""
+    parser = _Parser(scan(line, budget), line)
+    parser.take("def")
+    name = parser.take()
+    parser.take("(")
+    found: list[Parameter] = []
+    while parser.peek() != ")":
+        found.append(parser.parameter())
+        if parser.peek() != ")":
+            parser.take(",")
+    parser.take(")")
+    if parser.words[-1] != ":" or parser.peek() not in ("->", ":"):
+        raise parser.error()
+    return name, found
 
 
 def _level(line: str) -> int:
     return (len(line) - len(line.lstrip(" "))) // 2
 
 
-def _parse_block(lines: list[str], level: int) -> list[Statement]:
+def _parse_block(lines: list[str], level: int, budget: Budget) -> list[Statement]:
     """The statements of a body; blocks are kept on a stack, not parsed by recursion."""
     if len(lines) > _MOST_STATEMENTS:
         raise FormatError(f"a function of {len(lines)} lines, at most {_MOST_STATEMENTS} are read")
@@ -181,7 +165,7 @@ def _parse_block(lines: list[str], level: int) -> list[Statement]:
         if content == "else:" and target and target[-1].kind == "if":
             blocks.append((at + 1, target[-1].otherwise))
             continue
-        statement = _parse_statement(content)
+        statement = _parse_statement(content, budget)
         target.append(statement)
         if content.endswith(":"):
             if len(blocks) > _DEEPEST:
@@ -190,59 +174,72 @@ def _parse_block(lines: list[str], level: int) -> list[Statement]:
     return root
 
 
-def _parse_statement(line: str) -> Statement:
-    word = line.partition(" ")[0]
-    if line == "pass":
+def _parse_statement(line: str, budget: Budget) -> Statement:
+    words = scan(line, budget)
+    first, last = words[0], words[-1]
+    if words == ["pass"]:
         return Statement("pass")
-    if word == "return":
-        return Statement("return", _parse_line(line[7:]))
-    if word == "if" and line.endswith(":"):
-        return Statement("if", _parse_line(line[3:-1]))
-    if word in ("for", "while", "with", "del", "else:") or line.endswith(":"):
-        return Statement(word)
-    if match := _ASSIGN.fullmatch(line):
-        names = tuple(name.strip() for name in match[1].split(",") if name.strip())
-        return Statement("assign", _parse_line(match[2]), names, "," in match[1])
-    if _STORE.match(line):
-        return Statement("self. =")
-    return Statement("call", _parse_line(line))
+    if first == "return":
+        return Statement("return", _Parser(words[1:], line).whole())
+    if first == "if" and last == ":":
+        return Statement("if", _Parser(words[1:-1], line).whole())
+    if first in _BLOCKS or last == ":":
+        return Statement(first)
+    if "=" in words:
+        at = words.index("=")
+        left = words[: words.index(":", 0, at)] if ":" in words[:at] else words[:at]
+        if _are_joined(left[:-1] if left[-1:] == [","] else left, ","):
+            names = tuple(word for word in left if word != ",")
+            value = _Parser(words[at + 1 :], line).whole()
+            return Statement("assign", value, names, unpacks="," in left)
+        if _are_joined(left, "."):
+            return Statement("self. =")
+    return Statement("call", _Parser(words, line).whole())
 
 
-def _parse_line(text: str) -> Expression:
-    return _Parser(text).whole()
+def _are_joined(words: list[str], mark: str) -> bool:
+    """Whether these are names with a mark between each two."""
+    names, marks = words[::2], words[1::2]
+    return len(words) % 2 == 1 and all(map(str.isidentifier, names)) and set(marks) <= {mark}
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
-        if len(text) > _LONGEST_LINE:
-            raise FormatError(f"the code has a line of {len(text)} characters")
-        self.text = text
-        self.tokens = list(self._tokens())
+    def __init__(self, words: list[str], line: str) -> None:
+        self.words = words
+        self.line = line  # for errors
         self.at = 0
         self.depth = 0
 
-    def _tokens(self) -> Iterator[str]:
-        at = 0
-        end = len(self.text.rstrip())
-        while at < end:
-            match = _TOKEN.match(self.text, at)
-            if match is None:
-                raise self.error()
-            yield match[match.lastindex or 0]
-            at = match.end()
-
     def error(self) -> FormatError:
-        return FormatError(f"the code has a line that is not understood: {quote(self.text)}")
+        return FormatError(f"the code has a line that is not understood: {quote(self.line)}")
 
     def peek(self) -> str:
-        return self.tokens[self.at] if self.at < len(self.tokens) else ""
+        return self.words[self.at] if self.at < len(self.words) else ""
 
     def take(self, wanted: str = "") -> str:
-        token = self.peek()
-        if not token or (wanted and token != wanted):
+        word = self.peek()
+        if not word or (wanted and word != wanted):
             raise self.error()
         self.at += 1
-        return token
+        return word
+
+    def parameter(self) -> Parameter:
+        """`name`, `name: type` or `name: type=default`."""
+        name, default = self.take(), None
+        kind: list[str] = []
+        if self.peek() == ":":
+            self.take()
+            depth = 0
+            while depth or self.peek() not in ("=", ",", ")"):
+                word = self.take()
+                depth += (word in "([{") - (word in ")]}")
+                kind.append(", " if word == "," else word)
+        if self.peek() == "=":
+            self.take()
+            default = self.expression()
+        if not name.isidentifier():
+            raise self.error()
+        return Parameter(name, "".join(kind) or "Tensor", default)
 
     def whole(self) -> Expression:
         """All of the line: an expression, or several as a tuple."""
@@ -263,40 +260,48 @@ class _Parser:
         if self.depth > _DEEPEST:
             raise FormatError(f"the code has brackets nested more than {_DEEPEST} deep")
         value = self.primary()
+        chained = 0
         while self.peek() in (".", "(", "["):
+            chained += 1
+            if chained > _DEEPEST:
+                raise self.error()
             value = self.postfix(value)
         self.depth -= 1
         return value
 
     def primary(self) -> Expression:
-        token = self.take()
-        if token == "-":
-            number = self.take()
-            return Literal(_negative(_number(number))) if number[0].isdigit() else Name("-")
-        if token[0].isdigit():
-            return Literal(_number(token))
-        if token[0] == '"':
-            return Literal(token[1:-1])
-        if token[0].isalpha() or token[0] == "_":
-            return Name(token)
-        if token in "([":
-            items, commas = self.items(")" if token == "(" else "]")
-            if token == "(" and len(items) == 1 and not commas:
+        word = self.take()
+        if word == "-":
+            word += self.take()
+            if not word[1].isdigit():
+                return Name("-")
+        if word[0] in "-0123456789":
+            number = read_number(word)
+            if number is None:
+                raise self.error()
+            return Literal(number)
+        if word[0] == '"':
+            return Literal(word[1:-1])
+        if word.isidentifier():
+            return Name(word)
+        if word in "([":
+            items, commas = self.items(")" if word == "(" else "]")
+            if word == "(" and len(items) == 1 and not commas:
                 return items[0]
-            return Sequence(tuple(items), token == "(")
+            return Sequence(tuple(items), word == "(")
         raise self.error()
 
     def postfix(self, value: Expression) -> Expression:
-        token = self.take()
-        if token == ".":
+        word = self.take()
+        if word == ".":
             return Attribute(value, self.take())
-        if token == "[":
+        if word == "[":
             items, _ = self.items("]")
             return Item(value, items[0] if len(items) == 1 else Sequence(tuple(items), True))
         args: list[Expression] = []
         named: list[tuple[str, Expression]] = []
         while self.peek() != ")":
-            if self.at + 1 < len(self.tokens) and self.tokens[self.at + 1] == "=":
+            if self.at + 1 < len(self.words) and self.words[self.at + 1] == "=":
                 name = self.take()
                 self.take("=")
                 named.append((name, self.expression()))
@@ -318,13 +323,3 @@ class _Parser:
                 commas += 1
         self.take(close)
         return found, commas
-
-
-def _number(text: str) -> int | float:
-    if len(text) > _LONGEST_NUMBER:
-        raise FormatError(f"the code has a number of {len(text)} digits")
-    return int(text) if text.isdigit() else float(text)
-
-
-def _negative(value: int | float) -> int | float:
-    return -value

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""Files made to cost much: readers do work in proportion to the file, within what is promised."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+from hostile_files import HOSTILE
+from reader_files import memory_promise, refused_in_new_process
+
+import fastrnn
+from fastrnn.readers import FormatError, describe_file, read_file
+from fastrnn.readers.containers import budget
+from fastrnn.readers.containers.budget import WORK_FLOOR, WORK_PER_BYTE, Budget
+
+LINES_PER_STEP = 16  # of Python, for a unit of work: measured up to 12
+READERS = Path(fastrnn.readers.__file__).parent
+# The header of an .npy array is at most 64 KiB long, and each pattern begins with fixed text.
+BOUNDED = {READERS / "containers" / "npz.py"}
+
+
+def lines_run(path: Path) -> int:
+    """How many lines of Python reading a file in every way takes."""
+    count = 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    for reader in (read_file, describe_file):
+        sys.settrace(trace)
+        try:
+            reader(path)
+        except FormatError:
+            pass
+        finally:
+            sys.settrace(None)
+    return count
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_work_is_linear(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(budget, "WORK_FLOOR", 1 << 14)  # reached sooner
+    lines = []
+    for size in (2, 200, 400):  # the first one imports the reader
+        content = HOSTILE[name](size)
+        (tmp_path / "m").write_bytes(content)
+        lines.append(lines_run(tmp_path / "m"))
+        promised = WORK_PER_BYTE * len(content) + budget.WORK_FLOOR
+        assert lines[-1] < 2 * LINES_PER_STEP * promised  # for two readers
+    assert lines[2] < 2.2 * lines[1]
+
+
+@pytest.mark.parametrize("name", ["pickle: strings", "pickle: dicts", "safetensors: lists"])
+def test_memory_is_within_the_promise(tmp_path, name):
+    content = HOSTILE[name](2_000_000)
+    (tmp_path / "m").write_bytes(content)
+    peak, _ = refused_in_new_process(tmp_path / "m")
+    assert peak < memory_promise(len(content))
+
+
+def test_what_is_left(tmp_path):
+    left = Budget(1000)
+    left.step(2000 + WORK_FLOOR, "x")
+    with pytest.raises(FormatError, match=r"^x: the file takes more work than 2 steps for each"):
+        left.step(1, "x")
+    left.admit(1)
+    left.spend(memory_promise(1001), "x")
+    with pytest.raises(FormatError, match=r"^x: the file expands to more than 4 times its size"):
+        left.spend(1, "x")
+
+
+def test_no_regular_expressions():
+    """Patterns backtrack: text of a file is scanned by functions that are linear."""
+    found = set()
+    for path in READERS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import) and any(alias.name == "re" for alias in node.names):
+                found.add(path)
+    assert found <= BOUNDED
