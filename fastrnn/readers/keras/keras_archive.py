@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import re
-
 from ..containers.elements import Entry
 from ..containers.hdf5 import Hdf5File
 from ..containers.json_text import LARGEST_TEXT, parse_json
@@ -101,8 +99,9 @@ def _said(chain: Chain, variables: Variables) -> Said:
 
 def _said_by_version(version: str) -> Said:
     """What is known of a recurrent layer in an HDF5 file of weights alone: only its version."""
-    words = re.match(r"(\d{1,4})\.(\d{1,4})", version)
-    if words is None or tuple(map(int, words.groups())) >= _SIGMOID_SINCE:
+    words = version.split(".", 2)[:2]
+    known = len(words) == 2 and all(word.isdecimal() and len(word) < 5 for word in words)
+    if not known or tuple(map(int, words)) >= _SIGMOID_SINCE:
         return lambda path, number: None
     why = (
         f"the file does not tell its recurrent_activation, in Keras {quote(version)[1:-1]} by "
