@@ -418,15 +418,16 @@ def inspect(args: argparse.Namespace) -> None:
     if args.json:
         facts: dict[str, Any] = {"path": model.path, "format": model.format, "tensors": tensors}
         facts |= {"stacks": stacks, "broken": broken}
-        _print_json(facts | {"unreadable": model.unreadable})
+        unreadable = {name: entry.why for name, entry in model.unreadable.items()}
+        _print_json(facts | {"unreadable": unreadable})
         return
     print(f"{_printable(model.path)}: {model.format}, {len(tensors)} tensors")
     _print_table(
         ["tensor", "shape", "dtype"],
         ([_printable(t["name"]), _size(t["shape"]), t["dtype"]] for t in tensors),
     )
-    for name, why in model.unreadable.items():
-        print(f"not readable: {_printable(name)}: {_printable(why)}")
+    for name, entry in model.unreadable.items():
+        print(f"not readable: {_printable(name)}: {_printable(entry.why)}")
     print()
     if stacks:
         _print_table(
@@ -444,11 +445,11 @@ def inspect(args: argparse.Namespace) -> None:
 
 def _recurrent_stacks(model: ModelFile) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return the recurrent layers with their sizes, and the errors of the broken ones."""
-    from fastrnn.files.stacks import FoundStack, scan_stacks
+    from fastrnn.files.stacks import FoundStack, scan_file
 
     stacks: list[dict[str, Any]] = []
     broken: dict[str, str] = {}
-    for dotted, found in scan_stacks(model.arrays).items():
+    for dotted, found in scan_file(model).items():
         prefix = dotted.removesuffix(".")
         if isinstance(found, FoundStack):
             recorded = model.recurrent.get(prefix, {})

@@ -17,7 +17,7 @@ from ..layers.sequential import Sequential
 from ..layers.shape import Flatten, Permute, Squeeze, Transpose, Unflatten, Unsqueeze
 from ..layers.signal import Magnitude, ReflectionPad1d, ZeroPad1d
 from ..layers.time import AddInput, Flip, Last, Mask, Pool, Unmask
-from ..readers.description import DescribedLayer, Description, Obstacle, unsupported
+from ..readers.description import STATES, DescribedLayer, Description, Obstacle, unsupported
 from ..stack_spec import LAYERS
 
 # The kinds whose arithmetic is the core's: their packed weights or results depend on isa.
@@ -31,7 +31,6 @@ _OTHERS: tuple[type[Any], ...] = (
 )  # fmt: skip
 KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*WITH_KERNELS, *_OTHERS)}
 
-_FIRST_STATES = ("h_0", "c_0")
 _ADVICE = "fastrnn.read_state_dict has its weights, fastrnn.load(path, prefix=) one recurrent layer"
 
 
@@ -51,7 +50,7 @@ def from_description(description: Description, isa: str | None = None) -> Sequen
                 raise ValueError("two layers have this name")
             layer = _made(described, isa)
             layers[described.name] = layer
-            first = tuple(described.arrays[n] for n in _FIRST_STATES if n in described.arrays)
+            first = tuple(described.arrays[n] for n in STATES if n in described.arrays)
             if first:
                 initial[described.name] = first if len(first) == 2 else first[0]
         except (ValueError, TypeError) as error:
@@ -72,7 +71,7 @@ def _made(described: DescribedLayer, isa: str | None) -> Any:
         options["isa"] = isa
     make: Callable[..., Any] = kind
     layer = make(**options)
-    weights = {n: a for n, a in described.arrays.items() if n not in _FIRST_STATES}
+    weights = {n: a for n, a in described.arrays.items() if n not in STATES}
     layer.load_state_dict(weights)
     return layer
 
@@ -109,5 +108,5 @@ def _described(prefix: str, model: Sequential) -> Iterator[DescribedLayer]:
         arrays: dict[str, Any] = child.state_dict()
         if name in initial:
             parts = initial[name] if isinstance(initial[name], tuple) else (initial[name],)
-            arrays |= {n: np.array(p) for n, p in zip(_FIRST_STATES, parts, strict=False)}
+            arrays |= {n: np.array(p) for n, p in zip(STATES, parts, strict=False)}
         yield DescribedLayer(whole, type(child).__name__, child._options(), arrays)

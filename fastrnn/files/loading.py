@@ -16,7 +16,7 @@ from ..layers.state_dicts import with_dot
 from ..readers import FormatError, ModelFile, OnlyWeights, OpenModel, UnsupportedModel, open_model
 from ..readers.errors import listing
 from ..stack_spec import cell_options
-from .stacks import FoundStack, scan_stacks, take_stack
+from .stacks import FoundStack, scan_file, take_stack
 
 FREE_OPTIONS = ("batch_first", "dropout")  # of any layer: what no weights tell
 
@@ -90,7 +90,7 @@ def load(
     require_nonlinearity(file, stack, layer, {**said, **options})
     arguments = complete_options(stack, layer, said, options)
     made = LAYER_CLASSES[layer](**arguments, isa=isa)
-    made.load_state_dict(take_stack(file.arrays, stack))
+    made.load_state_dict(take_stack(stack))
     return made
 
 
@@ -113,7 +113,7 @@ def whole_model(opened: OpenModel, isa: str | None) -> Recurrent | Sequential:
     try:
         model = from_description(opened.describe(), isa)
     except UnsupportedModel as error:
-        found = scan_stacks(opened.all_arrays().arrays)
+        found = scan_file(opened.all_arrays())
         if found:
             raise UnsupportedModel(f"{error}; prefixes: {describe(found)}") from None
         raise
@@ -123,7 +123,7 @@ def whole_model(opened: OpenModel, isa: str | None) -> Recurrent | Sequential:
 
 def choose_stack(file: ModelFile, prefix: str | None) -> FoundStack:
     """Find the stack to load; FormatError if it is broken, or if it is not clear which one."""
-    found = scan_stacks(file.arrays, file.unreadable)
+    found = scan_file(file)
     if prefix is None and len(found) == 1:
         (chosen,) = found.values()
     elif prefix is None and found:

@@ -1,19 +1,29 @@
 # SPDX-License-Identifier: MIT
-"""Find recurrent stacks among the arrays of a state dict, by their names and shapes."""
+"""Find recurrent stacks among the arrays of a state dict, by their names and shapes.
+
+The modules of PyTorch that run a recurrent stack have no tensors but its own. So whatever else is
+below the path of a stack (a norm inside the cells, peepholes, an adapter) makes it another layer,
+which is refused by the name of that tensor.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice, takewhile
 from typing import Any
 
 from numpy.typing import NDArray
 
 from ..layers.arrays import FLOATS
-from ..readers import FormatError
+from ..readers import FormatError, ModelFile
+from ..readers.containers.elements import Unreadable
+from ..readers.description import INITIAL_STATES, STATES
 from ..readers.errors import listing
+from ..readers.reparametrized import compute_weight, part_name, split_part
 from ..stack_spec import CELLS, LAYERS, Cell, Shape, Spec, parameter_names
 
 # A layer number has at most six digits: no name in a hostile file becomes a huge integer.
@@ -21,14 +31,10 @@ _LAYER = r"(?:weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(0|[1-9][0-9]{0,5}
 _CELL = r"(?:weight|bias)_(?:ih|hh)"
 LAYER_NAME = re.compile(_LAYER)
 CELL_NAME = re.compile(_CELL)
-NORM_NAME = re.compile(rf"(?:{_LAYER}|{_CELL})_[gv]|parametrizations\.(?:{_LAYER}|{_CELL})\..+")
-RAW_NAME = re.compile(rf"(?:{_LAYER}|{_CELL})_raw")
-RECURRENT_NAMES = (LAYER_NAME, CELL_NAME, NORM_NAME, RAW_NAME)
+
+_MOST_WRONG = 20  # tensors that an error lists
 
 Arrays = Mapping[str, NDArray[Any]]
-
-
-_MOST_WRONG = 20  # misshapen tensors that an error lists
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class FoundStack:
     prefix: str  # ends with a dot, or is empty
     spec: Spec  # with the first cell that has weights of these shapes
     is_cell: bool  # the names end without _l0, as torch.nn.LSTMCell writes them
+    tensors: Arrays = field(compare=False, repr=False)  # by their standard names
 
     @property
     def cells(self) -> list[Cell]:
@@ -62,10 +69,6 @@ class FoundStack:
         """The standard names of the stack's tensors and their shapes, in PyTorch's flat order."""
         return self.spec.shapes()
 
-    def name_in_file(self, name: str) -> str:
-        """The full name in the state dict of the tensor with this standard name."""
-        return name_in_file(self.prefix, self.is_cell, name)
-
     def __str__(self) -> str:
         spec = self.spec
         parts = [
@@ -86,34 +89,63 @@ def find_stacks(arrays: Arrays) -> list[FoundStack]:
     return [found for found in scan_stacks(arrays).values() if isinstance(found, FoundStack)]
 
 
-def scan_stacks(
-    arrays: Arrays, unreadable: Mapping[str, str] | None = None
-) -> dict[str, FoundStack | FormatError]:
+def scan_file(file: ModelFile) -> dict[str, FoundStack | FormatError]:
     """Map each prefix that has recurrent weights to its stack, or to what is wrong with it.
 
-    `unreadable` names the tensors that are in the file but not in `arrays`, and says why.
+    Initial states that the file has for a stack are no tensors of it.
+    """
+    initial = {
+        f"{module}.{state}"
+        for module, said in file.recurrent.items()
+        if said.get(INITIAL_STATES)
+        for state in STATES
+    }
+    arrays = {name: array for name, array in file.arrays.items() if name not in initial}
+    return scan_stacks(arrays, file.unreadable)
+
+
+def scan_stacks(
+    arrays: Arrays, unreadable: Mapping[str, Unreadable] | None = None
+) -> dict[str, FoundStack | FormatError]:
+    """As `scan_file`, of a state dict.
+
+    `unreadable` holds the entries of the file that are not in `arrays`.
     """
     unreadable = unreadable or {}
-    modules: dict[str, list[str]] = {}
-    for name in [*arrays, *unreadable]:
-        prefix, local = split_name(name)
-        modules.setdefault(prefix, []).append(local)
+    tensors = [name for name, array in arrays.items() if array.dtype.kind in "biufc"]
+    tensors += [name for name, entry in unreadable.items() if entry.is_tensor]
+    in_order = sorted(tensors)
     found: dict[str, FoundStack | FormatError] = {}
-    for prefix, own in modules.items():
-        if any(pattern.fullmatch(local) for pattern in RECURRENT_NAMES for local in own):
-            outer = modules.get(prefix.removesuffix("module."), [])
-            try:
-                refuse_unreadable(prefix, own, unreadable)
-                refuse_wrapped(prefix, own, outer)
-                found[prefix] = infer_stack(arrays, prefix, own)
-            except FormatError as error:
-                found[prefix] = error
+    for prefix, own in recurrent_modules([*arrays, *unreadable]).items():
+        try:
+            refuse_others(prefix, list(own.values()), in_order, unreadable)
+            found[prefix] = infer_stack(prefix, plain_tensors(prefix, own, arrays))
+        except FormatError as error:
+            found[prefix] = error
     return found
 
 
-def take_stack(arrays: Arrays, stack: FoundStack) -> dict[str, NDArray[Any]]:
+def take_stack(stack: FoundStack) -> dict[str, NDArray[Any]]:
     """Take a stack's tensors under their standard names, `weight_ih_l0` and so on."""
-    return {name: arrays[stack.name_in_file(name)] for name in stack.shapes()}
+    return {name: stack.tensors[name] for name in stack.shapes()}
+
+
+def recurrent_modules(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The modules with recurrent weights by prefix: their names of these, and the file's.
+
+    A weight-drop wrapper (AWD-LSTM) keeps the weights of the module in it, as
+    "rnn.weight_hh_l0_raw" of "rnn.module.weight_hh_l0"; they are counted among that module's.
+    """
+    modules: dict[str, dict[str, str]] = {}
+    for name in names:
+        prefix, local = split_name(name)
+        if is_recurrent(split_part(local)[0]):
+            modules.setdefault(prefix, {})[local] = name
+    for prefix in list(modules):
+        inner = modules.get(f"{prefix}module.")
+        if inner is not None and all(local.endswith("_raw") for local in modules[prefix]):
+            inner |= modules.pop(prefix)
+    return modules
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -125,56 +157,76 @@ def split_name(name: str) -> tuple[str, str]:
     return path + dot, local
 
 
-def name_in_file(prefix: str, is_cell: bool, name: str) -> str:
-    """Put a standard name under its prefix; the names of a cell lack the layer number."""
-    return prefix + (name.removesuffix("_l0") if is_cell else name)
+def is_recurrent(name: str) -> bool:
+    """Whether a name within a module is that of a recurrent weight or bias."""
+    return bool(LAYER_NAME.fullmatch(name) or CELL_NAME.fullmatch(name))
 
 
-def refuse_unreadable(prefix: str, own: Sequence[str], unreadable: Mapping[str, str]) -> None:
-    """Refuse a module with tensors that are in the file but could not be read."""
-    for local in own:
-        if prefix + local in unreadable:
-            raise FormatError(unreadable[prefix + local])
+def refuse_others(
+    prefix: str, own: list[str], in_order: list[str], unreadable: Mapping[str, Unreadable]
+) -> None:
+    """Refuse a stack with tensors below its path that are not its own, or cannot be read.
+
+    `in_order` holds the names of all tensors, sorted.
+    """
+    for name in own:
+        if name in unreadable:
+            raise FormatError(unreadable[name].why)
+    known = set(own)
+    behind = (in_order[at] for at in range(bisect_left(in_order, prefix), len(in_order)))
+    inside = takewhile(lambda name: name.startswith(prefix), behind)
+    others = list(islice((name for name in inside if name not in known), _MOST_WRONG))
+    if others:
+        raise FormatError(
+            f"unexpected tensors below {prefix.removesuffix('.')!r}, which a recurrent stack does "
+            f"not have: {listing(others)}; if they are not part of its computation, pass the "
+            "stack's own from fastrnn.read_state_dict to load_state_dict of a layer"
+        )
 
 
-def refuse_wrapped(prefix: str, own: Sequence[str], outer: Sequence[str]) -> None:
-    """Refuse weights that a wrapper computes from other tensors before each call."""
-    for local in own:
-        if NORM_NAME.fullmatch(local):
-            raise FormatError(
-                f"{prefix + local!r} is part of a weight-normalised tensor, expected the plain "
-                "weight: undo it before saving (torch.nn.utils.remove_weight_norm, or "
-                "torch.nn.utils.parametrize.remove_parametrizations)"
-            )
-    for local in (*own, *outer):  # the wrapper keeps it in itself or in the wrapped module
-        if RAW_NAME.fullmatch(local):
-            raise FormatError(
-                f"{local!r} next to {prefix!r} is the raw weight of a weight-drop wrapper "
-                "(AWD-LSTM), expected a plain recurrent layer: copy it into "
-                f"{local.removesuffix('_raw')!r} before saving"
-            )
+def plain_tensors(prefix: str, own: Mapping[str, str], arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """The tensors of a module by their local names; weights that a wrapper computes are computed.
+
+    `own` maps the local names to those in the file.
+    """
+    tensors: dict[str, NDArray[Any]] = {}
+    computed: dict[str, dict[str, NDArray[Any]]] = {}
+    for local, name in own.items():
+        weight, rest = split_part(local)
+        if rest:
+            computed.setdefault(weight, {})[rest] = arrays[name]
+        else:
+            tensors[local] = arrays[name]
+    for weight, parts in computed.items():
+        # The module in a weight-drop wrapper also keeps the weight of its last call.
+        if weight in tensors and parts.keys() != {"_raw"}:
+            both = [weight, *(part_name(weight, rest) for rest in parts)]
+            raise FormatError(f"ambiguous tensors under {prefix!r}: {listing(both)}")
+        tensors[weight] = compute_weight(prefix, weight, parts)
+    return tensors
 
 
-def infer_stack(arrays: Arrays, prefix: str, own: Sequence[str]) -> FoundStack:
+def infer_stack(prefix: str, tensors: Arrays) -> FoundStack:
     """Infer a stack from the names and shapes of the tensors in its module."""
-    names, is_cell = stack_names(prefix, own)
+    is_cell = are_of_cell(prefix, tensors)
+    standard = {name + "_l0" * is_cell: array for name, array in tensors.items()}
     in_file = partial(name_in_file, prefix, is_cell)
-    for name in names:
-        check_tensor(in_file(name), arrays[in_file(name)])
-    num_layers = count_layers(prefix, names)
-    bias = any(name.startswith("bias") for name in names)
-    bidirectional = any(name.endswith("_reverse") for name in names)
-    projected = any(name.startswith("weight_hr") for name in names)
+    for name, array in standard.items():
+        check_tensor(in_file(name), array)
+    num_layers = count_layers(prefix, standard)
+    bias = any(name.startswith("bias") for name in standard)
+    bidirectional = any(name.endswith("_reverse") for name in standard)
+    projected = any(name.startswith("weight_hr") for name in standard)
     wanted = parameter_names(num_layers, bidirectional, bias, int(projected))
-    shapes = {name: arrays[in_file(name)].shape for name in names}
-    missing = [in_file(name) for name in wanted if name not in shapes]
+    missing = [in_file(name) for name in wanted if name not in standard]
     if missing:
         raise FormatError(f"missing tensors of a recurrent stack: {listing(missing)}")
 
+    shapes = {name: array.shape for name, array in standard.items()}
     cell, hidden_size, proj_size = infer_sizes(prefix, shapes)
     input_size = shapes["weight_ih_l0"][1]
     spec = Spec(cell.name, input_size, hidden_size, num_layers, bias, bidirectional, proj_size)
-    stack = FoundStack(prefix, spec, is_cell)
+    stack = FoundStack(prefix, spec, is_cell, standard)
     wrong = [
         f"{in_file(name)!r} has shape {shapes[name]}, expected {shape}"
         for name, shape in stack.shapes().items()
@@ -185,21 +237,21 @@ def infer_stack(arrays: Arrays, prefix: str, own: Sequence[str]) -> FoundStack:
     return stack
 
 
-def stack_names(prefix: str, own: Sequence[str]) -> tuple[list[str], bool]:
-    """Return the standard names of a module's weights and whether the module is a single cell."""
-    layered = [local for local in own if LAYER_NAME.fullmatch(local)]
-    plain = [local for local in own if CELL_NAME.fullmatch(local)]
+def name_in_file(prefix: str, is_cell: bool, name: str) -> str:
+    """Put a standard name under its prefix; the names of a cell lack the layer number."""
+    return prefix + (name.removesuffix("_l0") if is_cell else name)
+
+
+def are_of_cell(prefix: str, names: Iterable[str]) -> bool:
+    """Whether the names are those of a single cell; FormatError if of a cell and of a layer."""
+    layered = [name for name in names if LAYER_NAME.fullmatch(name)]
+    plain = [name for name in names if CELL_NAME.fullmatch(name)]
     if layered and plain:
         raise FormatError(
             f"ambiguous tensors under {prefix!r}: {listing(plain)} as of a cell, and "
             f"{listing(layered)} as of a layer"
         )
-    known = {*layered, *plain}
-    alike = [local for local in own if local.startswith(("weight_", "bias_"))]
-    extra = [prefix + local for local in alike if local not in known]
-    if extra:
-        raise FormatError(f"unexpected tensors in a recurrent stack: {listing(extra)}")
-    return layered or [local + "_l0" for local in plain], not layered
+    return not layered
 
 
 def check_tensor(name: str, array: NDArray[Any]) -> None:

@@ -49,7 +49,7 @@ class ModelFile:
     format: str
     arrays: dict[str, Array]
     recurrent: RecurrentOptions = field(default_factory=dict)
-    unreadable: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, Unreadable] = field(default_factory=dict)
 
 
 class OpenModel:
@@ -181,20 +181,20 @@ def read_state_dict(
     (8, 2)
     """
     file = read_file(path, key=key, check_crc=check_crc)
-    for why in file.unreadable.values():
-        raise FormatError(f"{file.path}: {why}")
+    for entry in file.unreadable.values():
+        raise FormatError(f"{file.path}: {entry.why}")
     return file.arrays
 
 
-def _divide(entries: dict[str, Entry]) -> tuple[dict[str, Array], dict[str, str]]:
-    """The arrays, and why the other entries are not read; FormatError if there are only those."""
+def _divide(entries: dict[str, Entry]) -> tuple[dict[str, Array], dict[str, Unreadable]]:
+    """The arrays, and the entries that are not read; FormatError if there are only those."""
     arrays: dict[str, Array] = {}
-    unreadable: dict[str, str] = {}
+    unreadable: dict[str, Unreadable] = {}
     for name, entry in entries.items():
         if isinstance(entry, Unreadable):
-            unreadable[name] = entry.why
+            unreadable[name] = entry
         else:
             arrays[name] = entry
     if unreadable and not arrays:
-        raise FormatError(next(iter(unreadable.values())))
+        raise FormatError(next(iter(unreadable.values())).why)
     return arrays, unreadable

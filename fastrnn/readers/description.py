@@ -14,6 +14,11 @@ from .errors import UnsupportedModel, WrongRank, quote
 # "LSTM".
 RecurrentOptions = dict[str, dict[str, object]]
 
+# The arrays of a described recurrent layer that are its initial states, and the option that says
+# that the file has them.
+STATES = ("h_0", "c_0")
+INITIAL_STATES = "initial_states"
+
 
 @dataclass(frozen=True)
 class DescribedLayer:
@@ -41,6 +46,8 @@ def flattened(description: Description) -> tuple[dict[str, Entry], RecurrentOpti
         entries |= {f"{layer.name}.{name}": array for name, array in layer.arrays.items()}
         if layer.kind in LAYERS:
             recurrent[layer.name] = {"cell": layer.kind, **layer.options}
+            if layer.arrays.keys() & STATES:
+                recurrent[layer.name][INITIAL_STATES] = True
     return entries, recurrent
 
 

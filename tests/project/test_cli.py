@@ -511,7 +511,7 @@ def test_inspect_names_what_a_torchscript_file_records(folder, capsys):
 
 def test_inspect_lists_unreadable_tensors(folder, capsys):
     torch = pytest.importorskip("torch")
-    weights = torch.nn.GRU(INPUT, HIDDEN).state_dict()
+    weights = {f"rnn.{k}": v for k, v in torch.nn.GRU(INPUT, HIDDEN).state_dict().items()}
     torch.save({**weights, "mask": torch.eye(3).to_sparse()}, "sparse.pt")
     out = run_ok(capsys, "inspect", "sparse.pt")
     assert "not readable: mask: " in out

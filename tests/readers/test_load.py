@@ -64,9 +64,9 @@ def test_only_stack(tmp_path: Path, configuration: Configuration) -> None:
 @pytest.mark.parametrize("prefix", ["a.b", "a.b."])
 def test_prefix_chooses(tmp_path: Path, configuration: Configuration, prefix: str) -> None:
     other = Configuration("GRU", 2, 2, num_layers=2)
-    path = save(tmp_path / "m.npz", ("a.", other), ("a.b.", configuration), ("", other))
+    path = save(tmp_path / "m.npz", ("a.c.", other), ("a.b.", configuration))
     assert same(fastrnn.load(path, prefix), configuration)
-    assert same(fastrnn.load(str(path), ""), other)
+    assert same(fastrnn.load(save(tmp_path / "top.npz", ("", other)), ""), other)
 
 
 def test_cell_names(tmp_path: Path, configuration: Configuration) -> None:
@@ -102,6 +102,52 @@ def test_files_of_torch(tmp_path: Path, configuration: Configuration, suffix: st
     with torch.inference_mode():
         wanted = module(torch.from_numpy(x))[0].numpy()
     assert np.abs(fastrnn.load(path)(x)[0] - wanted).max() < 1e-6
+
+
+def cell_with_norm(torch: Any) -> Any:
+    """A model of a cell with the names of torch.nn.LSTMCell, and norms of its own."""
+
+    class Cell(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight_ih = torch.nn.Parameter(torch.randn(16, 3))
+            self.weight_hh = torch.nn.Parameter(torch.randn(16, 4))
+            self.norm = torch.nn.LayerNorm(16)
+
+        def forward(self, x):
+            i, f, g, o = self.norm(x @ self.weight_ih.T + self.weight_hh.sum(1)).chunk(4, 1)
+            return o.sigmoid() * (i.sigmoid() * g.tanh() + f.sigmoid()).tanh()
+
+    return torch.nn.Sequential(Cell()).eval()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", ["pt", "safetensors", "npz", "script", "onnx"])
+def test_cell_with_a_norm_is_no_plain_cell(tmp_path: Path, suffix: str) -> None:
+    torch = pytest.importorskip("torch")
+    model, path = cell_with_norm(torch), tmp_path / f"m.{suffix}"
+    state = model.state_dict()
+    if suffix == "pt":
+        torch.save({"model": state}, path)
+    elif suffix == "safetensors":
+        pytest.importorskip("safetensors.torch").save_file(state, path)
+    elif suffix == "npz":
+        np.savez(path, **{name: tensor.numpy() for name, tensor in state.items()})
+    elif suffix == "script":
+        torch.jit.script(model).save(str(path))
+    else:
+        pytest.importorskip("onnx")
+        from onnx_files import model as onnx_model
+        from onnx_files import save as save_onnx
+        from onnx_files import value
+
+        arrays = {name: tensor.numpy() for name, tensor in state.items()}
+        save_onnx(tmp_path, onnx_model([], [value("x", [1])], ["x"], arrays))
+    text = refusal(path, "0")
+    assert "unexpected tensors below '0'" in text
+    assert "'0.norm.weight'" in text
+    with pytest.raises(fastrnn.FormatError):  # nor without the prefix
+        fastrnn.load(path)
 
 
 # --- Options ---

@@ -12,6 +12,7 @@ from configurations import CONFIGURATIONS, Configuration, torch_module
 from fastrnn.files.stacks import FoundStack, find_stacks, scan_stacks, take_stack
 from fastrnn.layers.state_dicts import check_state_dict
 from fastrnn.readers import FormatError
+from fastrnn.readers.containers.elements import Unreadable
 from fastrnn.stack_spec import LAYERS, Spec, find_cell, parameter_names
 
 State = dict[str, np.ndarray]
@@ -74,11 +75,11 @@ def test_stack_is_inferred(configuration: Configuration) -> None:
     (stack,) = find_stacks({"fc.weight": np.zeros((2, 2)), **prefixed})
     cell = find_cell(configuration.cell, {})  # the weights do not tell its options
     spec = configuration.spec._replace(cell=cell.name)
-    assert stack == FoundStack("model.rnn.", spec, is_cell=False)
+    assert stack == FoundStack("model.rnn.", spec, is_cell=False, tensors={})
     # A coupled LSTM has three gates, too: an option has to ask for it.
     coupled = ["LSTM"] if configuration.cell == "GRU" else []
     assert stack.layers == [configuration.cell, *coupled]
-    taken = take_stack(prefixed, stack)
+    taken = take_stack(stack)
     assert list(taken) == list(data.weights)
     assert all(taken[name] is prefixed[f"model.rnn.{name}"] for name in taken)
 
@@ -91,16 +92,18 @@ def test_cell_names(cell: str, bias: bool) -> None:
     (stack,) = find_stacks(state)
     found = (stack.prefix, stack.layers[0], stack.is_cell, stack.spec.bias)
     assert found == ("c.", cell, True, bias)
-    assert list(take_stack(state, stack)) == parameter_names(1, False, bias, 0)
+    assert list(take_stack(stack)) == parameter_names(1, False, bias, 0)
 
 
 def test_stacks_in_file_order() -> None:
-    state = {**make_state("z."), **make_state("a.b.", "GRU"), **make_state("", "RNN")}
+    state = {**make_state("z."), **make_state("a.b.", "GRU"), **make_state("a.", "RNN")}
+    found = scan_stacks(state)
+    assert list(found) == ["z.", "a.b.", "a."]
     assert [(s.prefix, s.layers[0]) for s in find_stacks(state)] == [
         ("z.", "LSTM"),
         ("a.b.", "GRU"),
-        ("", "RNN"),
     ]
+    assert "'a.b.weight_ih_l0'" in str(found["a."])  # a stack within a stack
     assert find_stacks({}) == find_stacks({"fc.weight": np.zeros((2, 2))}) == []
 
 
@@ -126,10 +129,28 @@ def test_float_types_are_found(dtype: type) -> None:
     assert len(find_stacks(state)) == 1
 
 
-def test_other_tensors_do_not_matter() -> None:
-    others = ["fc.weight", "rnn.norm.weight", "rnn.norm.bias", "rnn.scale", "weight_ih_l0x.w", "w"]
+def test_tensors_elsewhere_do_not_matter() -> None:
+    others = ["fc.weight", "rnn2.norm.weight", "rn", "weight_ih_l0x.w", "w", "rnn.words"]
     state = {**make_state("rnn."), **{name: np.zeros(3, np.int64) for name in others}}
+    state["rnn.words"] = np.array(["a", "b"])  # text is no tensor
     assert [stack.prefix for stack in find_stacks(state)] == ["rnn."]
+
+
+@pytest.mark.parametrize("prefix", ["", "a.rnn."])
+@pytest.mark.parametrize(
+    "name",
+    ["layernorm_i.weight", "norms.0.cell.bias", "peephole_i", "weight_ch_l0", "weight_ih_l01",
+     "bias_ih_l0_rev", "scale", "h_0", "attention.weight_ih_l0", "parametrizations.w.original0"],
+)  # fmt: skip
+def test_any_tensor_below_a_stack_is_refused_by_name(prefix: str, name: str) -> None:
+    for other in (np.zeros((16, 3), np.float32), np.array(3)):
+        state = {**make_state(prefix), prefix + name: other}
+        assert f"unexpected tensors below {prefix[:-1]!r}" in problem(state, prefix)
+        assert repr(prefix + name) in problem(state, prefix)
+    found = scan_stacks(make_state(prefix), {prefix + name: Unreadable("float8")})[prefix]
+    assert repr(prefix + name) in str(found)
+    object_array = {prefix + name: Unreadable("a pickle", is_tensor=False)}
+    assert isinstance(scan_stacks(make_state(prefix), object_array)[prefix], FoundStack)
 
 
 # --- Broken stacks ---
@@ -169,13 +190,6 @@ def test_first_layer_misshapen() -> None:
     text = problem(state, "r.")
     assert "'r.weight_hh_l0' has shape (16, 5)" in text
     assert "times the 5 columns" in text
-
-
-@pytest.mark.parametrize("name", ["weight_ch_l0", "weight_ih_l01", "bias_ih_l0_rev", "weight_mask"])
-def test_extra_tensors_are_named(name: str) -> None:
-    assert repr("rnn." + name) in problem(
-        {**make_state("rnn."), "rnn." + name: np.zeros((16, 3), np.float32)}, "rnn."
-    )
 
 
 def test_layer_gap() -> None:
@@ -229,30 +243,6 @@ def test_tensor_kind_is_refused(name: str, array: np.ndarray, expected: str) -> 
     text = problem({**make_state("r."), "r." + name: array}, "r.")
     assert repr("r." + name) in text
     assert expected in text
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["weight_hh_l0_g", "weight_hh_l0_v"],
-        [f"parametrizations.weight_hh_l0.original{k}" for k in range(2)],
-    ],
-)
-def test_weight_norm_is_refused(names: list[str]) -> None:
-    state = {**make_state("rnn."), **{"rnn." + name: np.zeros((16, 4)) for name in names}}
-    del state["rnn.weight_hh_l0"]
-    text = problem(state, "rnn.")
-    assert repr("rnn." + names[0]) in text
-    assert "remove_weight_norm" in text
-    assert list(scan_stacks(state)) == ["rnn."]
-
-
-@pytest.mark.parametrize("owner", ["rnn.", "rnn.module."])
-def test_weight_drop_is_refused(owner: str) -> None:
-    state = {**make_state("rnn.module."), owner + "weight_hh_l0_raw": np.zeros((16, 4))}
-    text = problem(state, "rnn.module.")
-    assert "'weight_hh_l0_raw'" in text
-    assert "weight-drop" in text
 
 
 def test_broken_stack_beside_a_sound_one() -> None:

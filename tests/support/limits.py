@@ -23,6 +23,10 @@ SATURATED = 1e-4
 # file: the rounding of that framework and of its activation functions.
 IMPORTED = 2e-5
 
+# A weight that weight norm or spectral norm computes, in units in the last place of float32: ours
+# is rounded once, PyTorch's is rounded at each step, and its norms are sums of float32.
+COMPUTED_ULPS = 8
+
 # A slope from finite differences of float32 results, with steps of 1e-3 to 1e-2 in values of about
 # 1: the rounding of sums of 100 terms, about 1e-6, divided by the step.
 DIFFERENCES = 3e-3

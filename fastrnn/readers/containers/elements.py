@@ -24,6 +24,7 @@ class Unreadable:
     """An entry of an unsupported kind; `why` is the text of the error for whoever needs it."""
 
     why: str
+    is_tensor: bool = True  # False: an object, which is not a weight
 
 
 Entry = Array | Unreadable

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""NumPy .npz archives of plain arrays. Object arrays, which are pickles, raise FormatError."""
+"""NumPy .npz archives. Arrays of numbers and text are read; object arrays are pickles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..entry_names import check_name
 from ..errors import FormatError, quote
-from .elements import Array, check_shape, finish, finished_bytes
+from .elements import Entry, Unreadable, check_shape, finish, finished_bytes
 from .source import Bytes, Source
 from .zip_archive import ZipArchive
 
@@ -18,12 +18,15 @@ _LONGEST_HEADER = 1 << 16
 _HEADER_LENGTH_BYTES = {1: 2, 2: 4, 3: 4}
 _DESCR = re.compile(r"'descr': *'([<>|=]?)(b1|[iu][1248]|f[248]|c8|c16|[US][1-9][0-9]{0,7})'")
 _ORDER = re.compile(r"'fortran_order': *(True|False)")
+# Python objects, as a pickle; dates; records.
+_OBJECTS = re.compile(r"'descr': *(?:'[|<>=]?[OMm]|\[)")
+_NO_NUMBERS = "expected an array of numbers, got the header"
 _SHAPE = re.compile(r"'shape': *\(([0-9L, ]*)\)")
 
 
-def read_npz(archive: ZipArchive, source: Source) -> dict[str, Array]:
+def read_npz(archive: ZipArchive, source: Source) -> dict[str, Entry]:
     """Read all arrays of the archive by name, in its order."""
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Entry] = {}
     for member in archive.members:
         name = check_name(member.removesuffix(".npy"))
         what = f"array {quote(name)}"
@@ -32,15 +35,17 @@ def read_npz(archive: ZipArchive, source: Source) -> dict[str, Array]:
     return arrays
 
 
-def _read_npy(data: Bytes, what: str) -> Array:
+def _read_npy(data: Bytes, what: str) -> Entry:
     header, begin = _split(data, what)
+    if _OBJECTS.search(header):
+        return Unreadable(f"{what}: {_NO_NUMBERS} {quote(header.strip())}", is_tensor=False)
     descr, order, shape_text = (_only(p, header, what) for p in (_DESCR, _ORDER, _SHAPE))
     dtype = np.dtype((descr[1] if descr[1] in "<>" else "<") + descr[2])
     shape, nbytes = check_shape(_sizes(shape_text[1], what), dtype.itemsize, what)
     if data.size - begin != nbytes:
         raise FormatError(f"{what} has {data.size - begin} bytes, its shape needs {nbytes}")
     fortran = order[1] == "True"
-    array: Array = np.ndarray(shape[::-1] if fortran else shape, dtype, data, begin)
+    array = np.ndarray(shape[::-1] if fortran else shape, dtype, data, begin)
     return finish(array.T if fortran else array, descr[2])
 
 
@@ -61,7 +66,7 @@ def _only(pattern: re.Pattern[str], header: str, what: str) -> re.Match[str]:
     """Return the match of a pattern that must occur exactly once in the header."""
     found = list(pattern.finditer(header))
     if len(found) != 1:
-        raise FormatError(f"{what}: expected an array of numbers, got the header {quote(header)}")
+        raise FormatError(f"{what}: {_NO_NUMBERS} {quote(header)}")
     return found[0]
 
 
