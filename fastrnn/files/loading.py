@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from ..layers.state_dicts import with_dot
 from ..readers import FormatError, ModelFile, OnlyWeights, OpenModel, UnsupportedModel, open_model
 from ..readers.errors import listing
 from ..stack_spec import cell_options
-from .stacks import FoundStack, scan_file, take_stack
+
+if TYPE_CHECKING:  # imported with the first file: `import fastrnn` stays fast
+    from .stacks import FoundStack
 
 FREE_OPTIONS = ("batch_first", "dropout")  # of any layer: what no weights tell
 
@@ -90,7 +92,7 @@ def load(
     require_nonlinearity(file, stack, layer, {**said, **options})
     arguments = complete_options(stack, layer, said, options)
     made = LAYER_CLASSES[layer](**arguments, isa=isa)
-    made.load_state_dict(take_stack(stack))
+    made.load_state_dict(stack.weights())
     return made
 
 
@@ -108,7 +110,8 @@ def _check_arguments(prefix: object, isa: str | None, options: dict[str, Any]) -
 
 def whole_model(opened: OpenModel, isa: str | None) -> Recurrent | Sequential:
     """The model in a file; OnlyWeights if it holds none, UnsupportedModel if it is not ours."""
-    from .build import from_description  # not before there is a file to read
+    from .build import from_description
+    from .stacks import scan_file
 
     try:
         model = from_description(opened.describe(), isa)
@@ -123,6 +126,8 @@ def whole_model(opened: OpenModel, isa: str | None) -> Recurrent | Sequential:
 
 def choose_stack(file: ModelFile, prefix: str | None) -> FoundStack:
     """Find the stack to load; FormatError if it is broken, or if it is not clear which one."""
+    from .stacks import scan_file
+
     found = scan_file(file)
     if prefix is None and len(found) == 1:
         (chosen,) = found.values()

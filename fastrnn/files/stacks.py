@@ -23,7 +23,7 @@ from ..readers import FormatError, ModelFile
 from ..readers.containers.elements import Unreadable
 from ..readers.description import INITIAL_STATES, STATES
 from ..readers.errors import listing
-from ..readers.reparametrized import compute_weight, part_name, split_part
+from ..readers.reparametrized import plain_tensors, split_part
 from ..stack_spec import CELLS, LAYERS, Cell, Shape, Spec, parameter_names
 
 # A layer number has at most six digits: no name in a hostile file becomes a huge integer.
@@ -68,6 +68,10 @@ class FoundStack:
     def shapes(self) -> dict[str, Shape]:
         """The standard names of the stack's tensors and their shapes, in PyTorch's flat order."""
         return self.spec.shapes()
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The stack's tensors by their standard names, in PyTorch's flat order."""
+        return {name: self.tensors[name] for name in self.shapes()}
 
     def __str__(self) -> str:
         spec = self.spec
@@ -125,11 +129,6 @@ def scan_stacks(
     return found
 
 
-def take_stack(stack: FoundStack) -> dict[str, NDArray[Any]]:
-    """Take a stack's tensors under their standard names, `weight_ih_l0` and so on."""
-    return {name: stack.tensors[name] for name in stack.shapes()}
-
-
 def recurrent_modules(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """The modules with recurrent weights by prefix: their names of these, and the file's.
 
@@ -182,28 +181,6 @@ def refuse_others(
             f"not have: {listing(others)}; if they are not part of its computation, pass the "
             "stack's own from fastrnn.read_state_dict to load_state_dict of a layer"
         )
-
-
-def plain_tensors(prefix: str, own: Mapping[str, str], arrays: Arrays) -> dict[str, NDArray[Any]]:
-    """The tensors of a module by their local names; weights that a wrapper computes are computed.
-
-    `own` maps the local names to those in the file.
-    """
-    tensors: dict[str, NDArray[Any]] = {}
-    computed: dict[str, dict[str, NDArray[Any]]] = {}
-    for local, name in own.items():
-        weight, rest = split_part(local)
-        if rest:
-            computed.setdefault(weight, {})[rest] = arrays[name]
-        else:
-            tensors[local] = arrays[name]
-    for weight, parts in computed.items():
-        # The module in a weight-drop wrapper also keeps the weight of its last call.
-        if weight in tensors and parts.keys() != {"_raw"}:
-            both = [weight, *(part_name(weight, rest) for rest in parts)]
-            raise FormatError(f"ambiguous tensors under {prefix!r}: {listing(both)}")
-        tensors[weight] = compute_weight(prefix, weight, parts)
-    return tensors
 
 
 def infer_stack(prefix: str, tensors: Arrays) -> FoundStack:

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .containers.elements import Entry
 from .containers.source import Source
 from .containers.zip_archive import ZipArchive
 from .description import Description, RecurrentOptions, flattened
 from .errors import FormatError
+
+if TYPE_CHECKING:
+    from .torch.torch_content import TorchContent
 
 _HEAD_SIZE = 512
 
@@ -92,16 +96,20 @@ def _frnn_arrays(file: OpenFile, key: str | None) -> Arrays:
     return flattened(_frnn(file, key))
 
 
-def _torch_legacy_arrays(file: OpenFile, key: str | None) -> Arrays:
-    from .torch.torch_legacy import read_torch_legacy
+def _torch(file: OpenFile) -> TorchContent:
+    from .torch.torch_legacy import open_torch_legacy
+    from .torch.torch_zip import open_torch_zip
 
-    return read_torch_legacy(file.source, key), {}
+    source = file.source
+    return open_torch_zip(file.zip, source) if file.zip else open_torch_legacy(source)
 
 
-def _torch_zip_arrays(file: OpenFile, key: str | None) -> Arrays:
-    from .torch.torch_zip import read_torch_zip
+def _torch_model(file: OpenFile, key: str | None) -> Description:
+    return _torch(file).describe(key)
 
-    return read_torch_zip(file.archive, file.source, key), {}
+
+def _torch_arrays(file: OpenFile, key: str | None) -> Arrays:
+    return _torch(file).arrays(key)
 
 
 def _torchscript(file: OpenFile, key: str | None) -> Description:
@@ -204,9 +212,11 @@ FORMATS: tuple[Format, ...] = (
     Format("frnn", _frnn_arrays, _frnn, head=lambda h: h.startswith(b"\x89FRNN")),
     Format(
         "torch legacy",
-        _torch_legacy_arrays,
+        _torch_arrays,
+        _torch_model,
         head=lambda h: h.startswith(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"),
         arrays_by_key=True,
+        describe_by_key=True,
     ),
     Format(
         "torchscript",
@@ -227,9 +237,11 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         "torch zip",
-        _torch_zip_arrays,
+        _torch_arrays,
+        _torch_model,
         members=lambda n: _in_folder(n, "data.pkl"),
         arrays_by_key=True,
+        describe_by_key=True,
     ),
     Format(
         "keras",

@@ -35,6 +35,30 @@ def part_name(weight: str, rest: str) -> str:
     return f"parametrizations.{weight}{rest}" if rest.startswith(".") else weight + rest
 
 
+def plain_tensors(
+    prefix: str, own: Mapping[str, str], arrays: Mapping[str, Array]
+) -> dict[str, Array]:
+    """The tensors of a module by their local names; weights that a wrapper computes are computed.
+
+    `own` maps the local names to those in the file.
+    """
+    tensors: dict[str, Array] = {}
+    computed: dict[str, dict[str, Array]] = {}
+    for local, name in own.items():
+        weight, rest = split_part(local)
+        if rest:
+            computed.setdefault(weight, {})[rest] = arrays[name]
+        else:
+            tensors[local] = arrays[name]
+    for weight, parts in computed.items():
+        # The module in a weight-drop wrapper also keeps the weight of its last call.
+        if weight in tensors and parts.keys() != {"_raw"}:
+            both = [weight, *(part_name(weight, rest) for rest in parts)]
+            raise FormatError(f"ambiguous tensors under {prefix!r}: {listing(both)}")
+        tensors[weight] = compute_weight(prefix, weight, parts)
+    return tensors
+
+
 def compute_weight(prefix: str, weight: str, parts: Mapping[str, Array]) -> Array:
     """Compute a weight of the module at `prefix` from its parts, by the rest of their names ("_g").
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 
 import argparse
 import collections
+import datetime
+import decimal
+import enum
+import functools
+import os
 import pathlib
+import random
 
 import numpy as np
 import pytest
@@ -226,11 +232,105 @@ def test_state_dict_mixed_with_other_entries(torch, save):
     assert_same(torch, read_state_dict(path), state)
 
 
-def test_whole_module_is_refused(torch, save):
-    with pytest.raises(FormatError, match=r"torch.nn.modules.rnn.LSTM.*model\.state_dict\(\)"):
-        read_state_dict(save(torch.nn.LSTM(2, 3)))
-    with pytest.raises(FormatError, match=r"net \(torch.nn.modules.rnn.GRU\).*state_dict\(\)"):
-        read_state_dict(save({"net": torch.nn.GRU(2, 3), "epoch": 1}))
+class Config:
+    """An object beside a state dict, with classes inside of its class."""
+
+    class Mode(enum.Enum):
+        FAST = 1
+
+    class Inner:
+        def __init__(self):
+            self.a = 3
+
+    def hook(self):
+        return self
+
+
+class AttrDict(dict):
+    """A dict with attributes, as EasyDict is."""
+
+    def __init__(self, **items):
+        super().__init__(items)
+        self.__dict__ = self
+
+
+def recursive():
+    """A tuple, a list and an object that contain themselves."""
+    values = ([], Config.Inner())
+    values[0].append(values)
+    values[1].me = values[1]
+    return values
+
+
+OBJECTS = {
+    "enum": lambda: Config.Mode.FAST,
+    "instance": lambda: Config.Inner(),
+    "class": lambda: Config.Inner,
+    "method": lambda: Config().hook,
+    "numpy": lambda: [np.float64(0.1), np.arange(5), np.array([{}, 1], object), np.array(["a"])],
+    "random states": lambda: [np.random.get_state(), np.random.default_rng(0), random.getstate()],
+    "dates and paths": lambda: [datetime.datetime(2020, 1, 2), pathlib.Path("/a/b")],
+    "sets": lambda: [{1, 2}, frozenset([1]), slice(1, 2), range(3), 1j, ...],
+    "numbers": lambda: [1 << 3000, -(1 << 70), decimal.Decimal("1.5"), float("nan")],
+    "bytes": lambda: [b"abc\xff", bytearray(b"ab"), "a\udc80"],
+    "functions": lambda: [int, functools.partial(int, base=2), os.path.join],
+    "recursive": recursive,
+    "counter": lambda: collections.Counter("aab"),
+}
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_objects_beside_a_state_dict_are_inert(torch, save, kind):
+    state = torch.nn.GRU(2, 3).state_dict()
+    path = save({"extra": OBJECTS[kind](), "model": state})
+    assert_same(torch, read_state_dict(path), state)
+
+
+CONTAINERS = {
+    "defaultdict": lambda state: collections.defaultdict(list, {"model": state, "loss": [1.0]}),
+    "state is a defaultdict": lambda state: {"model": collections.defaultdict(int, state)},
+    "dict subclass": lambda state: AttrDict(model=state, epoch=1),
+    "state is a subclass": lambda state: {"net": AttrDict(**state)},
+    "Namespace": lambda state: argparse.Namespace(model=state),
+    "UserDict": lambda state: collections.UserDict(model=state),
+    "object of the user": lambda state: {"trainer": {"checkpoint": argparse.Namespace(best=state)}},
+    "tuple": lambda state: (state, {"lr": 0.1}, 3),
+}
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_containers_of_a_state_dict(torch, save, kind):
+    state = torch.nn.GRU(2, 3).state_dict()
+    assert_same(torch, read_state_dict(save(CONTAINERS[kind](state))), state)
+
+
+def test_key_through_objects(torch, save):
+    state, average = torch.nn.GRU(2, 3).state_dict(), torch.nn.GRU(2, 3).state_dict()
+    path = save({"model": state, "ema": argparse.Namespace(shadow=average)})
+    assert_same(torch, read_state_dict(path), state)  # what objects are made of comes second
+    assert_same(torch, read_state_dict(path, key="ema.shadow"), average)
+
+
+def test_optimizer_states_by_name(torch, save):
+    """As FSDP saves them: the states of the optimizer have the names of the parameters."""
+    model, optimizer = trained(torch)
+    names = list(model.state_dict())
+    by_name = {names[index]: moments for index, moments in optimizer["state"].items()}
+    for state in (
+        {"optim": {"state": by_name, "param_groups": optimizer["param_groups"]}},
+        {"optim": [by_name]},
+        {"last_optimizer_state": {"base": by_name}},
+    ):
+        path = save({**state, "model": model.state_dict()})
+        assert_same(torch, read_state_dict(path), model.state_dict())
+    assert "exp_avg" in read_state_dict(path, key="last_optimizer_state.base.weight_ih_l0")
+
+
+def test_object_without_a_state_dict_is_refused(torch, save):
+    with pytest.raises(FormatError, match=r"object of class '.*Inner'.*model\.state_dict\(\)"):
+        read_state_dict(save(Config.Inner()))
+    with pytest.raises(FormatError, match=r"config \(.*Inner\).*state_dict\(\)"):
+        read_state_dict(save({"config": Config.Inner(), "epoch": 1}))
 
 
 def test_unnamed_tensors_are_refused(torch, save):
@@ -364,7 +464,7 @@ def test_bad_legacy_storages(tmp_path, keys, raw, match):
     [
         (1, b"M\xe8\x03", "protocol version is not 1001"),
         (2, b"N", "system information: not a dict"),
-        (3, b"0", r"pickled object: opcode 0x30 .* \(byte "),
+        (3, b"2", r"pickled object: opcode 0x32 .* \(byte "),
     ],
 )
 def test_bad_legacy_headers(tmp_path, index, body, match):
@@ -400,7 +500,7 @@ def test_key_of_a_dict_without_names(tmp_path):
 
 
 def test_names_that_are_not_text(tmp_path):
-    refuses(tmp_path, state_file(**{"\ud800weight": tensor([6])}), "not UTF-8")
+    refuses(tmp_path, state_file(**{"\ud800weight": tensor([6])}), "not valid text")
     refuses(tmp_path, state_file(**{"weight" * 200: tensor([6])}), "1200 characters")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from configurations import CONFIGURATIONS, Configuration, torch_module
 
-from fastrnn.files.stacks import FoundStack, find_stacks, scan_stacks, take_stack
+from fastrnn.files.stacks import FoundStack, find_stacks, scan_stacks
 from fastrnn.layers.state_dicts import check_state_dict
 from fastrnn.readers import FormatError
 from fastrnn.readers.containers.elements import Unreadable
@@ -79,7 +79,7 @@ def test_stack_is_inferred(configuration: Configuration) -> None:
     # A coupled LSTM has three gates, too: an option has to ask for it.
     coupled = ["LSTM"] if configuration.cell == "GRU" else []
     assert stack.layers == [configuration.cell, *coupled]
-    taken = take_stack(stack)
+    taken = stack.weights()
     assert list(taken) == list(data.weights)
     assert all(taken[name] is prefixed[f"model.rnn.{name}"] for name in taken)
 
@@ -92,7 +92,7 @@ def test_cell_names(cell: str, bias: bool) -> None:
     (stack,) = find_stacks(state)
     found = (stack.prefix, stack.layers[0], stack.is_cell, stack.spec.bias)
     assert found == ("c.", cell, True, bias)
-    assert list(take_stack(stack)) == parameter_names(1, False, bias, 0)
+    assert list(stack.weights()) == parameter_names(1, False, bias, 0)
 
 
 def test_stacks_in_file_order() -> None:

@@ -2,8 +2,9 @@
 """An interpreter of pickle protocol 2 that builds plain containers and never calls anything.
 
 A global becomes a Global, which holds only its name. A call or an instance becomes a PickledObject,
-which holds the name and the arguments. The readers interpret a few names, from closed
-tables. One exception: collections.OrderedDict becomes a dict.
+which holds the name, the arguments, and what the object is filled with. The readers interpret a few
+names, from closed tables. Two exceptions: OrderedDict and defaultdict become a dict, and an
+attribute of a global, as a class within a class, becomes a Global.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ class Global:
 
 @dataclass(slots=True, eq=False, repr=False)
 class PickledObject:
-    """A call or instance that was not executed: the name, the arguments and the state."""
+    """A call or instance that was not executed: the name, the arguments, and what it gets then."""
 
     name: str
     args: tuple[object, ...]
     state: object = None
+    items: dict[object, object] | None = None  # of a class that is like a dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +116,9 @@ class _Machine:
             raise self.error("the name of a global does not end")
         return self.text(self.take(end + 1 - self.at)[:-1])
 
-    def text(self, raw: bytes) -> str:
+    def text(self, raw: bytes, errors: str = "strict") -> str:
         try:
-            return raw.decode("utf-8")
+            return raw.decode("utf-8", errors)
         except UnicodeDecodeError:
             raise self.error("a string is not UTF-8") from None
 
@@ -174,14 +176,14 @@ class _Machine:
         self.push(value)
 
     def counted_string(self, layout: struct.Struct) -> None:
-        self.push_new(self.text(self.take(self.number(layout))))
+        self.push_new(self.text(self.take(self.number(layout)), "surrogatepass"))
 
     def byte_string(self, layout: struct.Struct) -> None:
         # A str of Python 2 is text or bytes; the pickle does not say which.
         self.push_new(self.take(self.number(layout)).decode("utf-8", "surrogateescape"))
 
-    def long1(self) -> None:
-        self.push_new(int.from_bytes(self.take(self.number(_U1)), "little", signed=True))
+    def long(self, layout: struct.Struct) -> None:
+        self.push_new(int.from_bytes(self.take(self.number(layout)), "little", signed=True))
 
     def global_(self) -> None:
         name = f"{self.line()}.{self.line()}"
@@ -212,11 +214,26 @@ class _Machine:
         if len(values) % 2:
             raise self.error("SETITEMS with a key but no value")
         self.budget.spend(ITEM * len(values) // 2, self.where)
-        if isinstance(target, dict):
-            for key, value in zip(values[::2], values[1::2], strict=True):
-                target[_key(key)] = value
-        elif not isinstance(target, PickledObject):
+        if isinstance(target, PickledObject):
+            if target.items is None:
+                target.items = {}
+                self.budget.spend(getsizeof(target.items), self.where)
+            target = target.items
+        if not isinstance(target, dict):
             raise self.error(f"SETITEM on {_kind(target)}")
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            target[_key(key)] = value
+
+    def drop_marked(self) -> None:
+        """Drop values, as for a tuple that contains itself."""
+        self.pop_marked()
+
+    def drop(self) -> None:
+        """Drop a value or a mark."""
+        if self.marks and self.marks[-1] == len(self.stack):
+            self.marks.pop()
+        else:
+            self.pop()
 
     def set_item(self) -> None:
         value, key = self.pop(), self.pop()
@@ -224,12 +241,29 @@ class _Machine:
 
     def call(self) -> None:
         args, callee = self.pop(), self.pop()
-        if not isinstance(callee, Global) or not isinstance(args, tuple):
+        if not isinstance(callee, (Global, PickledObject)) or not isinstance(args, tuple):
             raise self.error(f"call of {_kind(callee)} with {_kind(args)}")
-        if callee.name == "collections.OrderedDict":
+        if isinstance(callee, PickledObject):
+            self.push_new(PickledObject(_CALL_OF_OBJECT, args))
+        elif callee.name == "collections.OrderedDict":
             self.push_new(self.ordered_dict(args))
+        elif callee.name == "collections.defaultdict":  # its items follow
+            self.push_new({})
+        elif callee.name in _GETATTR:
+            self.push_new(self.attribute(callee.name, args))
         else:
             self.push_new(PickledObject(callee.name, args))
+
+    def attribute(self, getattr_name: str, args: tuple[object, ...]) -> Global | PickledObject:
+        """The name of what is inside of another global; a method of an object stays a call."""
+        owner, name = args if len(args) == 2 else (None, None)
+        if not isinstance(owner, Global) or not isinstance(name, str):
+            return PickledObject(getattr_name, args)
+        if len(owner.name) + len(name) >= _LONGEST_GLOBAL:
+            raise self.error("the name of a global is too long")
+        whole = f"{owner.name}.{name}"
+        self.budget.spend(getsizeof(whole), self.where)
+        return Global(whole)
 
     def ordered_dict(self, args: tuple[object, ...]) -> dict[object, object]:
         """Build an OrderedDict: empty, or (Python 2) from a list of pairs."""
@@ -297,6 +331,8 @@ def _refusal(opcode: int) -> str:
 _U1, _U2, _U4 = struct.Struct("<B"), struct.Struct("<H"), struct.Struct("<L")
 _I4, _F8 = struct.Struct("<l"), struct.Struct(">d")
 _STOP = ord(".")
+_CALL_OF_OBJECT = "the result of a call"
+_GETATTR = ("__builtin__.getattr", "builtins.getattr")
 
 _OPCODES: dict[int, Callable[[_Machine], None]] = {
     0x80: _Machine.proto,
@@ -306,7 +342,8 @@ _OPCODES: dict[int, Callable[[_Machine], None]] = {
     0x87: lambda m: m.tuple_of(3),
     0x88: lambda m: m.push(True),
     0x89: lambda m: m.push(False),
-    0x8A: _Machine.long1,
+    0x8A: lambda m: m.long(_U1),
+    0x8B: lambda m: m.long(_U4),
     ord("("): _Machine.mark,
     ord(")"): lambda m: m.push(()),
     ord("]"): lambda m: m.push_new([]),
@@ -321,6 +358,8 @@ _OPCODES: dict[int, Callable[[_Machine], None]] = {
     ord("T"): lambda m: m.byte_string(_U4),
     ord("U"): lambda m: m.byte_string(_U1),
     ord("X"): lambda m: m.counted_string(_U4),
+    ord("0"): _Machine.drop,
+    ord("1"): _Machine.drop_marked,
     ord("a"): lambda m: m.append([m.pop()]),
     ord("b"): _Machine.build,
     ord("c"): _Machine.global_,

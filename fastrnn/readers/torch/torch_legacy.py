@@ -7,19 +7,18 @@ apply to them.
 
 from __future__ import annotations
 
-from ..containers.elements import Entry
 from ..containers.pickle_vm import LARGEST_PICKLE, Storage, Unpickled, load_pickle
 from ..containers.source import Bytes, Source
 from ..errors import FormatError, quote
-from .state_dict import find_state_dict
+from .torch_content import TorchContent
 from .torch_tensors import TensorLoader, storage_itemsize
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 
 
-def read_torch_legacy(source: Source, key: str | None) -> dict[str, Entry]:
-    """Read the state dict of a legacy stream."""
+def open_torch_legacy(source: Source) -> TorchContent:
+    """Open the content of a legacy stream."""
     data = source.read(0, min(source.size, LARGEST_PICKLE), "legacy stream")
     at = 0
 
@@ -45,9 +44,7 @@ def read_torch_legacy(source: Source, key: str | None) -> dict[str, Entry]:
             raise FormatError(f"storage {quote(name)} has {size} bytes, the pickle says {nbytes}")
         return source.read_array(begin, size, f"storage {quote(name)}")
 
-    state = find_state_dict(content.value, key)
-    loader = TensorLoader(load_storage, source.budget, big_endian=False)
-    return {name: loader.entry(name, tensor) for name, tensor in state.items()}
+    return TorchContent(content.value, TensorLoader(load_storage, source.budget, big_endian=False))
 
 
 def _locate_storages(

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from ..containers.elements import Entry
 from ..containers.pickle_vm import LARGEST_PICKLE, Unpickled, load_pickle
 from ..containers.source import Bytes, Source
 from ..containers.zip_archive import ZipArchive
 from ..errors import FormatError, quote
-from .state_dict import find_state_dict
+from .torch_content import TorchContent
 from .torch_tensors import TensorLoader
 
 _LARGEST_NOTE = 64
@@ -81,9 +80,7 @@ class TorchArchive:
         return order == b"big"
 
 
-def read_torch_zip(archive: ZipArchive, source: Source, key: str | None) -> dict[str, Entry]:
-    """Read the state dict of a torch.save file; `key` as in `find_state_dict`."""
+def open_torch_zip(archive: ZipArchive, source: Source) -> TorchContent:
+    """Open the content of a torch.save file."""
     members = TorchArchive(archive, source)
-    state = find_state_dict(members.pickle("data.pkl").value, key)
-    loader = members.loader("data")
-    return {name: loader.entry(name, tensor) for name, tensor in state.items()}
+    return TorchContent(members.pickle("data.pkl").value, members.loader("data"))

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""Whole modules that torch.save(model) pickled: their weights, and what they say of themselves.
+
+A module is an inert record: a class name, parameters, buffers, inner modules and attributes. Of
+PyTorch's own recurrent layers this is all that they compute. What a class of the user computes is
+its code, which is not in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...stack_spec import CELLS, LAYERS
+from ..containers.pickle_vm import Global, PickledObject
+from ..description import RecurrentOptions
+from ..entry_names import check_name
+from ..errors import FormatError, quote
+from .torch_tensors import is_tensor
+
+_TABLES = ("_parameters", "_buffers", "_modules")
+_RNN = "torch.nn.modules.rnn."
+_CELL_CLASSES = {f"{_RNN}{layer}Cell": layer for layer in LAYERS}
+_OPTIONS = {
+    "input_size": int, "hidden_size": int, "num_layers": int, "bias": bool, "batch_first": bool,
+    "dropout": float, "bidirectional": bool, "proj_size": int, "nonlinearity": str,
+}  # fmt: skip
+# Their results are computed from the parts in the state dict.
+_KNOWN_HOOKS = (
+    "torch.nn.utils.weight_norm.WeightNorm",
+    "torch.nn.utils.spectral_norm.SpectralNorm",
+    "torch.nn.utils.prune.",
+)
+_MOST_ENTRIES = 2_000_000
+_DEEPEST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PickledModule:
+    """One module: its dotted path, class and attributes."""
+
+    path: str
+    kind: str  # the class, with its module
+    attributes: dict[object, object]
+
+    def table(self, name: str) -> dict[str, object]:
+        """The parameters, buffers or inner modules by name, without those that are None."""
+        items = self.attributes[name]
+        found = items.items() if isinstance(items, dict) else ()
+        return {key: value for key, value in found if isinstance(key, str) and value is not None}
+
+    def tensors(self) -> dict[str, object]:
+        """What the module adds to the state dict, by full name."""
+        both = self.table("_parameters") | self.table("_buffers")
+        prefix = f"{self.path}." if self.path else ""
+        return {prefix + name: value for name, value in both.items() if is_tensor(value)}
+
+
+def is_module(value: object) -> bool:
+    """Whether a value of a pickle is a module of PyTorch."""
+    return (
+        isinstance(value, PickledObject)
+        and isinstance(value.state, dict)
+        and all(isinstance(value.state.get(name), dict) for name in _TABLES)
+    )
+
+
+def walk_modules(root: PickledObject) -> Iterator[PickledModule]:
+    """Every module in a module, itself first, in the order of the state dict."""
+    pending = [("", 0, root)]
+    entries = 0  # of the modules' tables, which modules may share
+    while pending:
+        path, depth, node = pending.pop()
+        assert isinstance(node.state, dict)
+        tables = [value for value in node.state.values() if isinstance(value, dict)]
+        entries += 1 + len(node.state) + sum(map(len, tables))
+        if depth > _DEEPEST or entries > _MOST_ENTRIES:
+            raise FormatError(f"module {quote(path)}: the modules nest too deep or are too many")
+        module = PickledModule(path, node.name, node.state)
+        yield module
+        inner = [
+            (check_name(f"{path}.{name}" if path else name), depth + 1, child)
+            for name, child in module.table("_modules").items()
+            if isinstance(child, PickledObject) and is_module(child)
+        ]
+        pending.extend(reversed(inner))
+
+
+def read_module(root: PickledObject) -> tuple[dict[str, object], RecurrentOptions]:
+    """The tensors of a module by name, and what its recurrent layers say of themselves.
+
+    A module that computes what only code tells is named in the place of the cell, so that no
+    layer fits it.
+    """
+    tensors: dict[str, object] = {}
+    recurrent: RecurrentOptions = {}
+    for module in walk_modules(root):
+        tensors |= module.tensors()
+        unknown = unknown_code(module)
+        recurrent[module.path] = {"cell": unknown} if unknown else recurrent_options(module)
+    return tensors, {path: options for path, options in recurrent.items() if options}
+
+
+def unknown_code(module: PickledModule) -> str:
+    """The class or hook whose code the module runs, if that is not PyTorch's own; else empty."""
+    if not module.kind.startswith("torch.nn.modules.") or "forward" in module.attributes:
+        return module.kind
+    for table in ("_forward_pre_hooks", "_forward_hooks"):
+        hooks = module.attributes.get(table)
+        for hook in hooks.values() if isinstance(hooks, dict) else ():
+            name = hook.name if isinstance(hook, (Global, PickledObject)) else type(hook).__name__
+            if not name.startswith(_KNOWN_HOOKS):
+                return f"{module.kind} with the hook {name}"
+    return ""
+
+
+def recurrent_options(module: PickledModule) -> dict[str, object]:
+    """The options of one of PyTorch's recurrent layers; empty for other modules."""
+    known = {
+        name: kind(value)
+        for name, kind in _OPTIONS.items()
+        if type(value := module.attributes.get(name)) in (kind, int)
+    }
+    if module.kind in _CELL_CLASSES:
+        return known | {"cell": _CELL_CLASSES[module.kind]}
+    mode = module.attributes.get("mode")
+    cell = CELLS.get(mode.lower()) if isinstance(mode, str) else None
+    if cell is None or module.kind != _RNN + cell.layer:
+        return {}
+    return known | {"cell": cell.layer, **cell.options}
