@@ -185,13 +185,15 @@ def _npz_arrays(file: OpenFile, key: str | None) -> Arrays:
 
 
 def _json(file: OpenFile, key: str | None) -> Description:
-    from .audio_json import describe_audio
+    from .json_models.json_reader import describe_json
 
-    return describe_audio(file.source)
+    return describe_json(file.source)
 
 
 def _json_arrays(file: OpenFile, key: str | None) -> Arrays:
-    return flattened(_json(file, key))
+    from .json_models.json_reader import read_json
+
+    return read_json(file.source)
 
 
 # --- Recognizing ---
