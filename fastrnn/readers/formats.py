@@ -193,7 +193,7 @@ def _json(file: OpenFile, key: str | None) -> Description:
 def _json_arrays(file: OpenFile, key: str | None) -> Arrays:
     from .json_models.json_reader import read_json
 
-    return read_json(file.source)
+    return read_json(file.source, file.folder)
 
 
 # --- Recognizing ---

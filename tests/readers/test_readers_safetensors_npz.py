@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import struct
 
 import numpy as np
 import pytest
 from reader_files import FLOATS, Entry, npy, read_bytes, refuses, safetensors_file, zip_file
 
-from fastrnn.readers import read_file, read_state_dict
+import fastrnn
+from fastrnn.readers import FormatError, read_file, read_state_dict
 
 # safetensors
 
@@ -232,3 +234,55 @@ def test_compressed_bomb(tmp_path):
 def test_many_small_arrays_of_one_name_stay_apart(tmp_path):
     found = read_bytes(tmp_path, npz(*(npy(FLOATS[:at]) for at in range(6))))
     assert [array.size for array in found.arrays.values()] == list(range(6))
+
+
+# shards
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """The index of a state dict in two shards, and the state dict."""
+    torch = pytest.importorskip("torch")
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    state = {f"rnn.{name}": tensor for name, tensor in torch.nn.GRU(3, 4, 2).state_dict().items()}
+    places = {name: f"model-{1 + ('_l1' in name)}-of-2.safetensors" for name in state}
+    for shard in set(places.values()):
+        save_file({name: t for name, t in state.items() if places[name] == shard}, tmp_path / shard)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
+    return index, places, state
+
+
+def test_sharded_safetensors(shards):
+    index, places, state = shards
+    found = read_state_dict(index)
+    assert list(found) == list(places)
+    assert all(np.array_equal(found[name], tensor.numpy()) for name, tensor in state.items())
+    layer = fastrnn.load(index)
+    assert (layer.num_layers, layer.hidden_size) == (2, 4)
+
+
+def test_shards_that_do_not_fit_the_index(shards, tmp_path):
+    index, places, _ = shards
+    first, second = sorted(set(places.values()))
+    moved = dict.fromkeys(places, first)
+    for changed, why in (
+        ({**places, "more": first}, r"1-of-2.*'more'"),
+        ({name: file for name, file in places.items() if "bias" not in name}, r"'rnn\.bias_hh_l"),
+        ({**moved, "rnn.weight_ih_l1": second}, r"missing or unexpected"),
+        ({**places, "other": "model-3-of-3.safetensors"}, r"model-3-of-3.*No such file"),
+        ({**places, "other": index.name}, r"index\.json"),
+        ({**places, "other": 3}, r"'other': expected the name of a file"),
+        ({**places, "other": "../x.safetensors"}, r"not a plain path inside"),
+        ({**places, "other": "/x.safetensors"}, r"not a plain path inside"),
+    ):
+        index.write_text(json.dumps({"weight_map": changed}))
+        with pytest.raises(FormatError, match=why) as caught:
+            read_state_dict(index)
+        assert str(caught.value).startswith(str(index))
+    index.write_text(json.dumps({"weight_map": places}))
+    (tmp_path / "outside").mkdir()
+    (tmp_path / second).rename(tmp_path / "outside" / second)
+    (tmp_path / second).symlink_to(tmp_path / "outside" / second)
+    with pytest.raises(FormatError, match="without following links"):
+        read_state_dict(index)

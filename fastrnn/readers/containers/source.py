@@ -99,6 +99,45 @@ def open_named(path: str) -> Iterator[Source]:
         raise FormatError(f"{path}: its content is nested too deep") from None
 
 
+@contextmanager
+def open_beside(folder: str, location: str, what: str) -> Iterator[Source]:
+    """Open a regular file in the model's folder or below it; FormatError names it as `what`.
+
+    Each step of the path is opened from the directory before it and none may be a link, so that
+    no file outside of the folder can be reached, not even while it is being changed.
+    """
+    steps = location.split("/")
+    if not location or location != location.strip() or "\\" in location or "\0" in location:
+        raise FormatError(f"{what}: not a relative path")
+    if any(step in ("", ".", "..") for step in steps) or ":" in steps[0]:
+        raise FormatError(f"{what}: not a plain path inside the model's folder")
+    handles: list[int] = []
+    try:
+        handles.append(os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY))
+        for step in steps[:-1]:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            handles.append(os.open(step, flags, dir_fd=handles[-1]))
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not block
+        handles.append(os.open(steps[-1], flags, dir_fd=handles[-1]))
+        status = os.fstat(handles[-1])
+        if not stat.S_ISREG(status.st_mode):
+            raise FormatError(f"{what}: not a regular file")
+        if status.st_nlink != 1:
+            raise FormatError(f"{what}: the file has {status.st_nlink} names (hard links)")
+        with open(handles[-1], "rb", closefd=False) as file:
+            yield Source(file, status.st_size)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise FormatError(f"{what}: cannot be opened without following links ({reason})") from None
+    except ValueError as error:  # a name that the file system cannot have
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"{what}: not the name of a file") from None
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
 def _require_regular(mode: int) -> None:
     if not stat.S_ISREG(mode):
         kind = "a directory" if stat.S_ISDIR(mode) else "something that is not a regular file"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""JSON texts that hold a model (GuitarML, NAM, RTNeural), or the state dict of one."""
+"""JSON texts that hold a model (GuitarML, NAM, RTNeural), a state dict, or an index of shards."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..errors import FormatError, OnlyWeights, quote
 from .audio_json import describe_guitarml, describe_nam
 from .json_values import Object, nested
 from .rtneural_json import describe_rtneural
+from .safetensors_index import WEIGHT_MAP, read_shards
 
 _WHAT = "the JSON text"
 _BYTES_OF_NUMBER = 32  # of an element of an array and of the lists on the way to it
@@ -22,22 +23,29 @@ _BYTES_OF_NUMBER = 32  # of an element of an array and of the lists on the way t
 def describe_json(source: Source) -> Description:
     """Describe the model of an open file; values are [batch][steps][channels].
 
-    OnlyWeights if it is a state dict, UnsupportedModel for another architecture (WaveNet, ConvNet),
-    FormatError if the file is damaged or of another kind.
+    OnlyWeights if it is a state dict or an index of one, UnsupportedModel for another architecture
+    (WaveNet, ConvNet), FormatError if the file is damaged or of another kind.
     """
     model = _parsed(source)
     description = _described(model)
     if description is None:
-        _state_dict(model, source)
+        if WEIGHT_MAP not in model:
+            _state_dict(model, source)  # FormatError if it is none
         raise OnlyWeights(_WHAT)
     return description
 
 
-def read_json(source: Source) -> tuple[dict[str, Entry], RecurrentOptions]:
-    """The arrays by name, and the options of recurrent layers, if the file has them."""
+def read_json(source: Source, folder: str) -> tuple[dict[str, Entry], RecurrentOptions]:
+    """The arrays by name, and the options of recurrent layers, if the file has them.
+
+    `folder` is that of the file, where the shards of an index are.
+    """
     model = _parsed(source)
     description = _described(model)
-    return (_state_dict(model, source), {}) if description is None else flattened(description)
+    if description is not None:
+        return flattened(description)
+    is_index = WEIGHT_MAP in model
+    return read_shards(model, source, folder) if is_index else _state_dict(model, source), {}
 
 
 def _parsed(source: Source) -> Object:

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +18,7 @@ from ..containers.elements import (
     finished_bytes,
     raw_dtype,
 )
-from ..containers.source import Source
+from ..containers.source import open_beside
 from ..errors import FormatError, quote
 from .messages import TENSOR, Record
 from .wire import Field, View, WireKind, decode, fixed, varints
@@ -103,14 +100,12 @@ class Tensors:
             raise FormatError(f"{what} has {length} bytes of data, its shape needs {nbytes}")
         location = said.get("location", "")
         what = f"{what} in file {quote(location)}"
-
-        def admit(size: int) -> None:
+        with open_beside(self.folder, location, what) as source:
             if location not in self.beside:
                 self.beside.add(location)
-                self.budget.admit(size)
+                self.budget.admit(source.size)
             self.budget.spend(finished_bytes(length, code), what)
-
-        return read_beside(self.folder, location, offset, length, admit, what)
+            return source.read_array(offset, length, what)
 
 
 def _typed(record: Record, slot: str, code: str, what: str) -> Array:
@@ -140,47 +135,3 @@ def _count(text: str, what: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise FormatError(f"{what} {quote(text)} is not a count")
     return int(text)
-
-
-# --- Files beside the model ---
-
-
-def read_beside(
-    folder: str, location: str, offset: int, count: int, admit: Callable[[int], None], what: str
-) -> Array:
-    """Bytes of a regular file in the model's folder or below it; `admit` is told its size first.
-
-    Each step of the path is opened from the directory before it and none may be a link, so that
-    no file outside of the folder can be reached, not even while it is being changed.
-    """
-    steps = location.split("/")
-    if not location or location != location.strip() or "\\" in location or "\0" in location:
-        raise FormatError(f"{what}: not a relative path")
-    if any(step in ("", ".", "..") for step in steps) or ":" in steps[0]:
-        raise FormatError(f"{what}: not a plain path inside the model's folder")
-    handles: list[int] = []
-    try:
-        handles.append(os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY))
-        for step in steps[:-1]:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-            handles.append(os.open(step, flags, dir_fd=handles[-1]))
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not block
-        handles.append(os.open(steps[-1], flags, dir_fd=handles[-1]))
-        status = os.fstat(handles[-1])
-        if not stat.S_ISREG(status.st_mode):
-            raise FormatError(f"{what}: not a regular file")
-        if status.st_nlink != 1:
-            raise FormatError(f"{what}: the file has {status.st_nlink} names (hard links)")
-        with open(handles[-1], "rb", closefd=False) as file:
-            admit(status.st_size)
-            return Source(file, status.st_size).read_array(offset, count, what)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise FormatError(f"{what}: cannot be opened without following links ({reason})") from None
-    except ValueError as error:  # a name that the file system cannot have
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(f"{what}: not the name of a file") from None
-    finally:
-        for handle in handles:
-            os.close(handle)
