@@ -508,14 +508,14 @@ def bench(args: argparse.Namespace) -> None:
         cases = select(args.cases or ["all"])
     except ValueError as error:
         args.parser.error(str(error))
-    _warn_if_busy()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # before ours is part of it
     with nullcontext() if args.threads is None else fastrnn.num_threads(args.threads):
         try:
             report = run_cases(cases, say=_progress)
         finally:
             _progress("")
     if args.json:
-        _print_json(report.to_json())
+        _print_json(report.to_json() | {"load_before": load})
         return
     plural = "" if report.threads == 1 else "s"
     print(
@@ -536,18 +536,11 @@ def bench(args: argparse.Namespace) -> None:
             for result in report.results
         ),
     )
-
-
-def _warn_if_busy() -> None:
-    """Say so before times are measured that other programs would make longer."""
-    if not hasattr(os, "getloadavg"):
-        return
-    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    cpus = os.cpu_count() or 1
     if load > BUSY * cpus:
         print(
-            f"fastrnn: note: this machine is busy, with a load of {load:.1f} on {cpus} CPUs in the "
-            "last minute: times are longer than on a quiet one, and vary",
-            file=sys.stderr,
+            f"This machine was busy, with a load of {load:.1f} on {cpus} CPUs in the minute "
+            "before: times are longer than on a quiet one, and vary."
         )
 
 

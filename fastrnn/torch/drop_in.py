@@ -101,6 +101,7 @@ def _from_autocast(tensor: Any) -> Any:
 
 
 _HALVES = (torch.bfloat16, torch.float16)
+_ONE_DNN = torch.backends.mkldnn.is_available()  # once: torch.compile does not trace the question
 
 
 def _autocast_types(
@@ -114,10 +115,8 @@ def _autocast_types(
     low = torch.get_autocast_dtype("cpu")
     state = next((state for state in reversed(states) if state is not None), x)
     wider = torch.promote_types(low, state.dtype)
-    one_dnn = spec.cell == "lstm" and layout not in (STEP, PACKED) and not spec.proj_size
-    if spec.cell.startswith("rnn") or (
-        one_dnn and x.numel() and torch.backends.mkldnn.is_available()
-    ):
+    one_dnn = _ONE_DNN and spec.cell == "lstm" and layout not in (STEP, PACKED)
+    if spec.cell.startswith("rnn") or (one_dnn and not spec.proj_size and x.numel()):
         wider = low
     h = low if spec.proj_size else wider
     return h, h, wider

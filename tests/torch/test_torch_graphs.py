@@ -174,6 +174,16 @@ def test_compiled_packed_sequences_and_dropout() -> None:
     assert torch.equal(gradient, wanted[1])
 
 
+@torch._dynamo.config.patch(allow_rnn=True)
+def test_compiled_under_autocast() -> None:
+    torch._dynamo.reset()
+    layer, x = fastrnn.torch.LSTM(3, 5), torch.randn(4, 2, 3)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert torch.equal(compiled(x)[0], layer(x)[0])
+        assert compiled(x)[0].dtype is torch.bfloat16
+
+
 def test_export() -> None:
     model, x = Model().eval(), torch.randn(3, 5, 4)
     batch, steps = (
