@@ -115,6 +115,24 @@ def test_loops_and_conditions_are_refused(torch, tmp_path):
     assert "(if): it depends on values, not on the code" in text
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_packed_sequences_are_named(torch, tmp_path, kind):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = getattr(torch.nn, kind)(3, 4)
+
+        def forward(self, x, lengths):
+            y, _ = self.rnn(torch.nn.utils.rnn.pack_padded_sequence(x, lengths))
+            return torch.nn.utils.rnn.pad_packed_sequence(y)[0]
+
+    path = tmp_path / "m.pt"
+    torch.jit.trace(Net(), (torch.ones(5, 2, 3), torch.tensor([5, 2]))).save(path)
+    words = r"'rnn' .* it takes a packed sequence: .* fastrnn\.torch\.from_module\(module, \(x, len"
+    with pytest.raises(UnsupportedModel, match=words):
+        describe_file(path)
+
+
 def test_packed_layers_are_refused(torch, tmp_path):
     net = torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(torch.nn.Linear(3, 3)))
     assert "packed" in refused(torch, tmp_path, net)

@@ -21,6 +21,10 @@ from .graph_steps import exactly, final_data, whole
 from .graph_values import Data, Finals, ObstructionError, Poison, Step, Value
 from .translation import Translation
 
+_TAKES_PACKED = (
+    "it takes a packed sequence: save a module that takes the padded batch and call the model with "
+    "lengths=, or convert it by fastrnn.torch.from_module(module, (x, lengths))"
+)
 _HANDLERS = {**MOVES, **SELECTIONS, **LAYERS, **RECURRENT}
 _MODULES = {f"torch.nn.modules.rnn.{cell}" for cell in stack_spec.LAYERS}
 _MOST_OBSTACLES = 100
@@ -81,8 +85,11 @@ def _folded(graph: Graph) -> Graph:
     steps = [node for node in nodes if node.module in _MODULES and node.owner not in called]
     counts = Counter((node.owner, node.module) for node in steps)
     obstacles = list(graph.obstacles)
+    over_packed = {node.owner for node in steps if node.op.removesuffix(".data") in RECURRENT}
     for (owner, module), count in counts.items():
         why = f"torch unrolled it into {count} operators, as run_decompositions() does"
+        if owner in over_packed:
+            why = _TAKES_PACKED
         obstacles.append(Obstacle(owner or module.rpartition(".")[2].lower(), module, why))
     lost = {name: (name, None) for node in steps for name in node.outputs}
     inside = {id(node) for node in steps}
