@@ -22,7 +22,7 @@ LIBRARY = $(addprefix $(OUT)/,$(CORE) $(patsubst src_c/%.c,%.o,$(wildcard src_c/
 SUPPORT = $(patsubst %,$(OUT)/tests/%.o,check crew fence masks network oracle oracle_backward)
 HEADERS := $(wildcard src_c/*/*.h src_c/*/*/*.h)
 .SECONDARY:
-.PHONY: menu check test bench asan ubsan sanitize threads tsan soak ulp embedded test-avx512 test-bochs format clean
+.PHONY: menu check test fuzz-readers bench asan ubsan sanitize threads tsan soak ulp embedded test-avx512 test-bochs format clean
 
 menu:              ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1 \t/p' Makefile | expand -t 16
@@ -76,6 +76,9 @@ test-avx512:       ## test the AVX-512 kernels on any machine, through SIMDe (li
 test-bochs:        ## the same on an emulated CPU; src_c/tests/bochs.sh lists the requirements
 	$(MAKE) test OUT=build/c/$(NAME)-static LDFLAGS=-static SAMPLE=99991 STRIDE=99
 	sh src_c/tests/bochs.sh build/c/$(NAME)-static
+
+fuzz-readers:      ## change model files for SECONDS (600) from SEED (0); findings are in build/fuzz
+	PYTHONPATH=. $(PYTHON) tests/support/fuzz_readers.py $(or $(SECONDS),600) $(or $(SEED),0)
 
 embedded: $(ISAS:%=$(OUT)/freestanding/%.o) ## check that the core needs no function but memcpy and the like
 	$(CC) $(FREESTANDING) -no-pie src_c/examples/embedded.c $(OUT)/freestanding/scalar.o -o $(OUT)/embedded

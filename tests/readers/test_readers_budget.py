@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -14,9 +15,16 @@ from reader_files import memory_promise, refused_in_new_process
 import fastrnn
 from fastrnn.readers import FormatError, describe_file, read_file
 from fastrnn.readers.containers import budget
-from fastrnn.readers.containers.budget import WORK_FLOOR, WORK_PER_BYTE, Budget
+from fastrnn.readers.containers.budget import (
+    MEMORY_FLOOR,
+    MEMORY_PER_BYTE,
+    WORK_FLOOR,
+    WORK_PER_BYTE,
+    Budget,
+)
 
 LINES_PER_STEP = 16  # of Python, for a unit of work: measured up to 12
+ROOT = Path(__file__).parents[2]
 READERS = Path(fastrnn.readers.__file__).parent
 # The header of an .npy array is at most 64 KiB long, and each pattern begins with fixed text.
 BOUNDED = {READERS / "containers" / "npz.py"}
@@ -72,6 +80,17 @@ def test_what_is_left(tmp_path):
     left.spend(memory_promise(1001), "x")
     with pytest.raises(FormatError, match=r"^x: the file expands to more than 4 times its size"):
         left.spend(1, "x")
+
+
+def test_security_page():
+    """SECURITY.md promises the numbers that these tests use, beside tests that there are."""
+    page = (ROOT / "SECURITY.md").read_text()
+    assert f"{MEMORY_PER_BYTE} times the file's size plus {MEMORY_FLOOR >> 20} MiB" in page
+    assert f"{WORK_PER_BYTE} steps for each byte of the file plus {WORK_FLOOR:,}" in page
+    assert f"{LINES_PER_STEP} lines of Python" in page
+    defined = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    missing = [name for name in re.findall(r"`(test_\w+)`", page) if f"def {name}(" not in defined]
+    assert not missing
 
 
 def test_no_regular_expressions():
