@@ -8,7 +8,6 @@ float64.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from .containers.elements import Array
 from .errors import FormatError, listing, quote
 
-_PARAMETRIZED = re.compile(r"parametrizations\.([^.]+)(\..+)")
+_PARAMETRIZED = "parametrizations."
 
 
 def split_part(name: str) -> tuple[str, str]:
@@ -24,8 +23,10 @@ def split_part(name: str) -> tuple[str, str]:
 
     The rest is empty if the name is not that of a part.
     """
-    if match := _PARAMETRIZED.fullmatch(name):
-        return match[1], match[2]
+    if name.startswith(_PARAMETRIZED):
+        weight, dot, rest = name.removeprefix(_PARAMETRIZED).partition(".")
+        if weight and rest:
+            return weight, dot + rest
     ending = next((e for e in _ENDINGS if name.endswith(e) and name != e), "")
     return name.removesuffix(ending), ending
 

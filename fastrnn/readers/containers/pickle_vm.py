@@ -19,6 +19,7 @@ from .budget import ITEM, SLOT, Budget
 
 LARGEST_PICKLE = 64 << 20
 _LONGEST_GLOBAL = 1024
+_LONGEST_NUMBER = 1024  # Python refuses to show numbers of more than 4300 digits
 _MOST_KEY_BITS = 60  # below 2 ** 61 - 1 no two integers have the same hash
 _NEVER_SET = object()  # a memo entry
 
@@ -183,7 +184,10 @@ class _Machine:
         self.push_new(self.take(self.number(layout)).decode("utf-8", "surrogateescape"))
 
     def long(self, layout: struct.Struct) -> None:
-        self.push_new(int.from_bytes(self.take(self.number(layout)), "little", signed=True))
+        count = self.number(layout)
+        if count > _LONGEST_NUMBER:
+            raise self.error(f"a number of {count} bytes")
+        self.push_new(int.from_bytes(self.take(count), "little", signed=True))
 
     def global_(self) -> None:
         name = f"{self.line()}.{self.line()}"

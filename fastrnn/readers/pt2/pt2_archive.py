@@ -131,7 +131,7 @@ def _read_blob(data: bytes, where: str, source: Source) -> dict[str, Entry]:
         if not isinstance(root, dict):
             raise FormatError("it does not hold a dict")
         loader = members.loader("data")
-        state = find_state_dict(root, "")[0] if root else {}
+        state = find_state_dict(root, "", source.budget)[0] if root else {}
         entries: dict[str, Entry] = {
             str(name): Unreadable(f"{quote(str(name))} is a pickled object: not supported")
             for name in root

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...stack_spec import CELLS, LAYERS
+from ..containers.budget import Budget
 from ..containers.pickle_vm import Global, PickledObject
 from ..description import RecurrentOptions
 from ..entry_names import check_name
@@ -31,7 +32,7 @@ _KNOWN_HOOKS = (
     "torch.nn.utils.spectral_norm.SpectralNorm",
     "torch.nn.utils.prune.",
 )
-_MOST_ENTRIES = 2_000_000
+_MOST_BITS = 62  # of a number in an option
 _DEEPEST = 64
 
 
@@ -65,17 +66,17 @@ def is_module(value: object) -> bool:
     )
 
 
-def walk_modules(root: PickledObject) -> Iterator[PickledModule]:
+def walk_modules(root: PickledObject, budget: Budget) -> Iterator[PickledModule]:
     """Every module in a module, itself first, in the order of the state dict."""
     pending = [("", 0, root)]
-    entries = 0  # of the modules' tables, which modules may share
     while pending:
         path, depth, node = pending.pop()
         assert isinstance(node.state, dict)
         tables = [value for value in node.state.values() if isinstance(value, dict)]
-        entries += 1 + len(node.state) + sum(map(len, tables))
-        if depth > _DEEPEST or entries > _MOST_ENTRIES:
-            raise FormatError(f"module {quote(path)}: the modules nest too deep or are too many")
+        entries = 1 + len(node.state) + sum(map(len, tables))  # modules may share their tables
+        budget.step(entries, f"module {quote(path)}")
+        if depth > _DEEPEST:
+            raise FormatError(f"module {quote(path)}: the modules nest too deep")
         module = PickledModule(path, node.name, node.state)
         yield module
         inner = [
@@ -86,7 +87,7 @@ def walk_modules(root: PickledObject) -> Iterator[PickledModule]:
         pending.extend(reversed(inner))
 
 
-def read_module(root: PickledObject) -> tuple[dict[str, object], RecurrentOptions]:
+def read_module(root: PickledObject, budget: Budget) -> tuple[dict[str, object], RecurrentOptions]:
     """The tensors of a module by name, and what its recurrent layers say of themselves.
 
     A module that computes what only code tells is named in the place of the cell, so that no
@@ -94,7 +95,7 @@ def read_module(root: PickledObject) -> tuple[dict[str, object], RecurrentOption
     """
     tensors: dict[str, object] = {}
     recurrent: RecurrentOptions = {}
-    for module in walk_modules(root):
+    for module in walk_modules(root, budget):
         tensors |= module.tensors()
         unknown = unknown_code(module)
         recurrent[module.path] = {"cell": unknown} if unknown else recurrent_options(module)
@@ -114,12 +115,17 @@ def unknown_code(module: PickledModule) -> str:
     return ""
 
 
+def _is_number(value: object, kind: type) -> bool:
+    """Whether an int stands for an option of another type, as 0 for a dropout of 0.0."""
+    return type(value) is int and kind is not str and value.bit_length() <= _MOST_BITS
+
+
 def recurrent_options(module: PickledModule) -> dict[str, object]:
     """The options of one of PyTorch's recurrent layers; empty for other modules."""
     known = {
         name: kind(value)
         for name, kind in _OPTIONS.items()
-        if type(value := module.attributes.get(name)) in (kind, int)
+        if type(value := module.attributes.get(name)) is kind or _is_number(value, kind)
     }
     if module.kind in _CELL_CLASSES:
         return known | {"cell": _CELL_CLASSES[module.kind]}

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from ..containers.budget import Budget
 from ..containers.elements import Unreadable
 from ..containers.pickle_vm import PickledObject
 from ..description import RecurrentOptions
@@ -18,18 +18,20 @@ from .torch_tensors import is_tensor, is_weight
 
 _MOST_CONTAINERS = 20_000
 _DEEPEST = 16
-_OPTIMIZER = re.compile(r"optimizer|(?:^|\.)optims?(?:\.|$)", re.IGNORECASE)
+_OPTIMIZERS = ("optim", "optims")
 _SCRIPT_OBJECT = "torch.ScriptObject"
 
 
-def find_state_dict(root: object, key: str | None) -> tuple[dict[str, object], RecurrentOptions]:
+def find_state_dict(
+    root: object, key: str | None, budget: Budget
+) -> tuple[dict[str, object], RecurrentOptions]:
     """Return the tensors of the only state dict in `root`, or of that at the dotted path `key`.
 
     A pickled module is a state dict, too, which also says something of its recurrent layers.
     Raises FormatError if there is none, or several to choose from.
     """
     found = find_content(root, key)
-    return read_module(found) if isinstance(found, PickledObject) else (_tensors(found), {})
+    return read_module(found, budget) if isinstance(found, PickledObject) else (_tensors(found), {})
 
 
 def find_content(root: object, key: str | None) -> dict[Any, object] | PickledObject:
@@ -53,8 +55,14 @@ def _state_dicts(root: object, inside: bool) -> dict[str, dict[Any, object] | Pi
     found = {path: v for path, v in values.items() if isinstance(v, dict) and _is_state_dict(v)}
     if not found:
         found = {path: v for path, v in values.items() if isinstance(v, PickledObject)}
-    of_model = {path: value for path, value in found.items() if not _OPTIMIZER.search(path)}
+    of_model = {path: value for path, value in found.items() if not _is_of_optimizer(path)}
     return of_model or found
+
+
+def _is_of_optimizer(path: str) -> bool:
+    """Whether a path names an optimizer."""
+    lower = path.lower()
+    return "optimizer" in lower or any(part in _OPTIMIZERS for part in lower.split("."))
 
 
 def _items(value: object) -> dict[object, object] | None:

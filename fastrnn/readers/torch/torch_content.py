@@ -32,7 +32,7 @@ class TorchContent:
 
     def arrays(self, key: str | None) -> tuple[dict[str, Entry], RecurrentOptions]:
         """The state dict at the path `key`, and what recurrent modules say of themselves."""
-        tensors, recurrent = find_state_dict(self.root, key)
+        tensors, recurrent = find_state_dict(self.root, key, self.loader.budget)
         return {name: self.loader.entry(name, t) for name, t in tensors.items()}, recurrent
 
     def describe(self, key: str | None) -> Description:
@@ -43,7 +43,8 @@ class TorchContent:
         found = find_content(self.root, key)
         if not isinstance(found, PickledObject):
             raise OnlyWeights("a state dict")
-        modules = [m for m in walk_modules(found) if m.kind != _SEQUENTIAL or unknown_code(m)]
+        walked = walk_modules(found, self.loader.budget)
+        modules = [m for m in walked if m.kind != _SEQUENTIAL or unknown_code(m)]
         layers: list[DescribedLayer] = []
         obstacles: list[Obstacle] = []
         for module in modules:

@@ -134,7 +134,7 @@ class TensorLoader:
         self, load_storage: Callable[[str, int], Bytes], budget: Budget, big_endian: bool
     ) -> None:
         self._load_storage = load_storage  # (key, expected bytes) -> the bytes
-        self._budget = budget
+        self.budget = budget
         self._big_endian = big_endian
         self._storages: dict[str, Bytes] = {}
         self._arrays: dict[_View, Array] = {}
@@ -151,10 +151,10 @@ class TensorLoader:
     def array(self, name: str, value: object) -> Array:
         """Return the array of one tensor; `name` is named in errors."""
         what = f"tensor {quote(name)}"
-        self._budget.spend(len(name) + ARRAY_OVERHEAD, what)
+        self.budget.spend(len(name) + ARRAY_OVERHEAD, what)
         view = _check(value, what)
         if view not in self._arrays:
-            self._budget.spend(finished_bytes(view.nbytes, view.code), what)
+            self.budget.spend(finished_bytes(view.nbytes, view.code), what)
             self._arrays[view] = self._make(view, what)
         return self._arrays[view]
 
