@@ -12,6 +12,7 @@ cdef extern from "fastrnn.h" nogil:
     ctypedef enum frnn_status:
         FRNN_OK
         FRNN_SMALL_MEMORY
+        FRNN_STOPPED
     ctypedef enum frnn_cell:
         FRNN_RNN_TANH
         FRNN_RNN_RELU
@@ -81,6 +82,8 @@ cdef extern from "fastrnn.h" nogil:
         size_t tape_bytes
         float dropout
         uint64_t seed
+        int (*stop)(void *context) noexcept nogil
+        void *stop_context
     ctypedef struct frnn_weight_gradients:
         float *weight_ih
     ctypedef struct frnn_gradients:

@@ -1,5 +1,27 @@
 # SPDX-License-Identifier: MIT
-"""Part of _core.pyx: the plan and the workspace of a pass."""
+"""Part of _core.pyx: the plan and the workspace of a pass, and how a signal ends it."""
+
+from cpython.time cimport monotonic
+
+cdef extern from "Python.h":
+    int run_handlers "PyErr_CheckSignals"()  # leaves its exception for the end of the pass
+
+
+# Cycles of a pass, as its plan predicts them, from which it answers signals: 20 ms or less.
+cdef double LONG_PASS = 40e6
+# Seconds between two looks, for which the pass takes the GIL.
+cdef double LOOK_INTERVAL = 0.05
+
+
+cdef int answer_signals(void *next_look) noexcept nogil:
+    """Let Python run the handlers of signals now and then; return 1 if one has raised."""
+    cdef double *next = <double *> next_look
+    cdef double now = monotonic()
+    if now < next[0]:
+        return 0
+    next[0] = now + LOOK_INTERVAL
+    with gil:
+        return run_handlers() < 0
 
 
 cdef size_t make_plan(const frnn_stack *stack, size_t steps, size_t batch, int width, bint back,
@@ -40,19 +62,22 @@ cdef class Workspace:
         return 0
 
     cdef int forward(self, const frnn_stack *stack, frnn_call *call) except -1:
-        self.prepare(stack, call, False)
+        cdef double next_look
+        self.prepare(stack, call, False, &next_look)
         with nogil:
             status = frnn_forward(stack, call, self.memory, self.bytes)
-        return check(status)
+        return -1 if status == FRNN_STOPPED else check(status)
 
     cdef int backward(self, const frnn_stack *stack, frnn_call *call,
                       const frnn_gradients *gradients) except -1:
-        self.prepare(stack, call, True)
+        cdef double next_look
+        self.prepare(stack, call, True, &next_look)
         with nogil:
             status = frnn_backward(stack, call, gradients, self.memory, self.bytes)
-        return check(status)
+        return -1 if status == FRNN_STOPPED else check(status)
 
-    cdef int prepare(self, const frnn_stack *stack, frnn_call *call, bint back) except -1:
+    cdef int prepare(self, const frnn_stack *stack, frnn_call *call, bint back,
+                     double *next_look) except -1:
         """Make a plan unless the last one fits. A workspace serves one kind of pass only."""
         cdef int width = threads()
         if call.steps != self.steps or call.batch != self.batch or width != self.width:
@@ -60,4 +85,8 @@ cdef class Workspace:
             self.reserve(make_plan(stack, call.steps, call.batch, width, back, &self.plan))
             self.steps, self.batch, self.width = call.steps, call.batch, width
         call.plan, call.executor = &self.plan, frnn_pool_executor()
+        call.stop = NULL
+        if self.plan.cycles > LONG_PASS:
+            next_look[0] = monotonic() + LOOK_INTERVAL
+            call.stop, call.stop_context = answer_signals, next_look
         return 0

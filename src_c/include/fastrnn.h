@@ -38,8 +38,9 @@ typedef enum {
     FRNN_SMALL_MEMORY = -4,  /* fewer bytes were passed than the size function requires */
     FRNN_BAD_FILE = -5,      /* not a .frnn file, or a damaged one */
     FRNN_NEWER_FILE = -6,    /* a .frnn file of a newer version, or with an unknown kind of layer */
-    FRNN_UNSUPPORTED = -7    /* a valid model that only the Python package can run, or a weight type
+    FRNN_UNSUPPORTED = -7,   /* a valid model that only the Python package can run, or a weight type
                               * that the instruction set lacks */
+    FRNN_STOPPED = -8        /* the caller ended the pass early: what it was to write is undefined */
 } frnn_status;
 
 /* Describes a status in English. The text is a constant; do not free it. */
@@ -219,6 +220,10 @@ typedef struct {
     size_t tape_bytes;
     float dropout;                    /* 0 to 1: probability that an output of a lower layer is 0 */
     uint64_t seed;                    /* determines which outputs are dropped, under every plan */
+    /* NULL, or asked on the calling thread between chunks of steps and while it waits for other
+     * workers. If it returns 1, the pass ends with FRNN_STOPPED. stop_context is passed to it. */
+    int (*stop)(void *context);
+    void *stop_context;
 } frnn_call;
 
 /* Sets *bytes to the workspace that frnn_forward needs for passes of this size. plan: that of the
@@ -450,6 +455,8 @@ typedef struct {
     const frnn_machine *machine; /* for the plans of the layers; NULL: one thread */
     const frnn_executor *executor; /* NULL: the calling thread alone */
     const frnn_plan *plans; /* of frnn_model_plan_make on this machine; NULL: made by the call */
+    int (*stop)(void *context); /* NULL, or asked between layers and as that of frnn_call */
+    void *stop_context;
 } frnn_model_call;
 
 /* Sets *bytes to the workspace that frnn_model_run needs for passes of this size. machine: that of

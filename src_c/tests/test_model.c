@@ -202,6 +202,13 @@ static int refuse(void *context, int width, int wake, frnn_task *task, void *arg
     return 0;
 }
 
+/* Stops a pass when it has been asked so many times. */
+static int count_down(void *context)
+{
+    int *const left = context;
+    return (*left)-- <= 0;
+}
+
 static void test_plans(const unsigned char *bytes, size_t size, const frnn_isa *isa)
 {
     enum { STEPS = 8, MOST_PLANS = 4, MOST_VALUES = 4096 };
@@ -241,6 +248,11 @@ static void test_plans(const unsigned char *bytes, size_t size, const frnn_isa *
     call.machine = NULL;
     CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_OK && width == 4);
     CHECK(memcmp(y, wanted, values * sizeof(float)) == 0);
+    int questions = 1;
+    call.stop = count_down, call.stop_context = &questions;
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_STOPPED && questions == -1);
+    questions = 1000;
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_OK);
     plans[stacks - 1].row_groups = 0;
     memset(y, 0, sizeof y);
     CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT && y[0] == 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Workers of a pass: all flush denormals, rows are distributed evenly, sleeping ones are woken when
- * it pays, and plans have no more workers than the limit or than there is work for. */
+ * it pays, plans have no more workers than the limit or than there is work for, and all return when
+ * a pass is stopped. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,6 +164,96 @@ static void check_width(const frnn_isa *isa)
     free(memory);
 }
 
+/* ---- Stopping --------------------------------------------------------------------------------- */
+
+/* Stops a pass when it has been asked so many times. */
+static int count_down(void *context)
+{
+    int *const left = context;
+    return (*left)-- <= 0;
+}
+
+enum { STOP_STEPS = 12, STOP_ROWS = 6, STOP_UNITS = 40, STOP_INPUTS = 3 };
+
+typedef struct {
+    frnn_stack *stack;
+    frnn_call call;
+    frnn_gradients gradients;
+    void *workspace;
+    size_t bytes;
+    float x[STOP_STEPS * STOP_ROWS * STOP_INPUTS], y[STOP_STEPS * STOP_ROWS * STOP_UNITS * 2];
+    float dx[STOP_STEPS * STOP_ROWS * STOP_INPUTS];
+} stop_case;
+
+static frnn_status run_once(stop_case *c, int back, int asks)
+{
+    c->call.stop = count_down, c->call.stop_context = &asks;
+    return back ? frnn_backward(c->stack, &c->call, &c->gradients, c->workspace, c->bytes)
+                : frnn_forward(c->stack, &c->call, c->workspace, c->bytes);
+}
+
+/* Stops a pass at each question in turn, then lets it finish: the result has its usual bits. */
+static void stop_everywhere(stop_case *c, int back)
+{
+    float *const result = back ? c->dx : c->y;
+    const size_t size = back ? sizeof c->dx : sizeof c->y;
+    static float wanted[sizeof c->y / sizeof(float)];
+    c->call.stop = NULL;
+    CHECK((back ? frnn_backward(c->stack, &c->call, &c->gradients, c->workspace, c->bytes)
+                : frnn_forward(c->stack, &c->call, c->workspace, c->bytes)) == FRNN_OK);
+    memcpy(wanted, result, size);
+    int asks = 0;
+    while (run_once(c, back, asks) == FRNN_STOPPED) asks = asks < 8 ? asks + 1 : asks * 2;
+    CHECK(asks > 4);
+    CHECK(memcmp(wanted, result, size) == 0);
+}
+
+static void check_stopping(const frnn_isa *isa)
+{
+    static stop_case c;
+    static const int plans[][4] = {{1, 1, 1, 1}, {2, 1, 1, 1}, {1, 1, 1, 2}, {1, 1, 2, 2},
+                                   {2, 2, 1, 1}, {1, 2, 1, 2}};
+    static float values[3 * STOP_UNITS * 2 * STOP_UNITS];
+    const frnn_weights weights = {.weight_ih = values, .weight_hh = values};
+    uint64_t seed = 7;
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        values[i] = (float)random_below(&seed, 1000) / 2000 - 0.25f;
+    for (int i = 0; i < 6; i++) {
+        const int directions = plans[i][1];
+        const frnn_config config = {FRNN_GRU_RESET_BEFORE, STOP_INPUTS, STOP_UNITS, 3,
+                                    directions - 1, 0, 1, FRNN_FLOAT32};
+        const ptrdiff_t width = directions * STOP_UNITS;
+        frnn_plan plan = {plans[i][0], directions, plans[i][2], plans[i][3], 2, 2, 1, 0, 0, 0};
+        void *memory;
+        size_t tape = 0, back = 0;
+        memset(&c, 0, sizeof c);
+        c.stack = new_stack(isa, &config, &memory);
+        for (int part = 0; part < 3 * directions; part++)
+            CHECK(frnn_stack_set_weights(c.stack, part / directions, part % directions, &weights) ==
+                  FRNN_OK);
+        memcpy(c.x, values, sizeof c.x);
+        CHECK(frnn_tape_size(c.stack, STOP_STEPS, STOP_ROWS, &tape) == FRNN_OK);
+        CHECK(frnn_workspace_size(c.stack, STOP_STEPS, STOP_ROWS, &plan, &c.bytes) == FRNN_OK);
+        CHECK(frnn_backward_size(c.stack, STOP_STEPS, STOP_ROWS, &plan, &back) == FRNN_OK);
+        c.bytes = c.bytes > back ? c.bytes : back;
+        c.workspace = malloc(c.bytes);
+        c.call = (frnn_call){.steps = STOP_STEPS, .batch = STOP_ROWS, .x = c.x, .y = c.y,
+                             .x_step = STOP_ROWS * STOP_INPUTS, .x_row = STOP_INPUTS,
+                             .y_step = STOP_ROWS * width, .y_row = width, .plan = &plan,
+                             .executor = &crew_executor, .tape = malloc(tape), .tape_bytes = tape,
+                             .dropout = 0.5f};
+        c.gradients = (frnn_gradients){.dy = c.y, .dy_step = STOP_ROWS * width, .dy_row = width,
+                                       .dx = c.dx, .dx_step = STOP_ROWS * STOP_INPUTS,
+                                       .dx_row = STOP_INPUTS};
+        if (!c.workspace || !c.call.tape)
+            abort();
+        snprintf(check_case, sizeof check_case, "%s stopping plan %d", frnn_isa_name(isa), i);
+        stop_everywhere(&c, 0);
+        stop_everywhere(&c, 1);
+        free(c.workspace), free(c.call.tape), free(memory);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const check_options options = check_parse(argc, argv);
@@ -172,6 +263,7 @@ int main(int argc, char **argv)
         check_denormals(isa);
         check_waking(isa);
         check_width(isa);
+        check_stopping(isa);
     }
     return check_summary("test_workers");
 }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -91,3 +92,43 @@ def test_denormals_are_zero_inside_a_pass_only(isa):
     stream = layer.stream(2)
     assert not stream.step(tiny[0]).any()
     assert (tiny * np.float32(2) > tiny).all()
+
+
+# Each pass leaves what it had not reached as it was: NaN.
+_INTERRUPTED = """
+import signal
+import numpy as np
+import fastrnn
+from fastrnn import _core
+
+def new(*shape):
+    return np.full(shape, np.nan, np.float32)
+
+def interrupted(work, unreached):
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        work()
+    except KeyboardInterrupt:
+        print(bool(np.isnan(unreached).all()))
+
+layer, steps = fastrnn.LSTM(64, 256, seed=0), 6_000
+x = np.ones((1000, 8, 64), np.float32)
+wanted = layer(x)[0]
+stack, long = layer._packed(training=True), np.broadcast_to(x[:1], (steps, 8, 64)).copy()
+y, hn, cn = new(steps, 8, 256), new(1, 8, 256), new(1, 8, 256)
+interrupted(lambda: stack.forward(long, y, None, None, hn, cn, None), y[-1])
+tape, dx = _core.Tape(stack, 0.0, 0), new(steps, 8, 64)
+stack.forward(long, y, None, None, hn, cn, None, tape)
+interrupted(lambda: tape.backward(y, None, None, dx, None, None, [], False), dx[0])
+dense = _core.Dense(2048, 2048, layer.isa)
+rows, out = np.ones((20_000, 2048), np.float32), new(20_000, 2048)
+interrupted(lambda: dense.run(rows, out), out[-1])
+print(np.array_equal(layer(x)[0], wanted))
+"""
+
+
+def test_a_signal_ends_a_long_pass() -> None:
+    command = [sys.executable, "-c", _INTERRUPTED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n" * 4, done.stderr

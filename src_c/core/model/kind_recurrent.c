@@ -174,6 +174,8 @@ static frnn_status run(const layer_call *call)
         .cn = call->state && shape.c > 0 ? call->state + c_at : NULL,
         .plan = call->size.plan,
         .executor = call->model->executor,
+        .stop = call->model->stop,
+        .stop_context = call->model->stop_context,
     };
     return frnn_forward(layer->stack, &pass, call->workspace, call->workspace_bytes);
 }

@@ -225,6 +225,8 @@ static frnn_status run_layers(pass *p, const frnn_model_call *call)
         frnn_status status = FRNN_OK;
         if (layer->stack)
             status = plan_stack(p, layer->stack, stacks++, x.steps, &spare, &c.size.plan);
+        if (status == FRNN_OK && i > 0 && call->stop && call->stop(call->stop_context))
+            status = FRNN_STOPPED;
         if (status == FRNN_OK)
             status = run_layer(&c);
         if (status != FRNN_OK)

@@ -34,7 +34,7 @@ static unit_range my_units(const worker *self, const stack_stage *s)
 }
 
 /* Replaces the inputs by what dropout leaves of them; the workers of the team share the rows. */
-static void drop_inputs(worker *self, const chunk *k)
+static int drop_inputs(worker *self, const chunk *k)
 {
     const int layer = k->part / self->stack->directions;
     const int width = self->stack->layers[k->part].stage->inputs;
@@ -49,7 +49,7 @@ static void drop_inputs(worker *self, const chunk *k)
                              width);
             w->x_rows[i] = into;
         }
-    wait_for_team(self);
+    return wait_for_team(self);
 }
 
 static frnn_pass stage_pass(const worker *self, const stack_stage *s, const chunk *k, int stage)
@@ -100,8 +100,8 @@ static void project_chunk(const worker *self, const chunk *k)
 
 /* One step of the cell: rows [first, first + rows) of the chunk, from the states h_rows; before:
  * rows of the step before. */
-static void run_step(const worker *self, const chunk *k, size_t first, size_t rows, size_t before,
-                     const float *const *h_rows)
+static int run_step(const worker *self, const chunk *k, size_t first, size_t rows, size_t before,
+                    const float *const *h_rows)
 {
     const stack_layer *layer = &self->stack->layers[k->part];
     const int last = self->stack->stages - 1;
@@ -127,9 +127,10 @@ static void run_step(const worker *self, const chunk *k, size_t first, size_t ro
         const frnn_sums sums = {kernel->slots, kernel->slots - kernel->h_gates, kernel->x_gates == 0,
                                 recorded ? kernel->finish_recorded : kernel->finish};
         run_sweep(self, &pass, kernel->h_gates, &sums);
-        if (i < last)
-            wait_for_team(self);
+        if (i < last && !wait_for_team(self))
+            return 0;
     }
+    return 1;
 }
 
 /* A row's output at its last step of the chunk, or the state before where it has none. */
@@ -182,21 +183,25 @@ static void copy_outputs(const worker *self, const chunk *k)
         }
 }
 
-void frnn_run_chunk(worker *self, const chunk *k)
+int frnn_run_chunk(worker *self, const chunk *k)
 {
+    if (is_stopped(&self->wait))
+        return 0;
     gather_rows(self, k);
-    if (self->tape && self->call->dropout > 0.0f && k->part >= self->stack->directions)
-        drop_inputs(self, k);
+    if (self->tape && self->call->dropout > 0.0f && k->part >= self->stack->directions &&
+        !drop_inputs(self, k))
+        return 0;
     project_chunk(self, k);
-    if (k->x.base == k->y.base) /* in place: all of x is read before any of y is written */
-        wait_for_team(self);
+    if (k->x.base == k->y.base && !wait_for_team(self)) /* in place: x is read before y is written */
+        return 0;
     const float *const *h_rows = self->w.h_rows;
     size_t before = 0;
     for (size_t step = 0; step < k->end - k->begin; step++) {
         const size_t first = self->w.first_row[step], rows = self->w.first_row[step + 1] - first;
-        if (step > 0)
-            wait_for_team(self);
-        run_step(self, k, first, rows, before, h_rows);
+        if (step > 0 && !wait_for_team(self))
+            return 0;
+        if (!run_step(self, k, first, rows, before, h_rows))
+            return 0;
         h_rows = (const float *const *)self->w.y_rows + first;
         before = rows;
     }
@@ -205,5 +210,5 @@ void frnn_run_chunk(worker *self, const chunk *k)
         keep_cell_states(self, k);
     if (k->copy.base)
         copy_outputs(self, k);
-    wait_for_team(self);
+    return wait_for_team(self);
 }

@@ -13,6 +13,7 @@ typedef struct {
     int width; /* workers: the plan's, or 1 */
     void *memory;
     const tape *tape; /* NULL: inference */
+    stop_flag stop;
 } job;
 
 /* ---- States and padding ----------------------------------------------------------------------- */
@@ -128,7 +129,7 @@ static sequences layer_sequences(const worker *self, int layer, size_t begin, in
                        m->directions > 1 ? 0 : begin, 0};
 }
 
-static void run_layer(worker *self, int layer, int direction, size_t number)
+static int run_layer(worker *self, int layer, int direction, size_t number)
 {
     const size_t longest = row_length(self, 0), begin = number * self->plan->chunk_steps;
     const size_t end = begin + self->plan->chunk_steps;
@@ -145,12 +146,12 @@ static void run_layer(worker *self, int layer, int direction, size_t number)
     if (self->tape && layer == self->stack->config.num_layers - 1)
         k.copy = (sequences){self->call->y + direction * self->stack->output_size,
                              self->call->y_step, self->call->y_row, 0, 1};
-    frnn_run_chunk(self, &k);
+    return frnn_run_chunk(self, &k);
 }
 
 /* Layers follow each other chunk by chunk. With teams, each has neighbouring layers: a layer waits
  * for its input, and for the layer above where that still reads what it is to write over. */
-static void run_one_direction(worker *self)
+static int run_one_direction(worker *self)
 {
     const int layers = self->stack->config.num_layers, teamwork = self->teams > 1;
     counter *const done = self->w.done;
@@ -158,32 +159,38 @@ static void run_one_direction(worker *self)
         for (int layer = 0; layer < layers; layer++) {
             if ((long long)layer * self->teams / layers != self->at.team)
                 continue;
-            if (teamwork && layer > 0)
-                wait_for_count(self, &done[layer - 1], number + 1);
-            if (teamwork && layer < layers - 1 && number >= 2)
-                wait_for_count(self, &done[layer + 1], number - 1);
-            run_layer(self, layer, 0, number);
+            if (teamwork && layer > 0 && !wait_for_count(self, &done[layer - 1], number + 1))
+                return 0;
+            if (teamwork && layer < layers - 1 && number >= 2 &&
+                !wait_for_count(self, &done[layer + 1], number - 1))
+                return 0;
+            if (!run_layer(self, layer, 0, number))
+                return 0;
             if (self->at.unit == 0)
                 counter_add(&done[layer]);
         }
+    return 1;
 }
 
 /* A layer needs the whole sequence of both directions below it. */
-static void run_two_directions(worker *self)
+static int run_two_directions(worker *self)
 {
     for (int layer = 0; layer < self->stack->config.num_layers; layer++) {
         for (int direction = 0; direction < 2; direction++)
             for (size_t number = 0; number < chunks_of(self); number++)
-                if (direction % self->teams == self->at.team)
-                    run_layer(self, layer, direction, number);
-        if (self->teams > 1)
-            wait_for_group(self);
+                if (direction % self->teams == self->at.team &&
+                    !run_layer(self, layer, direction, number))
+                    return 0;
+        if (self->teams > 1 && !wait_for_group(self))
+            return 0;
     }
+    return 1;
 }
 
 /* ---- Groups and blocks ------------------------------------------------------------------------ */
 
-static void run_block(worker *self)
+/* Returns 0 if the pass has ended early. */
+static int run_block(worker *self)
 {
     for_my_rows(self, load_row);
     for (size_t row = 0; self->w.between && row < self->rows; row++)
@@ -191,20 +198,20 @@ static void run_block(worker *self)
     if (self->at.team == 0 && self->at.unit == 0)
         for (int layer = 0; layer < self->stack->config.num_layers; layer++)
             counter_reset(&self->w.done[layer]);
-    wait_for_group(self);
-    if (self->stack->directions == 1)
-        run_one_direction(self);
-    else
-        run_two_directions(self);
-    if (self->teams > 1) /* a team has waited for its own workers */
-        wait_for_group(self);
+    if (!wait_for_group(self))
+        return 0;
+    if (!(self->stack->directions == 1 ? run_one_direction(self) : run_two_directions(self)))
+        return 0;
+    if (self->teams > 1 && !wait_for_group(self)) /* a team has waited for its own workers */
+        return 0;
     for_my_rows(self, store_row);
     if (self->call->lengths)
         for_my_rows(self, clear_padding);
+    return 1;
 }
 
 /* The rows of one group, or all rows where the worker is alone in it. */
-static void run_group(const job *j, worker_place at)
+static void run_group(job *j, worker_place at)
 {
     const int alone = j->width == 1;
     arena placed = arena_over(j->memory);
@@ -212,6 +219,8 @@ static void run_group(const job *j, worker_place at)
                    .call = j->call,
                    .plan = &j->plan,
                    .at = at,
+                   .wait = {j->stack->isa, j->call->executor, &j->stop,
+                            alone || (at.group == 0 && at.team == 0 && at.unit == 0)},
                    .teams = alone ? 1 : plan_teams(&j->plan),
                    .units = alone ? 1 : j->plan.unit_workers,
                    .tape = j->tape};
@@ -222,7 +231,8 @@ static void run_group(const job *j, worker_place at)
     self.tape_row = steps_of_rows(j->call, self.w.order, self.position);
     for (; left > 0; left -= self.rows) {
         self.rows = size_min(left, j->plan.block_rows);
-        run_block(&self);
+        if (!run_block(&self))
+            return;
         self.tape_row += steps_of_rows(j->call, self.order, self.rows);
         self.order += self.rows, self.position += self.rows;
     }
@@ -230,7 +240,7 @@ static void run_group(const job *j, worker_place at)
 
 static void run_worker(void *argument, int index)
 {
-    const job *j = argument;
+    job *j = argument;
     const int units = j->plan.unit_workers, teams = plan_teams(&j->plan);
     const unsigned saved = j->stack->isa->denormals_off();
     if (j->width > 1)
@@ -286,7 +296,10 @@ frnn_status frnn_forward(const frnn_stack *stack, const frnn_call *call, void *w
                          size_t bytes)
 {
     size_t needed = 0;
-    job j = {.stack = stack, .call = call, .memory = workspace_memory};
+    job j = {.stack = stack,
+             .call = call,
+             .memory = workspace_memory,
+             .stop = {.ask = call ? call->stop : NULL, .context = call ? call->stop_context : NULL}};
     frnn_status status = check_call(stack, call);
     if (status == FRNN_OK)
         status = frnn_plan_of(stack, call->steps, call->batch, call->plan, &j.plan);
@@ -311,5 +324,5 @@ frnn_status frnn_forward(const frnn_stack *stack, const frnn_call *call, void *w
     memset(w.counters, 0, w.counters_bytes);
     frnn_order_rows(call, &j.plan, w.scratch, w.order);
     run_job(&j);
-    return FRNN_OK;
+    return atomic_load_explicit(&j.stop.stopped, memory_order_relaxed) ? FRNN_STOPPED : FRNN_OK;
 }

@@ -13,6 +13,7 @@ const char *frnn_status_text(frnn_status status)
     case FRNN_BAD_FILE: return "not a .frnn file, or a damaged one";
     case FRNN_NEWER_FILE: return "the file is of a version or holds a layer that is not known";
     case FRNN_UNSUPPORTED: return "a layer, the order of its axes or the weight type does not run in C";
+    case FRNN_STOPPED: return "the caller ended the pass early";
     }
     return "unknown status";
 }

@@ -19,6 +19,7 @@ typedef struct {
     const frnn_call *call;
     const frnn_plan *plan;
     worker_place at;
+    waiter wait;
     int teams, units;    /* that work beside this one; 1 where it does the work of all */
     workspace w;
     const size_t *order; /* the caller's row of each row of the block */
@@ -38,9 +39,9 @@ typedef struct {
     sequences copy; /* of y, with a tape; base NULL: none */
 } chunk;
 
-/* Projects the inputs of a chunk and runs its steps; the last outputs become the states. Returns
- * when the whole team has finished. */
-void frnn_run_chunk(worker *self, const chunk *k);
+/* Projects the inputs of a chunk and runs its steps; the last outputs become the states. Returns 1
+ * when the whole team has finished, or 0 if the pass has ended early. */
+int frnn_run_chunk(worker *self, const chunk *k);
 
 static inline size_t row_length(const worker *self, size_t row)
 {
@@ -123,24 +124,23 @@ static inline float *tape_c0(const worker *self, int part, size_t row)
     return self->tape->c0 + index * self->stack->state_floats;
 }
 
-static inline void wait_for_count(const worker *self, const counter *c, unsigned count)
+/* Each wait returns 0 if the pass has ended early: the worker must then return, too. */
+static inline int wait_for_count(const worker *self, const counter *c, unsigned count)
 {
     counter *const mine = &self->w.group_workers[self->at.team * self->units + self->at.unit];
-    counter_wait(mine, c, count, self->stack->isa, self->call->executor);
+    return counter_wait(mine, c, count, &self->wait);
 }
 
-static inline void wait_for_team(const worker *self)
+static inline int wait_for_team(const worker *self)
 {
-    if (self->units > 1)
-        barrier_wait(self->w.team_workers, self->units, self->at.unit, self->stack->isa,
-                     self->call->executor);
+    return self->units == 1 ||
+           barrier_wait(self->w.team_workers, self->units, self->at.unit, &self->wait);
 }
 
-static inline void wait_for_group(const worker *self)
+static inline int wait_for_group(const worker *self)
 {
     const int workers = self->teams * self->units, me = self->at.team * self->units + self->at.unit;
-    if (workers > 1)
-        barrier_wait(self->w.group_workers, workers, me, self->stack->isa, self->call->executor);
+    return workers == 1 || barrier_wait(self->w.group_workers, workers, me, &self->wait);
 }
 
 #endif

@@ -15,6 +15,7 @@ typedef struct {
     int width;     /* workers: the plan's, or 1 */
     void *memory;
     tape tape;
+    stop_flag stop;
 } job;
 
 /* ---- Blocks ---------------------------------------------------------------------------------- */
@@ -22,8 +23,9 @@ typedef struct {
 /* What is done with a direction of a chunk, block by block. */
 typedef enum { BACK_STEPS, BACK_INPUTS } block_work;
 
-/* The blocks of one group, with self->block and self->ranks at each in turn. */
-static void visit_group(back_worker *self, const back_chunk *k, int direction, block_work work,
+/* The blocks of one group, with self->block and self->ranks at each in turn. Returns 0 if the pass has
+ * ended early, as the functions below do. */
+static int visit_group(back_worker *self, const back_chunk *k, int direction, block_work work,
                         int group)
 {
     worker *b = &self->block;
@@ -36,20 +38,25 @@ static void visit_group(back_worker *self, const back_chunk *k, int direction, b
         b->order = self->s.order + b->position;
         b->rows = size_min(rows - done, b->plan->block_rows);
         self->ranks = (row_ranks){ranks.first + done * ranks.step, ranks.step};
-        if (work == BACK_STEPS)
-            frnn_back_steps(self, k, direction);
-        else
+        if (is_stopped(&b->wait))
+            return 0;
+        if (work == BACK_INPUTS)
             frnn_back_inputs(self, k, direction);
+        else if (!frnn_back_steps(self, k, direction))
+            return 0;
         b->tape_row += steps_of_rows(b->call, b->order, b->rows);
     }
+    return 1;
 }
 
 /* The blocks of this worker's groups. */
-static void each_block(back_worker *self, const back_chunk *k, int direction, block_work work)
+static int each_block(back_worker *self, const back_chunk *k, int direction, block_work work)
 {
     const worker *b = &self->block;
     for (int group = b->at.group; group < b->plan->row_groups; group += self->groups)
-        visit_group(self, k, direction, work, group);
+        if (!visit_group(self, k, direction, work, group))
+            return 0;
+    return 1;
 }
 
 /* ---- States and padding ---------------------------------------------------------------------- */
@@ -191,21 +198,24 @@ static void find_chunk_rows(const back_worker *self, back_chunk *k)
     self->s.all_first[k->end - k->begin] = k->rows;
 }
 
-static void run_chunk(back_worker *self, int layer, size_t number)
+static int run_chunk(back_worker *self, int layer, size_t number)
 {
     const int directions = self->block.stack->directions;
     back_chunk k = chunk_at(self, layer, number);
     find_chunk_rows(self, &k);
     frnn_back_pack(self, &k);
     for (int d = 0; d < directions; d++)
-        if (d % self->block.teams == self->block.at.team)
-            each_block(self, &k, d, BACK_STEPS);
-    wait_for_my_group(self);
+        if (d % self->block.teams == self->block.at.team && !each_block(self, &k, d, BACK_STEPS))
+            return 0;
+    if (!wait_for_my_group(self))
+        return 0;
     for (int d = 0; d < directions && k.dx.base; d++)
-        each_block(self, &k, d, BACK_INPUTS);
-    wait_for_all(self);
+        if (!each_block(self, &k, d, BACK_INPUTS))
+            return 0;
+    if (!wait_for_all(self))
+        return 0;
     frnn_back_weights(self, &k);
-    wait_for_all(self);
+    return wait_for_all(self);
 }
 
 /* Zeroes this worker's share of a lower layer's output gradients. */
@@ -217,27 +227,33 @@ static void clear_layer_dy(const back_worker *self, int layer)
     memset(layer_dy(self, layer) + begin, 0, (end - begin) * sizeof(float));
 }
 
-static void run_layers(back_worker *self)
+static int run_layers(back_worker *self)
 {
     const int layers = self->block.stack->config.num_layers;
     const size_t chunks = (self->longest + self->s.chunk_steps - 1) / self->s.chunk_steps;
     if (self->block.stack->directions == 1) {
         for (size_t number = chunks; number-- > 0;)
-            for (int layer = layers; layer-- > 0;) run_chunk(self, layer, number);
-        return;
+            for (int layer = layers; layer-- > 0;)
+                if (!run_chunk(self, layer, number))
+                    return 0;
+        return 1;
     }
     for (int layer = layers; layer-- > 0;) {
         if (layer > 0) {
             clear_layer_dy(self, layer - 1);
-            wait_for_all(self);
+            if (!wait_for_all(self))
+                return 0;
         }
-        for (size_t number = chunks; number-- > 0;) run_chunk(self, layer, number);
+        for (size_t number = chunks; number-- > 0;)
+            if (!run_chunk(self, layer, number))
+                return 0;
     }
+    return 1;
 }
 
 static void run_worker(void *argument, int index)
 {
-    const job *j = argument;
+    job *j = argument;
     const frnn_call *call = j->call;
     const int alone = j->width == 1, units = alone ? 1 : back_units(&j->plan);
     const int teams = alone ? 1 : j->plan.direction_teams;
@@ -245,7 +261,8 @@ static void run_worker(void *argument, int index)
     arena placed = arena_over(j->memory);
     back_worker self = {
         .block = {.stack = j->stack, .call = call, .plan = &j->taped, .at = at, .teams = teams,
-                  .units = units, .tape = &j->tape},
+                  .units = units, .tape = &j->tape,
+                  .wait = {j->stack->isa, call->executor, &j->stop, index == 0}},
         .gradients = j->gradients,
         .s = frnn_back_space_lay_out(j->stack, &j->plan, call->steps, call->batch, at, &placed),
         .index = index,
@@ -257,9 +274,8 @@ static void run_worker(void *argument, int index)
     for_my_rows(&self, load_row);
     if (j->gradients->dx)
         for_my_rows(&self, clear_dx);
-    wait_for_all(&self);
-    run_layers(&self);
-    for_my_rows(&self, store_row);
+    if (wait_for_all(&self) && run_layers(&self))
+        for_my_rows(&self, store_row);
     j->stack->isa->denormals_restore(saved);
 }
 
@@ -317,7 +333,11 @@ static frnn_status prepare(job *j, size_t bytes)
 frnn_status frnn_backward(const frnn_stack *stack, const frnn_call *call,
                           const frnn_gradients *gradients, void *workspace_memory, size_t bytes)
 {
-    job j = {.stack = stack, .call = call, .gradients = gradients, .memory = workspace_memory};
+    job j = {.stack = stack,
+             .call = call,
+             .gradients = gradients,
+             .memory = workspace_memory,
+             .stop = {.ask = call ? call->stop : NULL, .context = call ? call->stop_context : NULL}};
     frnn_status status = check_call(stack, call, gradients);
     if (status == FRNN_OK)
         status = prepare(&j, bytes);
@@ -337,5 +357,5 @@ frnn_status frnn_backward(const frnn_stack *stack, const frnn_call *call,
         j.width = 1;
         run_worker(&j, 0);
     }
-    return FRNN_OK;
+    return atomic_load_explicit(&j.stop.stopped, memory_order_relaxed) ? FRNN_STOPPED : FRNN_OK;
 }

@@ -24,8 +24,9 @@ typedef struct {
     sequences x, dy, dx; /* dy.base or dx.base NULL: none */
 } back_chunk;
 
-/* Runs the backward steps of a direction of a chunk, from its last to its first: one block of rows. */
-void frnn_back_steps(back_worker *self, const back_chunk *k, int direction);
+/* Runs the backward steps of a direction of a chunk, from its last to its first: one block of rows.
+ * Returns 0 if the pass has ended early. */
+int frnn_back_steps(back_worker *self, const back_chunk *k, int direction);
 
 /* Packs this worker's share of what the weight gradients of a chunk take beside dpre. */
 void frnn_back_pack(back_worker *self, const back_chunk *k);
@@ -60,26 +61,25 @@ static inline size_t back_chunk_row(const back_worker *self, const back_chunk *k
     return self->s.all_first[step - k->begin] + self->ranks.first + row * self->ranks.step;
 }
 
-static inline void wait_for_all(const back_worker *self)
+/* Each wait returns 0 if the pass has ended early: the worker must then return, too. */
+static inline int wait_for_all(const back_worker *self)
 {
-    if (self->width > 1)
-        barrier_wait(self->s.all_workers, self->width, self->index, self->block.stack->isa,
-                     self->block.call->executor);
+    return self->width == 1 ||
+           barrier_wait(self->s.all_workers, self->width, self->index, &self->block.wait);
 }
 
-static inline void wait_for_my_group(const back_worker *self)
+static inline int wait_for_my_group(const back_worker *self)
 {
     const worker *w = &self->block;
-    if (w->teams * w->units > 1)
-        barrier_wait(self->s.group_workers, w->teams * w->units,
-                     w->at.team * w->units + w->at.unit, w->stack->isa, w->call->executor);
+    const int workers = w->teams * w->units;
+    return workers == 1 || barrier_wait(self->s.group_workers, workers,
+                                        w->at.team * w->units + w->at.unit, &w->wait);
 }
 
-static inline void wait_for_my_team(const back_worker *self)
+static inline int wait_for_my_team(const back_worker *self)
 {
     const worker *w = &self->block;
-    if (w->units > 1)
-        barrier_wait(self->s.team_workers, w->units, w->at.unit, w->stack->isa, w->call->executor);
+    return w->units == 1 || barrier_wait(self->s.team_workers, w->units, w->at.unit, &w->wait);
 }
 
 #endif

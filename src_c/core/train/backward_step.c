@@ -155,7 +155,7 @@ static void find_tape_rows(const back_worker *self, const back_chunk *k)
     self->s.mine_first[k->end - k->begin] = first;
 }
 
-void frnn_back_steps(back_worker *self, const back_chunk *k, int direction)
+int frnn_back_steps(back_worker *self, const back_chunk *k, int direction)
 {
     find_tape_rows(self, k);
     for (size_t step = k->end; step-- > k->begin;) {
@@ -168,8 +168,10 @@ void frnn_back_steps(back_worker *self, const back_chunk *k, int direction)
         gather_h(self, &at);
         for (int stage = self->block.stack->stages - 1; stage >= 0; stage--) {
             run_gradient(self, &at, stage);
-            wait_for_my_team(self);
+            if (!wait_for_my_team(self))
+                return 0;
             run_product(self, &at, stage);
         }
     }
+    return 1;
 }
