@@ -126,7 +126,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _name_formats(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "MODEL is a file of PyTorch (torch.save, TorchScript, torch.export), safetensors, ONNX, "
-        "Keras or NumPy (.npz), the JSON of GuitarML and NAM, or a .frnn file. Its contents tell."
+        "Keras or NumPy (.npz), the JSON of GuitarML, NAM, RTNeural or a state dict, or a .frnn "
+        "file. Its contents tell."
     )
 
 

@@ -50,10 +50,11 @@ def load(
     recurrent one. If the file holds only weights, or you pass `prefix` or options, returns the
     layer of the one recurrent stack, or of the one under `prefix`. Nothing in a file is executed.
 
-    path: a str or os.PathLike; a file of torch.save (a state dict or a checkpoint that holds one),
-        a TorchScript or torch.export archive, a .safetensors, .npz or .onnx file with PyTorch's
-        names of weights, a .keras or .h5 file of Keras 2 or 3 (files of weights alone are taken to
-        have the usual activations), the JSON of GuitarML or NAM, or a .frnn file.
+    path: a str or os.PathLike; a file of torch.save (a state dict, a checkpoint that holds one, or
+        a module), a TorchScript or torch.export archive, a .safetensors, .npz or .onnx file with
+        PyTorch's names of weights, a .keras or .h5 file of Keras 2 or 3 (files of weights alone are
+        taken to have the usual activations), the index of sharded safetensors, the JSON of
+        GuitarML, NAM, RTNeural or a state dict, or a .frnn file.
     prefix: the path of the recurrent module in the state dict, as "decoder.rnn"; "" is the top
         level. Needed only if there are several.
     key: the dotted path of the state dict inside a checkpoint that holds several, as "model".

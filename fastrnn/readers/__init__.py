@@ -129,9 +129,10 @@ def describe_file(
     """Describe the whole model in a file as a chain of layers; nothing in it is executed.
 
     `path` is a file of fastrnn (.frnn), torch.export (.pt2), TorchScript (scripted, traced or
-    frozen), ONNX, Keras (.keras, .h5), GuitarML or NAM. `key` names one of several models in a file
-    of torch.export, or one of several outputs of an ONNX model. `check_crc=False` also reads files
-    whose checksums are wrong.
+    frozen), ONNX, Keras (.keras, .h5), GuitarML, NAM or RTNeural, or of torch.save of a module that
+    is a layer of torch.nn or a Sequential of such. `key` names one of several models in a file of
+    torch.export or torch.save, or one of several outputs of an ONNX model. `check_crc=False` also
+    reads files whose checksums are wrong.
 
     Raises UnsupportedModel, a FormatError, which lists everything that is unsupported if the model
     is not a chain of known layers; FormatError if the file is damaged, of another kind, or holds
@@ -156,11 +157,12 @@ def read_state_dict(
 ) -> dict[str, Array]:
     """Read the arrays of a model file by name; nothing in the file is executed.
 
-    `path`, a str or os.PathLike, is a file of torch.save (a state dict or a checkpoint that holds
-    one, of any version of PyTorch), a TorchScript archive, a torch.export archive (.pt2), or a
-    .frnn, .safetensors, .npz or .onnx file (its initializers, also those in files next to it), a
-    .keras or .h5 file of Keras 2 or 3, whose arrays come in PyTorch's names and layout, or the
-    JSON of a GuitarML or NAM model.
+    `path`, a str or os.PathLike, is a file of torch.save (a state dict, a checkpoint that holds
+    one, or a module, of any version of PyTorch), a TorchScript archive, a torch.export archive
+    (.pt2), or a .frnn, .safetensors, .npz or .onnx file (its initializers, also those in files next
+    to it), a .keras or .h5 file of Keras 2 or 3, whose arrays come in PyTorch's names and layout,
+    the index of sharded safetensors (model.safetensors.index.json), the JSON of a GuitarML, NAM or
+    RTNeural model, or a JSON object of lists of numbers by name.
     `key` is the dotted path of the state dict inside a checkpoint that holds several
     ("model", "nets.0"), or of a sub-module in a flat file, whose name is then left out.
     `check_crc=False` also reads files whose checksums are wrong or were not written.
@@ -168,10 +170,10 @@ def read_state_dict(
     The arrays keep their element type, but bfloat16 becomes float32. The names of wrappers that all
     entries begin with ("module.", "_orig_mod.") are left out.
 
-    Raises FormatError, a ValueError, if the file is damaged or not of these formats, if there is
-    no state dict at `key` or a choice of several, or if any tensor is of a kind that is not read
-    (sparse, quantized, float8); OSError if the file cannot be opened; TypeError for arguments of
-    wrong types.
+    Raises FormatError, a ValueError, if the file is damaged or not of these formats, if there is no
+    state dict at `key` or a choice of several, or if any tensor is of a kind that is not read
+    (sparse, quantized, float8, an array of objects); OSError if the file cannot be opened;
+    TypeError for arguments of wrong types.
 
     >>> import tempfile, numpy as np
     >>> with tempfile.TemporaryDirectory() as folder:

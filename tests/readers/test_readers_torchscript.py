@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from limits import PARITY
 from reader_files import (
     Entry,
     dict_,
@@ -22,6 +23,7 @@ from reader_files import (
     zip_file,
 )
 
+import fastrnn
 from fastrnn.readers import FormatError, read_file, read_state_dict
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -331,3 +333,42 @@ def test_odd_code_is_ignored(tmp_path):
     found = read_bytes(tmp_path, script_file(module(b"}"), code="\n".join(lines) + "\n"))
     assert found.recurrent == {}
     assert found.arrays == {}
+
+
+def weights_alone(torch, module, names):
+    """A module without code that has the weights, as C++ programs save one."""
+    parts = torch.nn.Module()
+    for name, parameter in module.named_parameters():
+        parts.register_parameter(names(name), parameter)
+    return parts
+
+
+@pytest.mark.parametrize("how", ["libtorch", "tch"])
+def test_archives_of_other_languages(torch, tmp_path, how):
+    """C++ modules have no code; VarStore of tch-rs writes bars for the dots of names."""
+    rnn = torch.nn.GRU(3, 4, 2, bidirectional=True)
+    if how == "tch":
+        model = weights_alone(torch, rnn, lambda name: f"enc|rnn|{name}")
+    else:
+        model = torch.nn.Module()
+        model.enc = torch.nn.Module()
+        model.enc.rnn = weights_alone(torch, rnn, str)
+    torch.jit.script(model).save(str(tmp_path / "m.pt"))
+    state = read_state_dict(tmp_path / "m.pt")
+    assert list(state) == [f"enc.rnn.{name}" for name in rnn.state_dict()]
+    x = np.random.default_rng(0).standard_normal((2, 6, 3)).astype(np.float32)
+    with torch.inference_mode():
+        wanted = rnn(torch.from_numpy(x).transpose(0, 1))[0].transpose(0, 1).numpy()
+    for arguments in ({}, {"prefix": "enc.rnn"}):
+        layer = fastrnn.load(tmp_path / "m.pt", batch_first=True, **arguments)
+        assert np.abs(layer(x)[0] - wanted).max() < PARITY
+    assert isinstance(fastrnn.load(tmp_path / "m.pt"), fastrnn.GRU)
+
+
+def test_two_tensors_of_one_name(torch, tmp_path):
+    model = torch.nn.Module()
+    model.rnn = weights_alone(torch, torch.nn.GRU(3, 4), str)
+    model.register_buffer("rnn|weight_ih_l0", torch.zeros(12, 3))
+    torch.jit.script(model).save(str(tmp_path / "m.pt"))
+    with pytest.raises(FormatError, match=r"'rnn\.weight_ih_l0' occurs twice"):
+        read_state_dict(tmp_path / "m.pt")

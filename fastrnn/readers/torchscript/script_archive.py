@@ -56,13 +56,20 @@ def read_torchscript(
             )
         for name, value in attributes.items():
             if is_tensor(value):
-                full = check_name(f"{path}.{name}" if path else name)
+                full = _full_name(path, name)
+                if full in arrays:
+                    raise FormatError(f"tensor {quote(full)} occurs twice")
                 arrays[full] = loader.entry(full, value)
     classes = _all_classes(members, source.budget)
     recurrent, frozen = _describe(modules, classes, source.budget)
     if frozen:
         _add_frozen(members, frozen, arrays, recurrent, source.budget)
     return arrays, recurrent
+
+
+def _full_name(path: str, name: str) -> str:
+    """The dotted name of a tensor. Where an attribute's name is dotted, libtorch writes bars."""
+    return check_name(".".join(filter(None, (path, name.replace("|", ".")))))
 
 
 def check_root(root: object) -> PickledObject:

@@ -9,7 +9,7 @@ from ..containers.pickle_vm import PickledObject
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
 from ..description import Description
-from ..errors import FormatError, WrongRank
+from ..errors import FormatError, OnlyWeights, WrongRank
 from ..graph.graph_describe import describe_graph
 from ..torch.torch_tensors import TensorLoader, is_tensor
 from ..torch.torch_zip import TorchArchive
@@ -70,8 +70,11 @@ class _Archive:
         """The layers for an input with the number of axes that the file tells or allows.
 
         Traced archives tell it. Of a scripted model it is the first likely one that torch itself
-        would not refuse, whether fastrnn has the layers for it or not.
+        would not refuse, whether fastrnn has the layers for it or not. OnlyWeights if there is no
+        code: C++ programs save modules so.
         """
+        if not self.functions:
+            raise OnlyWeights(FORMAT)
         traced = self.traced_ranks()
         attempts = [traced] if traced else [[rank] for rank in _LIKELY_RANKS]
         failures: list[WrongRank] = []
