@@ -142,3 +142,10 @@ def test_sizes_that_are_not_those_of_the_weights(save):
     linear.out_features = 1 << 60
     with pytest.raises(UnsupportedModel, match=r"has tensors .* expected"):
         fastrnn.load(save(linear))
+
+
+def test_a_number_that_no_option_has(save):
+    layer = nn.LSTM(2, 3)
+    layer.dropout = 10**400
+    with pytest.raises(FormatError, match="dropout is a number of 1329 bits"):
+        read_state_dict(save(layer))

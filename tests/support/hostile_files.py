@@ -185,6 +185,17 @@ def storages(size: int) -> bytes:
     return legacy_file(dict_(tensors), list_(*map(text, names)), bytes(8 * size))
 
 
+def doubled_modules(depth: int) -> bytes:
+    """Modules each of which holds the one before it twice; 20 of them have a million paths."""
+    body = b"N0"
+    for at in range(min(depth, 60)):
+        inner = dict_({"a": b"h\0", "b": b"h\0"} if at else {})
+        tables = {"_parameters": b"}", "_buffers": b"}", "_modules": inner}
+        name = global_("torch.nn.modules.container", "Sequential")
+        body += name + b")\x81" + dict_(tables) + b"bq\0" + b"0"
+    return deflated(body + b"h\0")
+
+
 HOSTILE: dict[str, Callable[[int], bytes]] = {
     "pickle: nothing": lambda n: deflated(b"(" + b"N" * n + b"t"),
     "pickle: strings": lambda n: deflated(b"(" + b"U\1\xff" * n + b"t"),
@@ -202,6 +213,7 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
         **{f"w{k}": tensor([1], offset=k % 6, source=storage(6)) for k in range(n)}
     ),
     "pickle: dicts in a list": lambda n: deflated(list_(*[dict_({"a": b"N"})] * n)),
+    "pickle: modules": doubled_modules,
     "legacy: storages": storages,
     "zip: members": lambda n: zip_file([Entry(f"a{k}.npy", npy(FLOATS[:0])) for k in range(n)]),
     "zip: members of no model": lambda n: zip_file([Entry(f"a{k}", b"") for k in range(n)]),

@@ -33,6 +33,7 @@ _KNOWN_HOOKS = (
     "torch.nn.utils.prune.",
 )
 _MOST_BITS = 62  # of a number in an option
+_WORK_PER_MODULE = 16
 _DEEPEST = 64
 
 
@@ -73,8 +74,8 @@ def walk_modules(root: PickledObject, budget: Budget) -> Iterator[PickledModule]
         path, depth, node = pending.pop()
         assert isinstance(node.state, dict)
         tables = [value for value in node.state.values() if isinstance(value, dict)]
-        entries = 1 + len(node.state) + sum(map(len, tables))  # modules may share their tables
-        budget.step(entries, f"module {quote(path)}")
+        entries = len(node.state) + sum(map(len, tables))  # modules may share their tables
+        budget.step(_WORK_PER_MODULE + entries, f"module {quote(path)}")
         if depth > _DEEPEST:
             raise FormatError(f"module {quote(path)}: the modules nest too deep")
         module = PickledModule(path, node.name, node.state)
@@ -115,9 +116,11 @@ def unknown_code(module: PickledModule) -> str:
     return ""
 
 
-def _is_number(value: object, kind: type) -> bool:
-    """Whether an int stands for an option of another type, as 0 for a dropout of 0.0."""
-    return type(value) is int and kind is not str and value.bit_length() <= _MOST_BITS
+def _number(value: object, name: str) -> object:
+    """The value; FormatError for numbers that Python cannot convert to floats."""
+    if type(value) is int and value.bit_length() > _MOST_BITS:
+        raise FormatError(f"{name} is a number of {value.bit_length()} bits")
+    return value
 
 
 def recurrent_options(module: PickledModule) -> dict[str, object]:
@@ -125,7 +128,7 @@ def recurrent_options(module: PickledModule) -> dict[str, object]:
     known = {
         name: kind(value)
         for name, kind in _OPTIONS.items()
-        if type(value := module.attributes.get(name)) is kind or _is_number(value, kind)
+        if type(value := _number(module.attributes.get(name), name)) in (kind, int)
     }
     if module.kind in _CELL_CLASSES:
         return known | {"cell": _CELL_CLASSES[module.kind]}
