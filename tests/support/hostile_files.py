@@ -220,6 +220,7 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
     "safetensors: tensors": safetensors,
     "safetensors: lists": lambda n: safetensors_file(b'{"a":[' + b"[]," * n + b"[]]}", b""),
     "json: numbers": lambda n: b'{"model_data":[' + b"1," * n + b"1]}",
+    "json: paths": lambda n: json.dumps({"p" * n: {f"{k}": [1] for k in range(n)}}).encode(),
     "json: brackets in a string": lambda n: b'{"model_data":"' + b"[" * n + b'\\""}',
     "hdf5: groups": hdf5_groups,
     "hdf5: nested groups": lambda n: hdf5_groups(n, 8),

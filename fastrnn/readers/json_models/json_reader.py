@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..containers.budget import Budget
 from ..containers.elements import Entry, Unreadable
 from ..containers.json_text import LARGEST_TEXT, parse_json
 from ..containers.source import Source
@@ -17,6 +18,7 @@ from .rtneural_json import describe_rtneural
 from .safetensors_index import WEIGHT_MAP, read_shards
 
 _WHAT = "the JSON text"
+_PATH_BYTES = 128  # of a path as a Python object, beside its characters
 _BYTES_OF_NUMBER = 32  # of an element of an array and of the lists on the way to it
 
 
@@ -69,7 +71,7 @@ def _described(model: Object) -> Description | None:
 def _state_dict(model: Object, source: Source) -> dict[str, Entry]:
     """The arrays of a state dict, as lists of numbers by name, also in objects of objects."""
     entries: dict[str, Entry] = {}
-    for name, value in _leaves(model):
+    for name, value in _leaves(model, source.budget):
         what = f"tensor {quote(check_name(name))}"
         try:
             array = nested(value, what)
@@ -84,12 +86,14 @@ def _state_dict(model: Object, source: Source) -> dict[str, Entry]:
     return entries
 
 
-def _leaves(model: Object) -> Iterator[tuple[str, object]]:
+def _leaves(model: Object, budget: Budget) -> Iterator[tuple[str, object]]:
     """What may be a tensor by its dotted name: a list with numbers in it, or a fraction."""
     pending: list[tuple[str, object]] = [("", model)]
     while pending:
         path, value = pending.pop()
         if isinstance(value, dict):
+            # Each of them gets a path of its own, which the text does not hold.
+            budget.spend(sum(len(path) + len(name) + _PATH_BYTES for name in value), _WHAT)
             below = [(f"{path}.{name}" if path else name, item) for name, item in value.items()]
             pending += reversed(below)
             continue
