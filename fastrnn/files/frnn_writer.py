@@ -33,6 +33,7 @@ from ..readers.frnn.frnn_reader import (
     MAGIC,
     MAJOR,
     MINOR,
+    MOST_MODEL_LAYERS,
     aligned,
     checksum,
     read_frnn,
@@ -126,8 +127,11 @@ class _Layout:
 
 def lay_out(description: Description) -> list[Bytes]:
     """The bytes of the file in pieces, each a multiple of 64."""
-    if not description.layers:
-        raise FormatError("expected a model with at least one layer")
+    if not 1 <= len(description.layers) <= MOST_MODEL_LAYERS:
+        raise FormatError(
+            f"expected a model with at least one layer and at most {MOST_MODEL_LAYERS}, "
+            f"got {len(description.layers)}"
+        )
     layout = _Layout()
     seen: set[str] = set()
     for layer in description.layers:

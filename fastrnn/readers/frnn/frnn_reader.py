@@ -41,6 +41,7 @@ LAYER, ARRAY, OPTIONAL = 1, 2, 0x8000
 FLOAT32 = 1
 
 LONGEST_NAME = 1024
+MOST_MODEL_LAYERS = 1024
 _OBJECT_BYTES = 1024  # upper bound of the memory of a record as Python objects
 
 
@@ -121,6 +122,8 @@ class _Reader:
                 continue
             if kind == LAYER and current is None:
                 current = self._layer(raw, number)
+                if len(layers) == MOST_MODEL_LAYERS:
+                    raise FormatError(f"a model of more than {MOST_MODEL_LAYERS} layers")
                 if current.name in names:
                     raise FormatError(f"two layers have the name {quote(current.name)}")
                 names.add(current.name)

@@ -56,9 +56,12 @@ static frnn_status build(model_file file, const frnn_isa *isa, arena *memory, fr
     frnn_model model = {.isa = isa};
     layer_source from = {.file = &file, .isa = isa, .memory = memory};
     model_axes orders[MODEL_ORDERS];
+    const size_t layers = frnn_file_layers(&file);
+    if (layers < 1 || layers > MOST_MODEL_LAYERS)
+        return FRNN_BAD_FILE;
     frnn_axes_begin(orders);
     *placed = arena_take(memory, 1, sizeof model);
-    model.layers = arena_take(memory, frnn_file_layers(&file), sizeof(model_layer));
+    model.layers = arena_take(memory, layers, sizeof(model_layer));
     for (;;) {
         model_layer layer;
         int found;

@@ -136,6 +136,39 @@ size_t frnn_file_layers(const model_file *file)
     return count;
 }
 
+/* The bytes of the UTF-8 character that begins here, within `left` bytes, or 0 if there is none. As
+ * Python: no surrogates, nothing above U+10FFFF, and the shortest form only. */
+static size_t utf8_bytes(const unsigned char *at, size_t left)
+{
+    const unsigned head = at[0];
+    const size_t count = head < 0x80 ? 1 : head < 0xc2 ? 0 : head < 0xe0 ? 2 : head < 0xf0 ? 3
+                         : head < 0xf5 ? 4 : 0;
+    if (count == 0 || count > left)
+        return 0;
+    for (size_t i = 1; i < count; i++)
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+    const unsigned next = count > 2 ? at[1] : 0;
+    if ((head == 0xe0 && next < 0xa0) || (head == 0xed && next > 0x9f) ||
+        (head == 0xf0 && next < 0x90) || (head == 0xf4 && next > 0x8f))
+        return 0;
+    return count;
+}
+
+/* Does no layer before this one have its name? */
+static int is_new_name(const model_file *file, const unsigned char *record)
+{
+    const unsigned char *const names = file->bytes + file->names_at;
+    const size_t count = u4(record + 8);
+    model_file before = *file;
+    before.next = 0;
+    for (const unsigned char *other; (other = next_record(&before)) != record;)
+        if (u2(other) == TYPE_LAYER && u4(other + 8) == count &&
+            is_same(names + u4(other + 4), names + u4(record + 4), count))
+            return 0;
+    return 1;
+}
+
 static int has_name(const model_file *file, const unsigned char *record)
 {
     const size_t at = u4(record + 4), count = u4(record + 8);
@@ -143,10 +176,13 @@ static int has_name(const model_file *file, const unsigned char *record)
         count >= file->names_size - at)
         return 0;
     const unsigned char *const name = file->bytes + file->names_at + at;
-    for (size_t i = 0; i < count; i++)
-        if (!name[i])
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i += bytes) {
+        bytes = utf8_bytes(name + i, count - i);
+        if (!name[i] || bytes == 0)
             return 0;
-    return name[count] == 0;
+    }
+    return name[count] == 0 && is_new_name(file, record);
 }
 
 frnn_status frnn_file_layer(model_file *file, layer_record *layer, int *found)

@@ -5,7 +5,12 @@
 
 #include <fastrnn.h>
 
-enum { RECORD_INTEGERS = 8, RECORD_NUMBERS = 2, MOST_DIMENSIONS = 4 };
+enum {
+    RECORD_INTEGERS = 8,
+    RECORD_NUMBERS = 2,
+    MOST_DIMENSIONS = 4,
+    MOST_MODEL_LAYERS = 1024 /* each name is compared with those before */
+};
 
 typedef enum {
     ROLE_WEIGHT = 1, ROLE_BIAS, ROLE_WEIGHT_IH, ROLE_WEIGHT_HH, ROLE_BIAS_IH, ROLE_BIAS_HH,
@@ -23,7 +28,7 @@ typedef struct {
 typedef struct {
     unsigned kind, flags;
     int arrays;   /* that follow */
-    int has_name; /* a valid one */
+    int has_name; /* a valid one that no other layer has */
     int integers[RECORD_INTEGERS];
     double numbers[RECORD_NUMBERS];
 } layer_record;
