@@ -177,7 +177,8 @@ def test_lack_of_memory(tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(np, "empty", fail)
-    refuses(tmp_path, SMALL, "not enough memory")
+    with pytest.raises(MemoryError):
+        read_bytes(tmp_path, SMALL)
 
 
 # other kinds of files
@@ -196,7 +197,7 @@ def test_lack_of_memory(tmp_path, monkeypatch):
         (b"\x1f\x8b\x08", "compressed"),
         (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
         (b"<!DOCTYPE html>", "HTML"),
-        (b'{"model_data": 1}', r"no known model \(GuitarML or NAM\)"),
+        (b'{"model_data": 1}', "JSON text that holds no known model"),
         (b"hello, world", "not a model file of a known kind"),
         (b"P", "not a model file"),
         (b"PK\3\4", "expected at least 22 bytes, got 4"),
@@ -213,7 +214,7 @@ def test_other_kinds_are_recognised(tmp_path, head, match):
         (["m/models/model.json", "m/data/weights/weight_0"], "model.json is not an object"),
         (["serialized_exported_program.json", "version"], "unknown version b'1'"),
         (["metadata.json", "config.json", "model.weights.h5"], "expected a file of Keras 3"),
-        (["a.txt", "b/c.txt"], r"no known model: 'a.txt', 'b/c.txt'"),
+        (["a.txt", "b/c.txt"], "no known model, but 2 other files"),
         (["m/data.pkl", "n/data/0"], "'n/data/0' is outside the folder 'm/'"),
         (["data.pkl"], "no known model"),
         (["m/n/data.pkl"], "no known model"),
