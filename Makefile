@@ -68,7 +68,7 @@ tsan:              ## all C tests under the thread sanitizer
 
 soak:              ## check the guarantees on random layers for 30 minutes; MINUTES changes that
 	PYTHONPATH=tests/support $(PYTHON) tests/soak.py --minutes $(MINUTES)
-ulp: $(OUT)/test_activations ## test sigmoid and tanh of all 2^32 floats; takes minutes
+ulp: $(OUT)/test_activations ## test sigmoid and tanh of all 2^32 floats, other functions of a part; takes minutes
 	nice -n 19 $(OUT)/test_activations 1 $(ISA)
 
 test-avx512:       ## test the AVX-512 kernels on any machine, through SIMDe (libsimde-dev)

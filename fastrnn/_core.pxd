@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The C declarations that _core.pyx uses, from fastrnn.h and src_c/platform."""
 
-ctypedef void frnn_activation(const frnn_isa *isa, float *y, const float *x,
-                              size_t count) noexcept nogil
 ctypedef frnn_status frnn_row_function(const frnn_isa *isa, const frnn_rows *rows) noexcept nogil
 
 from libc.stdint cimport uint64_t
@@ -103,9 +101,18 @@ cdef extern from "fastrnn.h" nogil:
     const frnn_isa *frnn_isa_at(int index)
     const frnn_isa *frnn_isa_find(const char *name)
     const char *frnn_isa_name(const frnn_isa *isa)
-    void frnn_sigmoid(const frnn_isa *isa, float *y, const float *x, size_t count) noexcept
-    void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count) noexcept
-    void frnn_relu(const frnn_isa *isa, float *y, const float *x, size_t count) noexcept
+    ctypedef enum frnn_function:
+        FRNN_RELU
+    ctypedef struct frnn_parameters:
+        float a
+        float b
+    const frnn_isa frnn_isa_scalar
+    const char *frnn_function_name(const frnn_isa *isa, frnn_function function)
+    void frnn_apply(const frnn_isa *isa, frnn_function function, frnn_parameters parameters,
+                    float *y, const float *x, size_t count)
+    void frnn_apply_backward(const frnn_isa *isa, frnn_function function,
+                             frnn_parameters parameters, float *dx, const float *dy,
+                             const float *x, size_t count)
     double frnn_probe_fma(const frnn_isa *isa, size_t rounds, float *result)
     void frnn_probe_read(const frnn_isa *isa, const float *values, size_t count, float *result)
     frnn_status frnn_stack_size(const frnn_config *config, const frnn_isa *isa, size_t *bytes)
@@ -179,6 +186,14 @@ cdef extern from "fastrnn.h" nogil:
     frnn_status frnn_log_softmax(const frnn_isa *isa, const frnn_rows *rows) noexcept
     frnn_status frnn_layer_norm(const frnn_isa *isa, const frnn_rows *rows, const float *weight,
                                 const float *bias, float eps)
+    ctypedef struct frnn_batch_norm_call:
+        const float *running_mean
+        const float *running_var
+        const float *weight
+        const float *bias
+        double eps
+    frnn_status frnn_batch_norm(const frnn_isa *isa, const frnn_rows *rows,
+                                const frnn_batch_norm_call *call)
     ctypedef struct frnn_sequences:
         size_t steps
         size_t batch

@@ -11,6 +11,7 @@ gradient of a loss with respect to that quantity (Werbos 1990).
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -58,6 +59,84 @@ def relu(a: Array) -> Array:
 ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "tanh": (np.tanh, lambda h: 1.0 - h * h),
     "relu": (relu, lambda h: np.where(h <= 0.0, 0.0, 1.0)),
+}
+
+
+def normal_below(x: Array) -> Array:
+    """The part of the standard normal distribution below x."""
+    below: Array = np.vectorize(lambda v: 0.5 * math.erfc(-v / math.sqrt(2.0)), otypes=[float])(x)
+    return below
+
+
+def normal_density(x: Array) -> Array:
+    """The density of the standard normal distribution at x."""
+    density: Array = np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
+    return density
+
+
+_GELU = 2.0 * math.sqrt(2.0 / math.pi)
+
+
+def gelu_sigmoid(x: Array) -> Array:
+    """(1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
+    return sigmoid(_GELU * (x + 0.044715 * x**3))
+
+
+def gelu_tanh_slope(x: Array) -> Array:
+    """The derivative of x times gelu_sigmoid(x)."""
+    below, dz = gelu_sigmoid(x), _GELU * (1.0 + 3.0 * 0.044715 * x * x)
+    return below + x * below * (1.0 - below) * dz
+
+
+def softplus(x: Array, beta: float, threshold: float) -> Array:
+    """log(1 + e^(beta x)) / beta, and x where beta x > threshold."""
+    z = np.minimum(beta * x, threshold)
+    y: Array = np.where(beta * x > threshold, x, np.logaddexp(z, 0.0) / beta)
+    return y
+
+
+class Elementwise(NamedTuple):
+    """A function of each value by itself, and its derivative: of x and the parameters a and b."""
+
+    value: Callable[[Array, float, float], Array]
+    slope: Callable[[Array, float, float], Array]
+
+
+# The functions of the core by name, with the formulas of torch.nn's modules.
+FUNCTIONS: dict[str, Elementwise] = {
+    "relu": Elementwise(lambda x, a, b: relu(x), lambda x, a, b: np.where(x > 0, 1.0, 0.0)),
+    "tanh": Elementwise(lambda x, a, b: np.tanh(x), lambda x, a, b: 1.0 - np.tanh(x) ** 2),
+    "sigmoid": Elementwise(
+        lambda x, a, b: sigmoid(x), lambda x, a, b: sigmoid(x) * (1.0 - sigmoid(x))
+    ),
+    "elu": Elementwise(
+        lambda x, a, b: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0.0))),
+        lambda x, a, b: np.where(x > 0, 1.0, a * np.exp(np.minimum(x, 0.0))),
+    ),
+    "leaky_relu": Elementwise(
+        lambda x, a, b: np.where(x > 0, x, a * x), lambda x, a, b: np.where(x > 0, 1.0, a)
+    ),
+    "silu": Elementwise(
+        lambda x, a, b: x * sigmoid(x),
+        lambda x, a, b: sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))),
+    ),
+    "gelu": Elementwise(
+        lambda x, a, b: x * normal_below(x),
+        lambda x, a, b: normal_below(x) + x * normal_density(x),
+    ),
+    "gelu_tanh": Elementwise(
+        lambda x, a, b: x * gelu_sigmoid(x), lambda x, a, b: gelu_tanh_slope(x)
+    ),
+    "softplus": Elementwise(softplus, lambda x, a, b: np.where(a * x > b, 1.0, sigmoid(a * x))),
+    "hardtanh": Elementwise(
+        lambda x, a, b: np.minimum(np.maximum(x, a), b),
+        lambda x, a, b: np.where((x > a) & (x < b), 1.0, 0.0),
+    ),
+    "hardsigmoid": Elementwise(
+        lambda x, a, b: np.minimum(np.maximum(x / 6.0 + 0.5, 0.0), 1.0),
+        lambda x, a, b: np.where((x > -3.0) & (x < 3.0), 1.0 / 6.0, 0.0),
+    ),
+    "scale": Elementwise(lambda x, a, b: a * x + b, lambda x, a, b: np.full_like(x, a)),
 }
 
 

@@ -4,32 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
-from ..layers.activations import Dropout, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
-from ..layers.dense import Conv1d, Linear
-from ..layers.embedding import Embedding
-from ..layers.norm import LayerNorm
-from ..layers.recurrent import LAYER_CLASSES
-from ..layers.sequential import Sequential
-from ..layers.shape import Flatten, Permute, Squeeze, Transpose, Unflatten, Unsqueeze
-from ..layers.signal import Magnitude, ReflectionPad1d, ZeroPad1d
-from ..layers.time import AddInput, Flip, Last, Mask, Pool, Unmask
+from .. import layers as public
+from ..layers import AddInput, Layer, Sequential
 from ..readers.description import STATES, DescribedLayer, Description, Obstacle, unsupported
 from ..stack_spec import LAYERS
 
+# The layers by their names, which are the kinds of a description.
+KINDS: dict[str, type[Any]] = {
+    name: getattr(public, name)
+    for name in public.__all__
+    if issubclass(getattr(public, name), Layer) and name not in ("Layer", "Sequential")
+}
 # The kinds whose arithmetic is the core's: their packed weights or results depend on isa.
-WITH_KERNELS: tuple[type[Any], ...] = (
-    *LAYER_CLASSES.values(),
-    Linear, Conv1d, LayerNorm, Tanh, Sigmoid, Softmax, LogSoftmax, Pool,
-)  # fmt: skip
-_OTHERS: tuple[type[Any], ...] = (
-    Embedding, Dropout, ReLU, Last, Flip, Mask, Unmask, ZeroPad1d, ReflectionPad1d, Magnitude,
-    AddInput, Flatten, Unflatten, Transpose, Permute, Squeeze, Unsqueeze,
-)  # fmt: skip
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*WITH_KERNELS, *_OTHERS)}
+WITH_KERNELS = [kind for kind in KINDS.values() if "isa" in signature(kind).parameters]
 
 _ADVICE = "fastrnn.read_state_dict has its weights, fastrnn.load(path, prefix=) one recurrent layer"
 

@@ -3,43 +3,71 @@
 
 from __future__ import annotations
 
-from .activations import Dropout, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from .activations import (
+    ELU,
+    GELU,
+    Dropout,
+    Hardsigmoid,
+    Hardtanh,
+    LeakyReLU,
+    LogSoftmax,
+    PReLU,
+    ReLU,
+    Scale,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from .base import Layer
 from .dense import Conv1d, Linear
 from .embedding import Embedding
-from .norm import LayerNorm
+from .norm import BatchNorm1d, LayerNorm
 from .recurrent import GRU, LSTM, RNN
 from .sequential import Sequential
 from .shape import Flatten, Permute, Squeeze, Transpose, Unflatten, Unsqueeze
-from .signal import Magnitude, ReflectionPad1d, ZeroPad1d
+from .signal import Magnitude, MaxPool1d, ReflectionPad1d, ZeroPad1d
 from .streams import SequentialStream, Stream
-from .time import AddInput, Flip, Last, Mask, Pool, Unmask
+from .time import AddInput, Flip, Last, Mask, MergeDirections, Pool, Unmask
 
 __all__ = [
+    "ELU",
+    "GELU",
     "GRU",
     "LSTM",
     "RNN",
     "AddInput",
+    "BatchNorm1d",
     "Conv1d",
     "Dropout",
     "Embedding",
     "Flatten",
     "Flip",
+    "Hardsigmoid",
+    "Hardtanh",
     "Last",
     "Layer",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
     "LogSoftmax",
     "Magnitude",
     "Mask",
+    "MaxPool1d",
+    "MergeDirections",
+    "PReLU",
     "Permute",
     "Pool",
     "ReLU",
     "ReflectionPad1d",
+    "Scale",
     "Sequential",
     "SequentialStream",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "Squeeze",
     "Stream",
     "Tanh",

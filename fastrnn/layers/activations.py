@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`ReLU`, `Tanh`, `Sigmoid`, `Softmax`, `LogSoftmax` and `Dropout`."""
+"""Functions of each value by itself, `Softmax`, `LogSoftmax` and `Dropout`."""
 
 from __future__ import annotations
 
@@ -10,77 +10,280 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .arrays import FLOAT32, Array
-from .checks import check_int, check_probability
+from .checks import (
+    check_choice,
+    check_finite,
+    check_int,
+    check_number,
+    check_probability,
+    check_size,
+)
 from .flow import Axes, Flow
 from .stateless import Back, Stateless, checked_dim
 
-# An array, which NumPy takes faster than a scalar: 2 us instead of 3.
-_ZERO = np.zeros((), FLOAT32)
+_SMALLEST = 1.2e-38  # the smallest normal float32, nearly
 
 
-class ReLU(Stateless):
+class _Function(Stateless):
+    """A function of each value by itself, which the core computes. x may have any shape."""
+
+    _name: ClassVar[str]  # one of `_core.functions()`
+    _arguments: ClassVar[tuple[str, ...]] = ()  # the names of its parameters a and b
+
+    def __init__(self, *, isa: str | None = None) -> None:
+        super().__init__(isa)
+
+    def _options(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self._arguments}
+
+    def _function(self) -> tuple[str, list[float]]:
+        """The function of the core, and its parameters."""
+        return self._name, [getattr(self, name) for name in self._arguments]
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        y = np.empty(x.shape, FLOAT32)
+        name, parameters = self._function()
+        _core.apply(self.isa, name, _flat(x), y.reshape(-1), *parameters)
+        return y
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        name, parameters = self._function()
+
+        def back(dy: Array) -> tuple[Array, dict[str, Array]]:
+            dx = np.empty(x.shape, FLOAT32)
+            flat = (_flat(x), _flat(dy), dx.reshape(-1))
+            _core.apply_backward(self.isa, name, *flat, *parameters)
+            return dx, {}
+
+        return self._forward(x, flow), back
+
+
+def _flat(x: NDArray[Any]) -> Array:
+    return np.ascontiguousarray(x).reshape(-1)
+
+
+class ReLU(_Function):
     """max(x, 0) of an x of any shape, as torch.nn.ReLU; a NaN stays one.
 
     >>> ReLU()([-1.0, 2.0])[0].tolist()
     [0.0, 2.0]
     """
 
-    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
-        y: Array = np.maximum(x, _ZERO)
-        return y
-
-    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
-        return self._forward(x, flow), lambda dy: (np.where(x <= 0, np.float32(0), dy), {})
+    _name = "relu"
 
 
-class _Curve(Stateless):
-    """An activation that the core computes element by element."""
-
-    _kernel: ClassVar[Any]  # of the core: (isa, x, y)
-
-    def __init__(self, *, isa: str | None = None) -> None:
-        super().__init__(isa)
-
-    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
-        y = np.empty(x.shape, FLOAT32)
-        if y.size:
-            self._kernel(self.isa, np.ascontiguousarray(x).reshape(-1), y.reshape(-1))
-        return y
-
-    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
-        y = self._forward(x, flow)
-        kept = y.copy()  # the caller may write into y, as in y -= target
-        return y, lambda dy: (dy * self._slope(kept), {})
-
-    def _slope(self, y: Array) -> Array:
-        """dy/dx, by y."""
-        raise NotImplementedError
-
-
-class Tanh(_Curve):
+class Tanh(_Function):
     """tanh(x) of an x of any shape, as torch.nn.Tanh. isa: one of `fastrnn.isas()`.
 
     >>> Tanh()([0.0, 1.0])[0].round(3).tolist()
     [0.0, 0.7620000243186951]
     """
 
-    _kernel = staticmethod(_core.tanh)
-
-    def _slope(self, y: Array) -> Array:
-        return 1 - y * y
+    _name = "tanh"
 
 
-class Sigmoid(_Curve):
+class Sigmoid(_Function):
     """1 / (1 + exp(-x)) of an x of any shape, as torch.nn.Sigmoid. isa: one of `fastrnn.isas()`.
 
     >>> Sigmoid()([0.0])[0].tolist()
     [0.5]
     """
 
-    _kernel = staticmethod(_core.sigmoid)
+    _name = "sigmoid"
 
-    def _slope(self, y: Array) -> Array:
-        return y * (1 - y)
+
+class ELU(_Function):
+    """x, and alpha (exp(x) - 1) where that is negative, as torch.nn.ELU (Clevert et al. 2015).
+
+    x of any shape; y the same, float32. isa: one of `fastrnn.isas()`.
+
+    >>> ELU()([-1.0, 2.0])[0].round(3).tolist()
+    [-0.6320000290870667, 2.0]
+    """
+
+    _name = "elu"
+    _arguments = ("alpha",)
+
+    def __init__(self, alpha: float = 1.0, *, isa: str | None = None) -> None:
+        super().__init__(isa=isa)
+        self.alpha = check_finite("alpha", alpha)
+
+
+class LeakyReLU(_Function):
+    """x, and negative_slope x where x is negative, as torch.nn.LeakyReLU (Maas et al. 2013).
+
+    x of any shape; y the same, float32. isa: one of `fastrnn.isas()`.
+
+    >>> LeakyReLU(0.25)([-1.0, 2.0])[0].tolist()
+    [-0.25, 2.0]
+    """
+
+    _name = "leaky_relu"
+    _arguments = ("negative_slope",)
+
+    def __init__(self, negative_slope: float = 1e-2, *, isa: str | None = None) -> None:
+        super().__init__(isa=isa)
+        self.negative_slope = check_finite("negative_slope", negative_slope)
+
+
+class SiLU(_Function):
+    """x sigmoid(x), also called swish, as torch.nn.SiLU (Elfwing et al. 2018, 1702.03118).
+
+    x of any shape; y the same, float32. isa: one of `fastrnn.isas()`.
+
+    >>> SiLU()([0.0, 1.0])[0].round(3).tolist()
+    [0.0, 0.7310000061988831]
+    """
+
+    _name = "silu"
+
+
+class GELU(_Function):
+    """x P(X < x) for a standard normal X, as torch.nn.GELU (Hendrycks and Gimpel 2016, 1606.08415).
+
+    x of any shape; y the same, float32. approximate: "none"; or "tanh", which is
+    x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. isa: one of `fastrnn.isas()`.
+
+    >>> GELU()([0.0, 1.0])[0].round(3).tolist()
+    [0.0, 0.8410000205039978]
+    """
+
+    def __init__(self, approximate: str = "none", *, isa: str | None = None) -> None:
+        super().__init__(isa=isa)
+        self.approximate = check_choice("approximate", approximate, ("none", "tanh"))
+
+    def _options(self) -> dict[str, object]:
+        return {"approximate": self.approximate}
+
+    def _function(self) -> tuple[str, list[float]]:
+        return ("gelu" if self.approximate == "none" else "gelu_tanh"), []
+
+
+class Softplus(_Function):
+    """log(1 + exp(beta x)) / beta, and x where beta x > threshold, as torch.nn.Softplus.
+
+    x of any shape; y the same, float32. beta is positive. isa: one of `fastrnn.isas()`.
+
+    >>> Softplus()([0.0, 30.0])[0].round(3).tolist()
+    [0.6930000185966492, 30.0]
+    """
+
+    _name = "softplus"
+    _arguments = ("beta", "threshold")
+
+    def __init__(
+        self, beta: float = 1.0, threshold: float = 20.0, *, isa: str | None = None
+    ) -> None:
+        super().__init__(isa=isa)
+        self.beta = check_finite("beta", beta)
+        self.threshold = check_finite("threshold", threshold)
+        if self.beta < _SMALLEST:
+            raise ValueError(f"beta: expected a positive float32, got {beta}")
+
+
+class Hardtanh(_Function):
+    """x, but at least min_val and at most max_val, as torch.nn.Hardtanh and torch.clamp.
+
+    x of any shape; y the same, float32. The bounds may be infinite. `Hardtanh(0, 6)` is
+    torch.nn.ReLU6. isa: one of `fastrnn.isas()`.
+
+    >>> Hardtanh()([-3.0, 0.5, 3.0])[0].tolist()
+    [-1.0, 0.5, 1.0]
+    """
+
+    _name = "hardtanh"
+    _arguments = ("min_val", "max_val")
+
+    def __init__(
+        self, min_val: float = -1.0, max_val: float = 1.0, *, isa: str | None = None
+    ) -> None:
+        super().__init__(isa=isa)
+        self.min_val = check_number("min_val", min_val)
+        self.max_val = check_number("max_val", max_val)
+        if not self.min_val < self.max_val:
+            raise ValueError(f"min_val: expected less than max_val {max_val}, got {min_val}")
+
+
+class Hardsigmoid(_Function):
+    """x / 6 + 1 / 2, but at least 0 and at most 1, as torch.nn.Hardsigmoid.
+
+    x of any shape; y the same, float32. isa: one of `fastrnn.isas()`.
+
+    >>> Hardsigmoid()([-4.0, 0.0, 3.0])[0].tolist()
+    [0.0, 0.5, 1.0]
+    """
+
+    _name = "hardsigmoid"
+
+
+class Scale(_Function):
+    """factor x + offset, with constants that training leaves as they are.
+
+    x of any shape; y the same, float32, the product rounded before the sum. isa: one of
+    `fastrnn.isas()`.
+
+    >>> Scale(2.0, 1.0)([-1.0, 2.0])[0].tolist()
+    [-1.0, 5.0]
+    """
+
+    _name = "scale"
+    _arguments = ("factor", "offset")
+
+    def __init__(self, factor: float, offset: float = 0.0, *, isa: str | None = None) -> None:
+        super().__init__(isa=isa)
+        self.factor = check_finite("factor", factor)
+        self.offset = check_finite("offset", offset)
+
+
+class PReLU(Stateless):
+    """x, and weight x where x is negative, as torch.nn.PReLU (He et al. 2015, 1502.01852).
+
+    x: any shape; with more than one parameter axis 1 of x has num_parameters. y the same, float32.
+    Weight: `weight` (num_parameters,), at first init.
+
+    >>> PReLU()([-1.0, 2.0])[0].tolist()
+    [-0.25, 2.0]
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+        super().__init__()
+        count = check_size("num_parameters", num_parameters)
+        self._weights = {"weight": np.full(count, check_finite("init", init), FLOAT32)}
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"weight": self._weights["weight"].shape}
+
+    def _options(self) -> dict[str, object]:
+        return {"num_parameters": self.num_parameters}
+
+    def _takes(self, axes: Axes, ndim: int) -> bool:
+        return super()._takes(axes, ndim) and (self.num_parameters == 1 or 1 not in axes)
+
+    def _why_not_causal(self) -> str:
+        return "" if self.num_parameters == 1 else "its channels are axis 1 of x"
+
+    def _slopes(self, x: Array) -> Array:
+        """The weight in a shape that broadcasts against x."""
+        count = self.num_parameters
+        if count > 1 and (x.ndim < 2 or x.shape[1] != count):
+            raise ValueError(f"x: expected {count} channels on axis 1, got shape {x.shape}")
+        return self._weights["weight"].reshape(-1, *[1] * max(x.ndim - 2, 0))
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        slopes = self._slopes(x) if self.num_parameters > 1 else self._weights["weight"][0]
+        y: Array = np.where(x > 0, x, slopes * x)
+        return y
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        slopes = self._slopes(x).copy() if self.num_parameters > 1 else self._weights["weight"][0]
+
+        def back(dy: Array) -> tuple[Array, dict[str, Array]]:
+            below = np.where(x > 0, np.float32(0), x * dy)
+            others = tuple(at for at in range(x.ndim) if at != 1)
+            dw = below.sum(others) if self.num_parameters > 1 else below.sum().reshape(1)
+            return np.where(x > 0, dy, slopes * dy), {"weight": dw.astype(FLOAT32)}
+
+        return self._forward(x, flow), back
 
 
 class _OverAxis(Stateless):

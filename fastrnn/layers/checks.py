@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 
+MOST_NUMBER = 3.4e38  # the largest float32, nearly
 MOST_SIZE = 2**24 - 1  # of a layer's sizes
 _MOST_SEED = 2**64 - 1
 
@@ -50,6 +52,15 @@ def check_int(
     return int(value)
 
 
+def single(name: str, value: Any) -> Any:
+    """The value of a tuple of one, as torch keeps sizes."""
+    if isinstance(value, tuple | list):
+        if len(value) != 1:
+            raise ValueError(f"{name}: expected one number, got {value!r}")
+        return value[0]
+    return value
+
+
 def check_size(name: str, value: Any) -> int:
     """Return a size of a layer, an int of at least 1."""
     return check_int(name, value, 1, MOST_SIZE)
@@ -58,6 +69,21 @@ def check_size(name: str, value: Any) -> int:
 def check_number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    return float(value)
+
+
+def check_finite(name: str, value: Any) -> float:
+    """Return a number that float32 holds."""
+    number = check_number(name, value)
+    if not abs(number) <= MOST_NUMBER:
+        raise ValueError(f"{name}: expected a finite float32, got {value}")
+    return number
+
+
+def check_eps(value: Any) -> float:
+    """Return what a norm adds to a variance."""
+    if not 0 <= check_number("eps", value) < math.inf:
+        raise ValueError(f"eps: expected a finite number of at least 0, got {value}")
     return float(value)
 
 

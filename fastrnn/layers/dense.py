@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .arrays import FLOAT32, Array
-from .checks import MOST_SIZE, check_int, check_size, checked_flag
+from .checks import MOST_SIZE, check_int, check_size, checked_flag, single
 from .flow import Axes, Flow, Lengths, channel_axes
 from .stateless import Back, Stateless, as_rows
 
@@ -125,8 +125,8 @@ class Conv1d(Stateless):
         isa: str | None = None,
         seed: int | np.random.Generator | None = None,
     ) -> None:
-        sizes = {"kernel_size": _single("kernel_size", kernel_size)}
-        sizes |= {"stride": _single("stride", stride), "dilation": _single("dilation", dilation)}
+        sizes = {"kernel_size": single("kernel_size", kernel_size)}
+        sizes |= {"stride": single("stride", stride), "dilation": single("dilation", dilation)}
         sizes |= {"in_channels": in_channels, "out_channels": out_channels, "groups": groups}
         for name, value in sizes.items():
             check_size(name, value)
@@ -245,15 +245,6 @@ class Conv1d(Stateless):
         return dpadded[:, :, left : left + x.shape[2]], dkernel.reshape(weight.shape)
 
 
-def _single(name: str, value: Any) -> Any:
-    """The value of a tuple of one, as torch keeps them."""
-    if isinstance(value, tuple | list):
-        if len(value) != 1:
-            raise ValueError(f"{name}: expected one number, got {value!r}")
-        return value[0]
-    return value
-
-
 def _checked_padding(padding: Any, stride: int) -> int | str:
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
@@ -261,4 +252,4 @@ def _checked_padding(padding: Any, stride: int) -> int | str:
         if padding == "same" and stride != 1:
             raise ValueError(f"padding: expected no 'same' with stride {stride}, only with 1")
         return padding
-    return check_int("padding", _single("padding", padding), 0, MOST_SIZE)
+    return check_int("padding", single("padding", padding), 0, MOST_SIZE)

@@ -312,7 +312,8 @@ class Sequential(Layer):
             weights |= {f"{name}.{key}": array for key, array in grads.weights.items()}
         total = dx if extra is None or dx is None else dx + extra
         ordered = {name: states[name] for name in self._children if name in states}
-        return Gradients(total, ordered or None, {key: weights[key] for key in self._shapes()})
+        trained = {key: weights[key] for key in self._shapes() if key in weights}
+        return Gradients(total, ordered or None, trained)
 
     def _input(self, x: ArrayLike) -> NDArray[Any]:
         for child in self._children.values():

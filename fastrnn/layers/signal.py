@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Layers over channels: `ZeroPad1d`, `ReflectionPad1d` and `Magnitude`."""
+"""Layers over channels: `ZeroPad1d`, `ReflectionPad1d`, `MaxPool1d` and `Magnitude`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import FLOAT32, Array
-from .checks import MOST_SIZE, check_int
+from .checks import MOST_SIZE, check_int, check_size, checked_flag, single
 from .flow import Axes, Flow, Lengths, channel_axes
 from .stateless import Back, Stateless
 
@@ -137,6 +137,96 @@ class ReflectionPad1d(_Channels):
             return dx.reshape(x.shape), {}
 
         return y, back
+
+
+class MaxPool1d(_Channels):
+    """The maximum over windows of steps, as torch.nn.MaxPool1d.
+
+    x: (B, C, T) or (C, T); y has a step for each window. stride None: kernel_size. padding, at most
+    half of kernel_size, counts steps of -inf at both ends. With ceil_mode the last window may reach
+    beyond the padding. Windows of a row with a length see its valid steps alone. A maximum's
+    gradient goes to the first step that holds it; NaN counts as the largest value.
+
+    >>> MaxPool1d(2)([[[1.0, 3.0, 2.0, 0.0]]])[0].tolist()
+    [[[3.0, 2.0]]]
+    """
+
+    def __init__(
+        self,
+        kernel_size: int,
+        stride: int | None = None,
+        padding: int = 0,
+        dilation: int = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kernel_size = check_size("kernel_size", single("kernel_size", kernel_size))
+        stride = self.kernel_size if stride is None else single("stride", stride)
+        self.stride = check_size("stride", stride)
+        half = self.kernel_size // 2
+        self.padding = check_int(
+            "padding", single("padding", padding), 0, half, f"at most half of {kernel_size}"
+        )
+        self.dilation = check_size("dilation", single("dilation", dilation))
+        self.ceil_mode = checked_flag("ceil_mode", ceil_mode)
+
+    def _options(self) -> dict[str, object]:
+        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+        return {name: getattr(self, name) for name in names}
+
+    def _why_not_causal(self) -> str:
+        return "its x is (B, C, T), and a step of y needs several steps of x"
+
+    def _steps(self, steps: Any) -> Any:
+        """Windows in so many steps: the last one begins in x or in the padding before it."""
+        rest = steps + 2 * self.padding - self.dilation * (self.kernel_size - 1) - 1
+        windows = (rest + (self.stride - 1 if self.ceil_mode else 0)) // self.stride + 1
+        windows = windows - ((windows - 1) * self.stride >= steps + self.padding)
+        return np.where((rest < 0) | (steps == 0), 0, windows)
+
+    def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths | None:
+        return None if lengths is None else np.asarray(self._steps(lengths), np.intp)
+
+    def _windows(self, x: Array, flow: Flow) -> Array:
+        """(..., C, windows, kernel_size): a view of x with -inf around its valid steps."""
+        self._check(x)
+        count = int(self._steps(x.shape[-1]))
+        if count < 1:
+            reach = self.dilation * (self.kernel_size - 1) + 1
+            raise ValueError(
+                f"x: expected at least {max(reach - 2 * self.padding, 1)} steps for a window that "
+                f"spans {reach}, got {x.shape[-1]}"
+            )
+        inside = x if flow.lengths is None else np.where(flow.valid(x), x, np.float32(-np.inf))
+        reach = (count - 1) * self.stride + self.dilation * (self.kernel_size - 1) + 1
+        after = max(reach - self.padding - x.shape[-1], 0)
+        sides = [(0, 0)] * (x.ndim - 1) + [(self.padding, after)]
+        padded = np.pad(inside, sides, constant_values=-np.inf)
+        step = padded.strides[-1]
+        return np.lib.stride_tricks.as_strided(
+            padded,
+            (*x.shape[:-1], count, self.kernel_size),
+            (*padded.strides[:-1], step * self.stride, step * self.dilation),
+            writeable=False,
+        )
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        y: Array = self._windows(x, flow).max(-1)
+        return y
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        windows = self._windows(x, flow)
+
+        def back(dy: Array) -> tuple[Array, dict[str, Array]]:
+            starts = np.arange(windows.shape[-2]) * self.stride - self.padding
+            steps = starts + windows.argmax(-1) * self.dilation
+            inside = (steps >= 0) & (steps < x.shape[-1])
+            dx = np.zeros((x.size // x.shape[-1], x.shape[-1]), FLOAT32)
+            rows = np.arange(len(dx))[:, None], np.where(inside, steps, 0).reshape(len(dx), -1)
+            np.add.at(dx, rows, np.where(inside, dy, np.float32(0)).reshape(len(dx), -1))
+            return dx.reshape(x.shape), {}
+
+        return windows.max(-1), back
 
 
 class Magnitude(_Channels):

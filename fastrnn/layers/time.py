@@ -372,3 +372,45 @@ class AddInput(Stateless):
         dfirst = np.zeros(first.shape, FLOAT32)
         dfirst[..., : self.features] = dy
         return dfirst
+
+
+class MergeDirections(Stateless):
+    """The sum, mean or product of the two directions of a bidirectional layer.
+
+    x: (..., 2 F), the y of such a layer; y: (..., F). mode: "sum", "mean" or "mul".
+
+    >>> MergeDirections("sum")([[1.0, 2.0, 10.0, 20.0]])[0].tolist()
+    [[11.0, 22.0]]
+    """
+
+    def __init__(self, mode: str = "sum") -> None:
+        super().__init__()
+        self.mode = check_choice("mode", mode, ("sum", "mean", "mul"))
+
+    def _options(self) -> dict[str, object]:
+        return {"mode": self.mode}
+
+    def _takes(self, axes: Axes, ndim: int) -> bool:
+        return super()._takes(axes, ndim - 1)
+
+    def _halves(self, x: Array) -> tuple[Array, Array]:
+        width = x.shape[-1] if x.ndim else 1
+        if width % 2:
+            raise ValueError(f"x: expected features of two directions, an even number, got {width}")
+        return x[..., : width // 2], x[..., width // 2 :]
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        a, b = self._halves(x)
+        if self.mode == "mul":
+            return a * b
+        return a + b if self.mode == "sum" else (a + b) * np.float32(0.5)
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        def back(dy: Array) -> tuple[Array, dict[str, Array]]:
+            if self.mode == "mul":
+                a, b = self._halves(x)
+                return np.concatenate([dy * b, dy * a], -1), {}
+            half = dy if self.mode == "sum" else dy * np.float32(0.5)
+            return np.concatenate([half, half], -1), {}
+
+        return self._forward(x, flow), back

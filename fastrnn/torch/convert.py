@@ -39,9 +39,19 @@ _ATTRIBUTES: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv1d: _SIZES,
     nn.Embedding: ("num_embeddings", "embedding_dim", "padding_idx"),
     nn.LayerNorm: ("normalized_shape", "eps", "elementwise_affine"),
+    nn.BatchNorm1d: ("num_features", "eps", "affine"),
+    nn.MaxPool1d: ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+    nn.PReLU: ("num_parameters",),
     nn.ReLU: (),
     nn.Tanh: (),
     nn.Sigmoid: (),
+    nn.ELU: ("alpha",),
+    nn.LeakyReLU: ("negative_slope",),
+    nn.SiLU: (),
+    nn.GELU: ("approximate",),
+    nn.Softplus: ("beta", "threshold"),
+    nn.Hardtanh: ("min_val", "max_val"),
+    nn.Hardsigmoid: (),
     nn.Softmax: ("dim",),
     nn.LogSoftmax: ("dim",),
     nn.Dropout: ("p",),
@@ -52,8 +62,12 @@ _ATTRIBUTES: dict[type[nn.Module], tuple[str, ...]] = {
     nn.GRU: _STACK,
     nn.RNN: (*_STACK, "nonlinearity"),
 }
-# fastrnn's own modules, which `accelerate` leaves in a model.
-_SAME: dict[type[nn.Module], type[nn.Module]] = {LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN}
+# Modules that are another one: fastrnn's own, which `accelerate` leaves in a model, and ReLU6.
+_SAME: dict[type[nn.Module], type[nn.Module]] = {
+    LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN, nn.ReLU6: nn.Hardtanh,
+}  # fmt: skip
+# Modules that do nothing when a model runs.
+_IDENTITIES = (nn.Identity, nn.Dropout1d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
 def from_module(module: nn.Module, example: Any = None, *, isa: str | None = None) -> Sequential:
@@ -213,7 +227,7 @@ def _children(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _reasons(module: nn.Module) -> Iterator[str]:
     kind = _SAME.get(type(module), type(module))
-    if kind not in _ATTRIBUTES and kind not in (nn.Sequential, nn.Identity):
+    if kind not in _ATTRIBUTES and kind not in (nn.Sequential, *_IDENTITIES):
         yield "it is not a layer that fastrnn has"
         return
     if "forward" in module.__dict__:
@@ -224,6 +238,10 @@ def _reasons(module: nn.Module) -> Iterator[str]:
         yield "it has dim=None"
     if kind is nn.Conv1d and module.padding_mode != "zeros":
         yield f"it has padding_mode={module.padding_mode!r}, not 'zeros'"
+    if kind is nn.BatchNorm1d and not module.track_running_stats:
+        yield "it has track_running_stats=False, so no statistics of its own"
+    if kind is nn.MaxPool1d and module.return_indices:
+        yield "it has return_indices=True"
     if kind is nn.Embedding and module.max_norm is not None:
         yield "it has max_norm, which changes weights as it runs"
     for name, tensor in module.named_parameters(recurse=False):
@@ -236,7 +254,7 @@ def _converted(module: nn.Module, isa: str | None) -> Any:
     if kind is nn.Sequential:
         children: Mapping[str, Any] = {n: _converted(m, isa) for n, m in _children(module)}
         return Sequential(children)
-    if kind is nn.Identity:
+    if kind in _IDENTITIES:
         return KINDS["Dropout"](p=0.0)
     options = {name: getattr(module, name) for name in _ATTRIBUTES[kind]}
     if kind in (nn.Linear, nn.Conv1d, nn.LayerNorm):

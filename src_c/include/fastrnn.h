@@ -97,12 +97,6 @@ const frnn_isa *frnn_isa_find(const char *name);
 /* The name by which frnn_isa_find finds it, as "avx2". */
 const char *frnn_isa_name(const frnn_isa *isa);
 
-/* y[i] = sigmoid(x[i]), tanh(x[i]) or max(x[i], 0) for i < count, with the bits that the kernels
- * compute. y may be x; otherwise they must not overlap. No argument is checked. */
-void frnn_sigmoid(const frnn_isa *isa, float *y, const float *x, size_t count);
-void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count);
-void frnn_relu(const frnn_isa *isa, float *y, const float *x, size_t count);
-
 /* Probes for benchmarks. frnn_probe_fma runs `rounds` rounds of independent fused multiply-adds and
  * returns the number of floating-point operations executed. frnn_probe_read reads count floats
  * once. Both write one value to *result: without it the compiler would remove the work. */
@@ -368,6 +362,27 @@ frnn_status frnn_log_softmax(const frnn_isa *isa, const frnn_rows *rows);
 frnn_status frnn_layer_norm(const frnn_isa *isa, const frnn_rows *rows, const float *weight,
                             const float *bias, float eps);
 
+/* Statistics and weights of each feature: arrays of the size of a row. weight, bias NULL: ones,
+ * zeros. eps >= 0. */
+typedef struct {
+    const float *running_mean, *running_var, *weight, *bias;
+    double eps;
+} frnn_batch_norm_call;
+
+/* Batch normalization of each row by given statistics, as torch.nn.BatchNorm1d in eval mode. */
+frnn_status frnn_batch_norm(const frnn_isa *isa, const frnn_rows *rows,
+                            const frnn_batch_norm_call *call);
+
+/* y = x, where that is negative times the weight: torch.nn.PReLU. weight: [count], count 1 or the
+ * size of a row. */
+frnn_status frnn_prelu(const frnn_rows *rows, const float *weight, size_t count);
+
+/* How frnn_merge joins the halves of each row of x. */
+typedef enum { FRNN_MERGE_SUM, FRNN_MERGE_MEAN, FRNN_MERGE_MUL } frnn_merging;
+
+/* The sum, mean or product of the two halves of each row of x [rows][2 size]. */
+frnn_status frnn_merge(const frnn_rows *rows, frnn_merging merging);
+
 /* Copies row indices[i] of table [entries][size] to row i of y; rows->x is not used. Returns
  * FRNN_BAD_ARGUMENT if an index is negative or not below entries. */
 frnn_status frnn_embedding(const float *table, size_t entries, const int64_t *indices,
@@ -390,9 +405,60 @@ frnn_status frnn_pool_mean(const frnn_isa *isa, const frnn_sequences *sequences)
 /* The maximum over the valid steps of each sequence; NaN counts as the largest value. */
 frnn_status frnn_pool_max(const frnn_sequences *sequences);
 
+/* Sizes of a maximum over windows, as those of torch.nn.MaxPool1d. */
+typedef struct {
+    int kernel_size, stride, padding, dilation, ceil_mode;
+} frnn_max_pool;
+
+/* Returns the steps of y for `steps` steps of x; 0 if x with its padding is shorter than a window. */
+size_t frnn_max_pool_steps(const frnn_max_pool *pool, size_t steps);
+
+/* The maximum over each window of the valid steps; NaN counts as the largest value. y has
+ * frnn_max_pool_steps(pool, steps) steps, y_step apart; those past the end of a sequence are zeros.
+ * A window without a valid step is -inf. */
+frnn_status frnn_max_pool_run(const frnn_max_pool *pool, const frnn_sequences *sequences,
+                              ptrdiff_t y_step);
+
 /* The last valid step of each sequence, but step 0 for the last `reversed` features. If these are
  * the outputs of a reverse direction, y is the final state h of the layer. */
 frnn_status frnn_last(const frnn_sequences *sequences, size_t reversed);
+
+/* ---- Elementwise functions ------------------------------------------------------------------ */
+
+/* Functions of each value by itself, with the formulas of the torch.nn modules of these names. */
+typedef enum {
+    FRNN_RELU,        /* max(x, 0) */
+    FRNN_TANH,
+    FRNN_SIGMOID,     /* 1 / (1 + exp(-x)) */
+    FRNN_ELU,         /* x, below 0: a (exp(x) - 1) */
+    FRNN_LEAKY_RELU,  /* x, below 0: a x */
+    FRNN_SILU,        /* x sigmoid(x) */
+    FRNN_GELU,        /* x times the part of the standard normal distribution below x */
+    FRNN_GELU_TANH,   /* x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 */
+    FRNN_SOFTPLUS,    /* log(1 + exp(a x)) / a; x where a x > b. a > 0 */
+    FRNN_HARDTANH,    /* x, at least a and at most b */
+    FRNN_HARDSIGMOID, /* x / 6 + 1 / 2, at least 0 and at most 1 */
+    FRNN_SCALE,       /* a x + b, the product rounded */
+    FRNN_FUNCTION_COUNT
+} frnn_function;
+
+/* The parameters of a function. Functions that do not name them ignore them. */
+typedef struct {
+    float a, b;
+} frnn_parameters;
+
+/* Sets y[i] = function(x[i]) for i < count. y may be x; otherwise they must not overlap. No argument
+ * is checked. */
+void frnn_apply(const frnn_isa *isa, frnn_function function, frnn_parameters parameters, float *y,
+                const float *x, size_t count);
+
+/* Sets dx[i] = dy[i] times the derivative at x[i] for i < count. dx may be dy or x; otherwise they
+ * must not overlap. No argument is checked. */
+void frnn_apply_backward(const frnn_isa *isa, frnn_function function, frnn_parameters parameters,
+                         float *dx, const float *dy, const float *x, size_t count);
+
+/* The name of a function, as "leaky_relu". Returns NULL past the last one. */
+const char *frnn_function_name(const frnn_isa *isa, frnn_function function);
 
 /* ---- Whole models --------------------------------------------------------------------------- */
 

@@ -96,18 +96,4 @@ ALWAYS_INLINE vec vec_relu(vec x) { return vec_max(vec_zero(), x); }
 /* With 0 for -0, as numpy's maximum(x, 0). */
 ALWAYS_INLINE vec vec_relu_unsigned(vec x) { return vec_add(vec_relu(x), vec_zero()); }
 
-/* The functions over arrays, for tests and for layers that are nothing else. */
-#define MAP(name, function)                                                           \
-    static void name(float *y, const float *x, size_t count)                          \
-    {                                                                                 \
-        for (; count >= LANES; count -= LANES, x += LANES, y += LANES)                \
-            vec_store(y, function(vec_load(x)));                                      \
-        if (count > 0)                                                                \
-            vec_store_part(y, function(vec_load_part(x, (int)count)), (int)count);    \
-    }
-MAP(sigmoid_map, vec_sigmoid)
-MAP(tanh_map, vec_tanh)
-MAP(relu_map, vec_relu_unsigned)
-#undef MAP
-
 #endif

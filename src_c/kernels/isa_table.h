@@ -17,6 +17,7 @@
 #include "cells/cell_rnn.h"
 #include "cells/projection.h"
 
+#include "functions.h"
 #include "probe.h"
 #include "product/outer.h"
 #include "rows.h"
@@ -42,8 +43,22 @@ static unsigned long long ticks(void) { return vec_ticks(); }
         .projection = PROJECTION_STAGE,                                                            \
         .pack_bias = pack_bias, .pack_transposed = pack_transposed, .pack_rows = pack_rows,        \
         .outer = outer, .sum_columns = sum_columns,                                                \
-        .sigmoid = sigmoid_map, .tanh = tanh_map, .relu = relu_map,                                \
-        .softmax = softmax, .log_softmax = log_softmax, .layer_norm = layer_norm, .mean = mean,    \
+        .function = {                                                                              \
+            [FRNN_RELU] = FUNCTION(relu),                                                          \
+            [FRNN_TANH] = FUNCTION(tanh),                                                          \
+            [FRNN_SIGMOID] = FUNCTION(sigmoid),                                                    \
+            [FRNN_ELU] = FUNCTION(elu),                                                            \
+            [FRNN_LEAKY_RELU] = FUNCTION(leaky_relu),                                              \
+            [FRNN_SILU] = FUNCTION(silu),                                                          \
+            [FRNN_GELU] = FUNCTION(gelu),                                                          \
+            [FRNN_GELU_TANH] = FUNCTION(gelu_tanh),                                                \
+            [FRNN_SOFTPLUS] = FUNCTION(softplus),                                                  \
+            [FRNN_HARDTANH] = FUNCTION(hardtanh),                                                  \
+            [FRNN_HARDSIGMOID] = FUNCTION(hardsigmoid),                                            \
+            [FRNN_SCALE] = FUNCTION(scale),                                                        \
+        },                                                                                         \
+        .softmax = softmax, .log_softmax = log_softmax, .layer_norm = layer_norm,                  \
+        .batch_norm = batch_norm, .mean = mean,                                                    \
         .probe_fma = probe_fma, .probe_read = probe_read,                                          \
         .denormals_off = denormals_off, .denormals_restore = denormals_restore,                    \
         .pause = pause_thread, .ticks = ticks,                                                     \

@@ -191,6 +191,36 @@ static void layer_norm(float *y, const float *x, const float *weight, const floa
     }
 }
 
+/* Of each row, with the statistics of each feature: x * scale + shift, both rounded once. */
+static void batch_norm(const frnn_rows *rows, const frnn_batch_norm_call *c)
+{
+    enum { BLOCK = 256 }; /* features whose scale and shift are kept for all rows */
+    float scale[BLOCK], shift[BLOCK];
+    for (size_t first = 0; first < rows->size; first += BLOCK) {
+        const size_t count = rows->size - first < BLOCK ? rows->size - first : BLOCK;
+        for (size_t i = 0; i < count; i++) {
+            const double factor = inverse_root((double)c->running_var[first + i] + c->eps) *
+                                  (c->weight ? (double)c->weight[first + i] : 1.0);
+            scale[i] = (float)factor;
+            shift[i] = (float)((c->bias ? (double)c->bias[first + i] : 0.0) -
+                               (double)c->running_mean[first + i] * factor);
+        }
+        for (size_t row = 0; row < rows->rows; row++) {
+            const float *const x = rows->x + (ptrdiff_t)row * rows->x_row + first;
+            float *const y = rows->y + (ptrdiff_t)row * rows->y_row + first;
+            for (size_t i = 0; i < count; i += LANES) {
+                const int n = count - i < LANES ? (int)(count - i) : LANES;
+                const vec z = vec_fma(load_first(x + i, n), load_first(scale + i, n),
+                                      load_first(shift + i, n));
+                if (n < LANES)
+                    vec_store_part(y + i, z, n);
+                else
+                    vec_store(y + i, z);
+            }
+        }
+    }
+}
+
 /* The mean of adjacent vectors, of which the last one has n lanes. */
 ALWAYS_INLINE void mean_strip(float *y, const float *x, ptrdiff_t x_step, size_t steps, int n,
                               const int vectors)

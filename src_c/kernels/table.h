@@ -170,6 +170,15 @@ typedef struct frnn_outer {
     int add;
 } frnn_outer;
 
+/* ---- Elementwise functions -------------------------------------------------------------------- */
+
+/* y [count] from x, and dx from dy and x, as frnn_apply and frnn_apply_backward. */
+typedef struct frnn_function_kernels {
+    const char *name; /* in lower case, as in torch.nn.functional */
+    void (*map)(float *y, const float *x, size_t count, frnn_parameters p);
+    void (*back)(float *dx, const float *dy, const float *x, size_t count, frnn_parameters p);
+} frnn_function_kernels;
+
 /* ---- The table ------------------------------------------------------------------------------- */
 
 struct frnn_isa {
@@ -189,14 +198,13 @@ struct frnn_isa {
                       int width);
     void (*outer)(const frnn_outer *job);       /* weight gradients */
     void (*sum_columns)(const frnn_outer *job); /* bias gradients: as if right were 1 */
-    void (*sigmoid)(float *y, const float *x, size_t count);
-    void (*tanh)(float *y, const float *x, size_t count);
-    void (*relu)(float *y, const float *x, size_t count);
+    frnn_function_kernels function[FRNN_FUNCTION_COUNT];
     /* Of one row; y may be x. weight and bias [size], or NULL for ones and zeros. */
     void (*softmax)(float *y, const float *x, size_t size);
     void (*log_softmax)(float *y, const float *x, size_t size);
     void (*layer_norm)(float *y, const float *x, const float *weight, const float *bias,
                        size_t size, float eps);
+    void (*batch_norm)(const frnn_rows *rows, const frnn_batch_norm_call *call);
     /* y = the mean over steps >= 1 of rows of x, which are x_step apart. */
     void (*mean)(float *y, const float *x, ptrdiff_t x_step, size_t steps, size_t size);
     double (*probe_fma)(size_t rounds, float *result);

@@ -133,7 +133,7 @@ static void check_extremes(const frnn_isa *isa)
     for (size_t count = 0; count <= SIZE; count++) {
         for (size_t i = 0; i < count; i++) x[i] = values[i % 7];
         memset(y, 0xff, sizeof y);
-        frnn_relu(isa, y, x, count);
+        frnn_apply(isa, FRNN_RELU, (frnn_parameters){0, 0}, y, x, count);
         for (size_t i = 0; i < count; i++)
             CHECK(isnan(x[i]) ? isnan(y[i]) : y[i] == fmaxf(x[i], 0.0f));
         CHECK(count == SIZE || isnan(y[count]));

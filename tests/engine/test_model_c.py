@@ -79,6 +79,29 @@ SOUND = (
     make("norm", "LayerNorm", normalized_shape=(5,)),
     make("sigmoid", "Sigmoid"),
 )  # fmt: skip
+FUNCTIONS = (
+    make("gru", "GRU", input_size=6, hidden_size=17),
+    make("scale", "Scale", factor=4.0, offset=-0.3),
+    make("elu", "ELU", alpha=1.5),
+    make("leaky_relu", "LeakyReLU", negative_slope=0.2),
+    make("silu", "SiLU"),
+    make("gelu", "GELU"),
+    make("gelu.tanh", "GELU", approximate="tanh"),
+    make("hardtanh", "Hardtanh", min_val=-1.0, max_val=2.0),
+    make("softplus", "Softplus", beta=2.0, threshold=1.0),
+    make("hardsigmoid", "Hardsigmoid"),
+)
+CHANNELS = (
+    make("norm", "BatchNorm1d", num_features=3),
+    make("conv", "Conv1d", in_channels=3, out_channels=5, kernel_size=3, padding=1),
+    make("slopes", "PReLU", num_parameters=5),
+    make("pool", "MaxPool1d", kernel_size=3, stride=2, padding=1, ceil_mode=True),
+    make("norm.1", "BatchNorm1d", num_features=5, affine=False),
+    make("permute", "Permute", dims=(2, 0, 1)),
+    make("lstm", "LSTM", input_size=5, hidden_size=9, bidirectional=True),
+    make("merge", "MergeDirections", mode="mean"),
+    make("slope", "PReLU"),
+)
 RESIDUAL = (
     make("lstm", "LSTM", True, **SMALL_RNN),
     make("add", "AddInput", features=6),
@@ -116,6 +139,8 @@ MODELS = {
     "tagger": (TAGGER, WORDS, "BT", "BTF", [9, 3, 1, 6]),
     "classifier": (CLASSIFIER, floats(11, 3, 5), "TBF", "BF", [2, 11, 5]),
     "sound": (SOUND, floats(3, 3, 21), "BFT", "BTF", [21, 5, 13]),
+    "functions": (FUNCTIONS, floats(7, 3, 6), "TBF", "TBF", [3, 7, 5]),
+    "channels": (CHANNELS, floats(3, 3, 21), "BFT", "TBF", [21, 5, 13]),
     "residual": (RESIDUAL, floats(7, 2, 6), "TBF", "TBF", [3, 7]),
     "samples": (SAMPLES, floats(2, 12), "BT", "BT", [12, 4]),
     "many stacks": (MANY_STACKS, floats(5, 3, 6), "TBF", "TBF", [5, 2, 4]),

@@ -27,6 +27,20 @@ class Magnitude(torch.nn.Module):
         return torch.sqrt(a**2 + b**2)
 
 
+class Merged(torch.nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(*x.chunk(2, -1))
+
+
+class Scale(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * -1.5 + 0.3
+
+
 # (fastrnn's layer, torch's, x)
 PAIRS: dict[str, tuple[Any, Any, np.ndarray]] = {
     "linear": (fastrnn.Linear(7, 5), torch.nn.Linear(7, 5), floats(3, 4, 7)),
@@ -57,6 +71,51 @@ PAIRS: dict[str, tuple[Any, Any, np.ndarray]] = {
     "relu": (fastrnn.ReLU(), torch.nn.ReLU(), floats(3, 4, 5)),
     "tanh": (fastrnn.Tanh(), torch.nn.Tanh(), floats(3, 17)),
     "sigmoid": (fastrnn.Sigmoid(), torch.nn.Sigmoid(), floats(3, 17)),
+    "elu": (fastrnn.ELU(1.5), torch.nn.ELU(1.5), floats(3, 17)),
+    "leaky relu": (fastrnn.LeakyReLU(0.2), torch.nn.LeakyReLU(0.2), floats(3, 17)),
+    "silu": (fastrnn.SiLU(), torch.nn.SiLU(), floats(3, 17)),
+    "gelu": (fastrnn.GELU(), torch.nn.GELU(), floats(3, 17)),
+    "gelu tanh": (fastrnn.GELU("tanh"), torch.nn.GELU("tanh"), floats(3, 17)),
+    "softplus": (fastrnn.Softplus(2.0, 1.0), torch.nn.Softplus(2.0, 1.0), floats(3, 17)),
+    "hardtanh": (fastrnn.Hardtanh(-0.5, 1), torch.nn.Hardtanh(-0.5, 1), floats(3, 17)),
+    "hardsigmoid": (fastrnn.Hardsigmoid(), torch.nn.Hardsigmoid(), 3 * floats(3, 17)),
+    "scale": (fastrnn.Scale(-1.5, 0.3), Scale(), floats(3, 4, 5)),
+    "prelu": (fastrnn.PReLU(), torch.nn.PReLU(), floats(3, 4, 5)),
+    "prelu channels": (fastrnn.PReLU(4), torch.nn.PReLU(4), floats(3, 4, 5)),
+    "batch norm": (fastrnn.BatchNorm1d(6), torch.nn.BatchNorm1d(6).eval(), floats(3, 6, 5)),
+    "batch norm rows": (
+        fastrnn.BatchNorm1d(33, eps=1e-3),
+        torch.nn.BatchNorm1d(33, eps=1e-3).eval(),
+        floats(4, 33),
+    ),
+    "batch norm bare": (
+        fastrnn.BatchNorm1d(6, affine=False),
+        torch.nn.BatchNorm1d(6, affine=False).eval(),
+        floats(2, 6, 1),
+    ),
+    "max pool": (fastrnn.MaxPool1d(2), torch.nn.MaxPool1d(2), floats(2, 3, 7)),
+    "max pool one": (fastrnn.MaxPool1d(3, 1), torch.nn.MaxPool1d(3, 1), floats(3, 7)),
+    "max pool sizes": (
+        fastrnn.MaxPool1d(4, 3, 2, 2, True),
+        torch.nn.MaxPool1d(4, 3, 2, 2, ceil_mode=True),
+        floats(2, 3, 11),
+    ),
+    "max pool ceil": (
+        fastrnn.MaxPool1d(2, 2, 1, ceil_mode=True),
+        torch.nn.MaxPool1d(2, 2, 1, ceil_mode=True),
+        floats(2, 3, 4),
+    ),
+    "sum of directions": (fastrnn.MergeDirections(), Merged(torch.add), floats(3, 4, 10)),
+    "product of directions": (
+        fastrnn.MergeDirections("mul"),
+        Merged(torch.mul),
+        floats(3, 10),
+    ),
+    "mean of directions": (
+        fastrnn.MergeDirections("mean"),
+        Merged(lambda a, b: (a + b) / 2),
+        floats(3, 2),
+    ),
     "softmax": (fastrnn.Softmax(-1), torch.nn.Softmax(-1), floats(3, 4, 11)),
     "softmax 0": (fastrnn.Softmax(0), torch.nn.Softmax(0), floats(3, 4, 11)),
     "softmax 1": (fastrnn.Softmax(1), torch.nn.Softmax(1), floats(3, 4)),
@@ -109,6 +168,9 @@ def shared(layer: Any, module: Any) -> None:
     generator = torch.Generator().manual_seed(1)
     for parameter in module.parameters():
         parameter.data = torch.empty_like(parameter).uniform_(-0.5, 0.5, generator=generator)
+    for name, buffer in module.named_buffers():
+        if name != "num_batches_tracked":
+            buffer.uniform_(0.1, 2.0, generator=generator)
     layer.load_state_dict({name: a.numpy() for name, a in module.state_dict().items()})
 
 
@@ -117,7 +179,8 @@ def shared(layer: Any, module: Any) -> None:
 def test_against_torch(name: str) -> None:
     layer, module, x = PAIRS[name]
     shared(layer, module)
-    assert list(layer.state_dict()) == list(module.state_dict())
+    names = [name for name in module.state_dict() if name != "num_batches_tracked"]
+    assert list(layer.state_dict()) == names
     given = torch.tensor(x, requires_grad=True)
     wanted = module(given)
     y, state, backward = layer.vjp(x)
@@ -286,3 +349,26 @@ def test_nan_stays() -> None:
     assert np.isnan(fastrnn.ReLU()(x)[0][0, 0])
     assert np.isnan(fastrnn.Pool("max")(np.stack([x, x * 0]))[0][0, 0])
     assert np.isnan(fastrnn.Linear(3, 2)(x)[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: fastrnn.ELU(np.inf), "alpha: expected a finite float32, got inf"),
+        (lambda: fastrnn.LeakyReLU(1e39), "negative_slope: expected a finite float32"),
+        (lambda: fastrnn.GELU("erf"), "approximate: expected 'none' or 'tanh', got 'erf'"),
+        (lambda: fastrnn.Softplus(0.0), "beta: expected a positive float32, got 0"),
+        (lambda: fastrnn.Hardtanh(1.0, 1.0), "min_val: expected less than max_val 1.0, got 1.0"),
+        (lambda: fastrnn.Hardtanh(np.nan, 1.0), "min_val: expected less than max_val 1.0, got nan"),
+        (lambda: fastrnn.BatchNorm1d(3)(floats(2, 4)), r"x: expected \(batch, 3\).*shape \(2, 4\)"),
+        (lambda: fastrnn.PReLU(3)(floats(2, 4)), r"x: expected 3 channels on axis 1.*\(2, 4\)"),
+        (lambda: fastrnn.MaxPool1d(3, padding=2), "padding: expected at most half of 3, got 2"),
+        (lambda: fastrnn.MaxPool1d(5)(floats(2, 4)), "x: expected at least 5 steps.*got 4"),
+        (lambda: fastrnn.MergeDirections()(floats(3)), "x: expected features of two.*got 3"),
+        (lambda: fastrnn.MergeDirections("cat"), "mode: expected 'sum' or 'mean' or 'mul'"),
+        (lambda: fastrnn.Scale(np.nan), "factor: expected a finite float32, got nan"),
+    ],
+)
+def test_functions_refuse(make: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from limits import DIFFERENCES, PARITY, TORCH_GRADIENT, error, relative_error
-from sequential_models import ENDINGS, LENGTHS, MODELS
+from sequential_models import CORNERS, ENDINGS, LENGTHS, MODELS
 
 import fastrnn
 from fastrnn import (
@@ -80,10 +80,12 @@ def flat(state: Any) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in CORNERS])
 def test_gradients_by_differences(name: str, ragged: bool) -> None:
     model, x = Sequential(*MODELS[name]()), floats(5, 9, 6)
-    model.load_state_dict({n: floats(*a.shape) / 2 for n, a in model.state_dict().items()})
+    model.load_state_dict(
+        {n: floats(*a.shape) / 2 if "var" not in n else a for n, a in model.state_dict().items()}
+    )
     lengths = LENGTHS if ragged else None
     y, state, backward = model.vjp(x, lengths=lengths)
     same, last = model(x, lengths=lengths)

@@ -23,7 +23,7 @@ import fastrnn
 from fastrnn.files.frnn_writer import read_model, write_c_array, write_model
 from fastrnn.readers import FormatError
 from fastrnn.readers.description import DescribedLayer, Description
-from fastrnn.readers.frnn.frnn_fields import REQUIRED, Choice, Flag, Integer, Integers, Number
+from fastrnn.readers.frnn.frnn_fields import REQUIRED, Choice, Flag, Integer, Integers, Number, Word
 from fastrnn.readers.frnn.frnn_kinds import KINDS, MOST_LAYERS, check_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -474,6 +474,11 @@ def table_row(name: str) -> str:
         for one in fields
         if isinstance(one, Integer)
     ]
+    integers += [
+        f"{o.place} {o.name} ({', '.join(f'{i} {text}' for i, text in enumerate(o.texts))})"
+        for o in fields
+        if isinstance(o, Word)
+    ]
     integers += [f"0 how many, 1-{o.most} {o.name}" for o in fields if isinstance(o, Integers)]
     numbers = [f"{one.place} {one.name}" for one in fields if isinstance(one, Number)]
     cells = [", ".join(part) or "-" for part in (flags, integers, numbers)]
@@ -494,7 +499,7 @@ def test_c_knows_the_same_kinds():
     folder = ROOT / "src_c/core/model"
     rows = re.findall(r"\[(\d+)\] = &frnn_(\w+)", (folder / "kinds.c").read_text())
     text = "".join(path.read_text() for path in folder.glob("kind_*.c"))
-    names = dict(re.findall(r'frnn_(kind_\w+) = (?:\w+\(|{[^."]*\.name = )"(\w+)"', text))
+    names = dict(re.findall(r'frnn_(kind_\w+) =\s+(?:\w+\(\s*|{[^."]*\.name = )"(\w+)"', text))
     found = {names[row]: int(number) for number, row in rows}
     assert found == {name: kind.number for name, kind in KINDS.items()}
 

@@ -619,7 +619,11 @@ def test_rows_of_a_learned_state(tmp_path):
 
 REFUSED_GRAPHS = {
     "residual": ([op("MatMul", "x S", "a"), op("Add", "a x", "out")], "two branches"),
-    "scale": ([op("Relu", "x", "a"), op("Mul", "a half", "out")], "does not belong|neither"),
+    "scale": ([op("Relu", "x", "a"), op("Mul", "a S", "out")], "does not belong|neither"),
+    "reciprocal": ([op("Div", "half x", "out")], "no layer for this operator"),
+    "clip": ([op("Clip", "x half half", "out")], "lower bound is 0.5, expected less than 0.5"),
+    "ceil": ([op("MaxPool", "x", "out", kernel_shape=[2], pads=[1, 0])], "both ends differently"),
+    "selected product": ([op("Tanh", "x", "a"), op("Mul", "a x", "out")], "two branches"),
     "matmul of data": ([op("MatMul", "x x", "out")], "computed by the model"),
     "unknown": ([op("Erf", "x", "out")], "no layer for this operator"),
     "mixing reshape": ([op("Reshape", "x mix", "out")], "splits or mixes"),
@@ -757,3 +761,60 @@ def test_parts_that_are_not_used(tmp_path):
     assert check(tmp_path, nodes, arrays, (2, BATCH, INPUTS), free=False) == ["GRU", "Last"]
     nodes.append(op("Relu", "first", "other"))
     refuses(tmp_path, nodes, arrays, "takes step 0", (2, None, INPUTS), ("out", "other"))
+
+
+# --- Functions of each value, maxima over windows, both directions as one ---
+
+VALUES = {
+    "elu": (op("Elu", "x", "out", alpha=0.5), "ELU"),
+    "leaky relu": (op("LeakyRelu", "x", "out", alpha=0.3), "LeakyReLU"),
+    "selu": (op("Selu", "x", "out"), "ELU Scale"),
+    "softplus": (op("Softplus", "x", "out"), "Softplus"),
+    "gelu": (op("Gelu", "x", "out"), "GELU"),
+    "gelu tanh": (op("Gelu", "x", "out", approximate="tanh"), "GELU"),
+    "hard sigmoid": (op("HardSigmoid", "x", "out"), "Scale Hardtanh"),
+    "torch's": (op("HardSigmoid", "x", "out", alpha=1 / 6), "Hardsigmoid"),
+    "clip": (op("Clip", "x low half", "out"), "Hardtanh"),
+    "clip above": (op("Clip", "x  half", "out"), "Hardtanh"),
+    "minus": (op("Sub", "half x", "out"), "Scale"),
+    "quotient": (op("Div", "x half", "out"), "Scale"),
+    "prelu": (op("PRelu", "x half", "out"), "PReLU"),
+    "prelu of channels": (op("PRelu", "x slopes", "out"), "PReLU"),
+    "batch norm": (op("BatchNormalization", "x slope slope slope slope", "out"), "BatchNorm1d"),
+    "max pool": (
+        op("MaxPool", "x", "out", kernel_shape=[3], strides=[2], pads=[1, 1]),
+        "MaxPool1d",
+    ),
+    "windows": (op("MaxPool", "x", "out", kernel_shape=[2], ceil_mode=1, strides=[2]), "MaxPool1d"),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_functions(tmp_path, name):
+    node, wanted = VALUES[name]
+    slopes = np.float32([0.1, 0.2, 0.7])
+    arrays = [
+        tensor(np.float32(0.5), "half"), tensor(np.float32(-0.2), "low"), tensor(slopes, "slope"),
+        tensor(slopes[:, None], "slopes"),
+    ]  # fmt: skip
+    free = not wanted.startswith("MaxPool")
+    assert check(tmp_path, [node], arrays, (4, 3, 7), opset=20, free=free) == wanted.split()
+
+
+def test_gate(tmp_path):
+    nodes = [op("Add", "x half", "a"), op("Sigmoid", "a", "s"), op("Mul", "s a", "out")]
+    assert check(tmp_path, nodes, [tensor(np.float32(0.5), "half")]) == ["Scale", "SiLU"]
+
+
+@pytest.mark.parametrize("mode", ["ReduceSum", "ReduceMean"])
+def test_directions_as_one(tmp_path, mode):
+    nodes = [cell(count=2), op(mode, "Y axis", "out", keepdims=0)]
+    arrays = [*cell_weights(count=2), ints("axis", 1)]
+    assert check(tmp_path, nodes, arrays, opset=18) == ["LSTM", "MergeDirections"]
+
+
+def test_directions_added(tmp_path):
+    nodes = [cell(count=2), op("Split", "Y", "a b", axis=1, num_outputs=2), op("Add", "a b", "c")]
+    nodes.append(op("Squeeze", "c axis", "out"))
+    arrays = [*cell_weights(count=2), ints("axis", 1)]
+    assert check(tmp_path, nodes, arrays, opset=18) == ["LSTM", "MergeDirections"]

@@ -15,6 +15,8 @@ Last       batch_first, bidirectional   y at each row's last valid step; of a bi
                              the reverse half at the first one: the final state h
            of                "state" means the same as bidirectional=True, "step" as False
 Pool       mode, batch_first "mean" or "max" over each row's valid steps
+MergeDirections   mode        "sum", "mean" or "mul" of the two halves of the features
+Scale      factor, offset    factor x + offset
 AddInput   features          adds the first features of the model's own input
 """
 
@@ -251,6 +253,46 @@ def unflatten(layer, value, *, dim, unflattened_size):
     return value.x.reshape(shape)
 
 
+def batch_norm(layer, value, *, num_features, eps=1e-5, affine=True):
+    given = {n: np.float64(a) for n, a in layer.arrays.items()}
+    assert given.keys() >= {"running_mean", "running_var"}
+    assert affine == ("weight" in given)
+    x = np.moveaxis(value.x, 1, -1)
+    assert x.shape[-1] == num_features
+    y = (x - given["running_mean"]) / np.sqrt(given["running_var"] + eps)
+    return np.moveaxis(y * given.get("weight", 1.0) + given.get("bias", 0.0), -1, 1)
+
+
+def max_pool(layer, value, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    stride, steps = stride or kernel_size, value.x.shape[-1]
+    y = []
+    starts = range(-padding, steps, stride)  # a window begins in x or in the padding before it
+    for start in starts:
+        end = start + dilation * (kernel_size - 1)
+        if end >= steps + padding + (stride - 1 if ceil_mode else 0):
+            break
+        seen = [at for at in range(start, end + 1, dilation) if 0 <= at < steps]
+        parts = [value.x[..., at] for at in seen] or [np.full(value.x.shape[:-1], -np.inf)]
+        y.append(np.max(parts, 0))
+    return np.stack(y, -1)
+
+
+def prelu(layer, value, *, num_parameters=1):
+    slopes = layer.arrays["weight"].astype(np.float64)
+    assert slopes.shape == (num_parameters,)
+    slopes = slopes.reshape(-1, *[1] * max(value.x.ndim - 2, 0)) if num_parameters > 1 else slopes
+    return np.where(value.x > 0, value.x, slopes * value.x)
+
+
+def merge(layer, value, *, mode):
+    a, b = np.split(value.x, 2, -1)
+    return {"sum": a + b, "mean": (a + b) / 2, "mul": a * b}[mode]
+
+
+def function(name, value, a=0.0, b=0.0):
+    return reference.FUNCTIONS[name].value(value.x, a, b)
+
+
 KINDS: dict[str, Callable] = {
     "LSTM": recurrent,
     "GRU": recurrent,
@@ -279,6 +321,26 @@ KINDS: dict[str, Callable] = {
     "ReLU": lambda layer, value: np.maximum(value.x, 0),
     "Tanh": lambda layer, value: np.tanh(value.x),
     "Sigmoid": lambda layer, value: 1 / (1 + np.exp(-value.x)),
+    "BatchNorm1d": batch_norm,
+    "MaxPool1d": max_pool,
+    "PReLU": prelu,
+    "MergeDirections": merge,
+    "ELU": lambda layer, value, alpha=1.0: function("elu", value, alpha),
+    "LeakyReLU": lambda layer, value, negative_slope=0.01: function(
+        "leaky_relu", value, negative_slope
+    ),
+    "SiLU": lambda layer, value: function("silu", value),
+    "GELU": lambda layer, value, approximate="none": function(
+        "gelu" if approximate == "none" else "gelu_tanh", value
+    ),
+    "Softplus": lambda layer, value, beta=1.0, threshold=20.0: function(
+        "softplus", value, beta, threshold
+    ),
+    "Hardtanh": lambda layer, value, min_val=-1.0, max_val=1.0: function(
+        "hardtanh", value, min_val, max_val
+    ),
+    "Hardsigmoid": lambda layer, value: function("hardsigmoid", value),
+    "Scale": lambda layer, value, factor, offset=0.0: function("scale", value, factor, offset),
     "Softmax": softmax,
     "LogSoftmax": lambda layer, value, dim: np.log(softmax(layer, value, dim=dim)),
 }

@@ -145,6 +145,47 @@ def two_stacks(torch: Any) -> Made:
     return TwoStacks(), torch.randn(2, 7, 3)
 
 
+def functions(torch: Any) -> Made:
+    nn, f = torch.nn, torch.nn.functional
+
+    class Functions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.gate = nn.GRU(3, 8, batch_first=True), nn.GELU()
+
+        def forward(self, x):
+            y = f.elu(self.rnn(2.0 * x - 0.5)[0], alpha=0.5)
+            y = f.silu(f.leaky_relu(y * 3 + 1, 0.2)) / 2
+            y = f.softplus(self.gate(1 - y), beta=2.0)
+            y = f.hardtanh(f.selu(y), -1.0, 2.0).clamp(min=0.1, max=1.5)
+            return f.hardsigmoid(f.relu6(f.gelu(-y, approximate="tanh") + 1.0))
+
+    return Functions(), torch.randn(2, 7, 3)
+
+
+def channels(torch: Any) -> Made:
+    nn = torch.nn
+
+    class Channels(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.act = nn.BatchNorm1d(4), nn.PReLU(4)
+            self.pool = nn.MaxPool1d(2)
+            self.rnn = nn.GRU(4, 5, bidirectional=True, batch_first=True)
+            self.head = nn.Sequential(nn.Linear(5, 6), nn.PReLU(), nn.Linear(6, 2))
+            with torch.no_grad():
+                self.norm.running_mean += 0.3
+                self.norm.running_var *= 2.0
+                self.act.weight += torch.arange(4) / 8
+
+        def forward(self, x):
+            y = self.pool(self.act(self.norm(x.transpose(1, 2)))).transpose(1, 2)
+            y, _ = self.rnn(y)
+            return self.head(y[..., :5] + y[..., 5:])
+
+    return Channels(), torch.randn(2, 8, 4)
+
+
 def bare_layer(torch: Any) -> Made:
     return torch.nn.LSTM(3, 4), torch.randn(7, 2, 3)
 
@@ -164,6 +205,8 @@ MODELS: dict[str, Callable[[Any], Made]] = {
     "max pool": max_pool,
     "projected": projected,
     "two stacks": two_stacks,
+    "functions": functions,
+    "channels": channels,
     "bare layer": bare_layer,
     "plain sequential": plain_sequential,
 }

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 # float64 against float64: only the order of sums differs.
@@ -76,3 +78,32 @@ OPTIMIZER = 2e-6
 
 # A loss or its gradient compared with torch's, both float32: a mean of some hundred terms.
 LOSS = 1e-6
+
+# The kernels' elementwise functions against float64, in ulp of the result, as a function of x; the
+# parameters a and b are those of `FUNCTION_PARAMETERS`. The largest error of sigmoid is near -16.6,
+# where the 1 of 1 + exp(16.6) is rounded away. What depends on x is the rounding of the argument of
+# exp: x^2 / 2 in GELU, about 1.6 x + 0.07 x^3 in its tanh form, a x in softplus.
+FUNCTION_PARAMETERS = {
+    "elu": (1.375, 0.0), "leaky_relu": (0.3125, 0.0), "softplus": (1.375, 20.0),
+    "hardtanh": (-0.3125, 1.375), "scale": (1.375, 0.3125),
+}  # fmt: skip
+FUNCTION_ULP: dict[str, Callable[[np.ndarray], np.ndarray | float]] = {
+    "relu": lambda x: 0.0,
+    "tanh": lambda x: 2.1,
+    "sigmoid": lambda x: 2.5,
+    "elu": lambda x: 2.5,
+    "leaky_relu": lambda x: 0.6,
+    "silu": lambda x: 4.0,
+    "gelu": lambda x: 7.0 + 0.5 * x * x,
+    "gelu_tanh": lambda x: 4.0 + 3.0 * np.abs(1.6 * x + 0.0714 * x**3),
+    "softplus": lambda x: 5.0 + 2.0 * 1.375 * np.maximum(-x, 0.0),
+    "hardtanh": lambda x: 0.0,
+    "hardsigmoid": lambda x: 1.5,
+    # The product and the sum are rounded.
+    "scale": lambda x: 1.0 + np.abs(1.375 * x) / np.maximum(np.abs(1.375 * x + 0.3125), 1e-30),
+}
+# Results below it may be flushed to zero: the smallest normal float, times x in SiLU and GELU.
+FUNCTION_SMALLEST = 128 * float(np.finfo(np.float32).tiny)
+
+# The kernels' derivative of such a function against float64, relative to max(1, |derivative|).
+FUNCTION_SLOPE = 1e-6

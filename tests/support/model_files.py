@@ -22,6 +22,8 @@ def make(name: str, kind: str, states: bool = False, **options: object) -> Descr
     whole = unpack(fields, pack(fields, plain_options(kind, options)))
     shapes = KINDS[kind].shapes(whole) | (initial_states(kind, whole) if states else {})
     arrays = {n: rng.uniform(-0.7, 0.7, shape).astype(np.float32) for n, shape in shapes.items()}
+    if "running_var" in arrays:
+        arrays["running_var"] = np.abs(arrays["running_var"]) + np.float32(0.1)
     return DescribedLayer(name, kind, options, arrays)
 
 
@@ -49,6 +51,20 @@ EVERY_KIND = (
     make("relu", "ReLU"),
     make("tanh", "Tanh"),
     make("sigmoid", "Sigmoid"),
+    make("elu", "ELU", alpha=0.5),
+    make("leaky_relu", "LeakyReLU", negative_slope=0.2),
+    make("silu", "SiLU"),
+    make("gelu", "GELU"),
+    make("gelu.tanh", "GELU", approximate="tanh"),
+    make("softplus", "Softplus", beta=2.0, threshold=1.0),
+    make("hardtanh", "Hardtanh", min_val=-2.0, max_val=float("inf")),
+    make("hardsigmoid", "Hardsigmoid"),
+    make("scale", "Scale", factor=-1.5, offset=0.25),
+    make("batch_norm", "BatchNorm1d", num_features=3, eps=1e-3),
+    make("batch_norm.bare", "BatchNorm1d", num_features=3, affine=False),
+    make("max_pool", "MaxPool1d", kernel_size=4, stride=3, padding=2, dilation=2, ceil_mode=True),
+    make("prelu", "PReLU", num_parameters=3),
+    make("merge", "MergeDirections", mode="mul"),
     make("softmax", "Softmax", dim=-1),
     make("log_softmax", "LogSoftmax", dim=2),
     make("dropout", "Dropout", p=0.1),

@@ -6,25 +6,37 @@ from __future__ import annotations
 from typing import Any
 
 from fastrnn import (
+    ELU,
+    GELU,
     GRU,
     LSTM,
     RNN,
     AddInput,
+    BatchNorm1d,
     Conv1d,
     Flatten,
     Flip,
+    Hardsigmoid,
+    Hardtanh,
     Last,
     LayerNorm,
+    LeakyReLU,
     Linear,
     LogSoftmax,
     Magnitude,
+    MaxPool1d,
+    MergeDirections,
     Permute,
     Pool,
+    PReLU,
     ReflectionPad1d,
     ReLU,
+    Scale,
     Sequential,
     Sigmoid,
+    SiLU,
     Softmax,
+    Softplus,
     Squeeze,
     Tanh,
     Transpose,
@@ -72,5 +84,20 @@ ENDINGS: dict[str, Any] = {
     "mean": lambda: [Tanh(), Pool("mean", batch_first=True), Softmax(-1)],
     "max": lambda: [Linear(6, 4), ReLU(), Transpose(0, 1), RNN(4, 4), Pool("max"), Linear(4, 1)],
 }  # fmt: skip
-MODELS = SEQUENCES | ENDINGS
+# Models of x (B, T, 6) whose y has sequences, beside those above.
+MORE: dict[str, Any] = {
+    "functions": lambda: [
+        Linear(6, 5), ELU(), LSTM(5, 4, batch_first=True), Scale(3.0, 0.5), SiLU(), Softplus(2.0),
+        GELU(), GELU("tanh"),
+    ],
+}  # fmt: skip
+# And with corners, where differences are no gradients.
+CORNERS: dict[str, Any] = {
+    "channels": lambda: [
+        Transpose(1, 2), BatchNorm1d(6), Conv1d(6, 4, 3, padding=1), PReLU(4), MaxPool1d(2, 1, 1),
+        Transpose(1, 2), GRU(4, 3, bidirectional=True, batch_first=True), MergeDirections("mean"),
+        PReLU(), LeakyReLU(0.3), Hardtanh(-1.0, 2.0), Hardsigmoid(),
+    ],
+}  # fmt: skip
+MODELS = SEQUENCES | ENDINGS | MORE | CORNERS
 LENGTHS = [7, 3, 9, 1, 6]

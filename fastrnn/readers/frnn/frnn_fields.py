@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -87,6 +86,29 @@ class Integer:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """One of several texts, by its number in slot `place`."""
+
+    name: str
+    place: int
+    texts: tuple[str, ...]
+
+    default = REQUIRED
+
+    def pack(self, value: object, record: Record) -> None:
+        if value not in self.texts:
+            expected = ", ".join(map(repr, self.texts))
+            raise FormatError(f"{self.name}: expected one of {expected}, got {value!r:.80}")
+        record.integers[self.place] = self.texts.index(str(value))
+
+    def unpack(self, record: Record) -> object:
+        number = record.integers[self.place]
+        if not 0 <= number < len(self.texts):
+            raise FormatError(f"{self.name}: expected 0 to {len(self.texts) - 1}, got {number}")
+        return self.texts[number]
+
+
+@dataclass(frozen=True, slots=True)
 class Integers:
     """A few integers of at least `lowest`: slot 0 holds their number, the next slots the values."""
 
@@ -131,14 +153,14 @@ class Number:
 
     def unpack(self, record: Record) -> object:
         value = record.floats[self.place]
-        if not (math.isfinite(value) and self.low <= value <= self.high):
+        if not self.low <= value <= self.high:  # nor is a NaN
             raise FormatError(
                 f"{self.name}: expected a number from {self.low:g} to {self.high:g}, got {value!r}"
             )
         return value
 
 
-Field = Flag | Choice | Integer | Integers | Number
+Field = Flag | Choice | Word | Integer | Integers | Number
 
 
 def check_integer(name: str, value: object, lowest: int) -> int:

@@ -5,11 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from ...stack_spec import LAYERS, MOST_LAYERS, Spec, cell_options, constructor_options
 from ..containers.elements import Array
 from ..errors import FormatError
-from .frnn_fields import MOST_SIZES, Choice, Field, Flag, Integer, Integers, Number, Options
+from .frnn_fields import (
+    MOST_SIZES,
+    REQUIRED,
+    Choice,
+    Field,
+    Flag,
+    Integer,
+    Integers,
+    Number,
+    Options,
+    Word,
+)
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -19,7 +31,7 @@ _LOWEST_AXIS = -MOST_AXES
 
 ROLES = {
     "weight": 1, "bias": 2, "weight_ih": 3, "weight_hh": 4, "bias_ih": 5, "bias_hh": 6,
-    "weight_hr": 7, "h_0": 8, "c_0": 9,
+    "weight_hr": 7, "h_0": 8, "c_0": 9, "running_mean": 10, "running_var": 11,
 }  # fmt: skip
 
 
@@ -91,6 +103,23 @@ def _layer_norm(options: Options) -> Shapes:
     return {"weight": shape} | ({"bias": shape} if options["bias"] else {})
 
 
+def _batch_norm(options: Options) -> Shapes:
+    names = ("weight", "bias", "running_mean", "running_var")
+    return dict.fromkeys(names if options["affine"] else names[2:], (options["num_features"],))
+
+
+def _check_max_pool(options: Options) -> None:
+    if options["padding"] > options["kernel_size"] // 2:
+        raise FormatError(
+            f"padding: expected at most half of kernel_size ({options['kernel_size']}), "
+            f"got {options['padding']}"
+        )
+
+
+def _prelu(options: Options) -> Shapes:
+    return {"weight": (options["num_parameters"],)}
+
+
 def _embedding(options: Options) -> Shapes:
     return {"weight": (options["num_embeddings"], options["embedding_dim"])}
 
@@ -106,6 +135,13 @@ def _check_permute(options: Options) -> None:
     axes = sorted(dim + len(dims) if dim < 0 else dim for dim in dims)
     if axes != list(range(len(dims))):
         raise FormatError(f"dims: expected a permutation, got {dims}")
+
+
+def _check_hardtanh(options: Options) -> None:
+    if not options["min_val"] < options["max_val"]:
+        raise FormatError(
+            f"min_val: expected less than max_val ({options['max_val']}), got {options['min_val']}"
+        )
 
 
 def _recurrent(number: int, layer: str) -> Kind:
@@ -140,6 +176,12 @@ def _axis(name: str, place: int = 0) -> Integer:
 _BIAS = Flag("bias", 0, True)
 _BATCH_FIRST = Flag("batch_first", 1, False)
 _LARGE = 3.4e38  # the largest float32, nearly
+_SMALL = 1.2e-38  # the smallest normal float32, nearly
+
+
+def _finite(name: str, place: int, default: object = REQUIRED) -> Number:
+    return Number(name, place, -_LARGE, _LARGE, default)
+
 
 KINDS: dict[str, Kind] = {
     "LSTM": _recurrent(1, "LSTM"),
@@ -190,7 +232,7 @@ KINDS: dict[str, Kind] = {
     "Last": Kind(14, (_BATCH_FIRST, Choice("of", 2, ("step", "state"), "step"))),
     "Pool": Kind(15, (Choice("mode", 2, ("mean", "max")), _BATCH_FIRST)),
     "Flip": Kind(16, (_BATCH_FIRST,)),
-    "Mask": Kind(17, (Number("value", 0, -_LARGE, _LARGE),)),
+    "Mask": Kind(17, (_finite("value", 0),)),
     "ZeroPad1d": Kind(18, (Integer("left", 0, 0), Integer("right", 1, 0))),
     "AddInput": Kind(19, (Integer("features", 0),)),
     "Flatten": Kind(
@@ -202,6 +244,40 @@ KINDS: dict[str, Kind] = {
     "Squeeze": Kind(23, (_axis("dim"),)),
     "Unsqueeze": Kind(24, (_axis("dim"),)),
     "Unmask": Kind(25, (Flag("repeat", 1, False), Flag("backwards", 2, False))),
+    "ELU": Kind(26, (_finite("alpha", 0, 1.0),)),
+    "LeakyReLU": Kind(27, (_finite("negative_slope", 0, 1e-2),)),
+    "SiLU": Kind(28),
+    "GELU": Kind(29, (Choice("approximate", 0, ("none", "tanh"), "none"),)),
+    "Softplus": Kind(30, (Number("beta", 0, _SMALL, _LARGE, 1.0), _finite("threshold", 1, 20.0))),
+    "Hardtanh": Kind(
+        31,
+        (Number("min_val", 0, -inf, inf, -1.0), Number("max_val", 1, -inf, inf, 1.0)),
+        check=_check_hardtanh,
+    ),
+    "Hardsigmoid": Kind(32),
+    "Scale": Kind(33, (_finite("factor", 0), _finite("offset", 1, 0.0))),
+    "BatchNorm1d": Kind(
+        34,
+        (
+            Integer("num_features", 0),
+            Number("eps", 0, 0.0, _LARGE, 1e-5),
+            Flag("affine", 0, True),
+        ),
+        _batch_norm,
+    ),
+    "MaxPool1d": Kind(
+        35,
+        (
+            Integer("kernel_size", 0),
+            Integer("stride", 1),
+            Integer("padding", 2, 0, 0),
+            Integer("dilation", 3, default=1),
+            Flag("ceil_mode", 0, False),
+        ),
+        check=_check_max_pool,
+    ),
+    "PReLU": Kind(36, (Integer("num_parameters", 0, default=1),), _prelu),
+    "MergeDirections": Kind(37, (Word("mode", 0, ("sum", "mean", "mul")),)),
 }
 
 BY_NUMBER = {kind.number: name for name, kind in KINDS.items()}
@@ -218,6 +294,9 @@ def plain_options(kind: str, options: Options) -> Options:
         if len(both) != 2:
             raise FormatError(f"padding: expected 2 integers, got {len(both)}")
         plain["left"], plain["right"] = both
+    elif kind == "MaxPool1d":
+        if plain.get("stride") is None:
+            plain["stride"] = plain.get("kernel_size")
     elif kind == "Conv1d" and plain.get("padding") == "valid":
         plain["padding"] = 0
     elif kind in LAYERS and "proj_size" not in constructor_options(kind):

@@ -203,12 +203,7 @@ class _Reader:
 def _array_name(role: int, number: int, direction: int) -> str:
     stem = next((name for name, value in ROLES.items() if value == role), None)
     name = stem
-    if stem is not None and role not in (
-        ROLES["weight"],
-        ROLES["bias"],
-        ROLES["h_0"],
-        ROLES["c_0"],
-    ):
+    if ROLES["weight_ih"] <= role <= ROLES["weight_hr"]:
         name = f"{stem}_l{number}{'_reverse' * (direction == 1)}"
     if name is None or role_of(name) != (role, number, direction):
         raise FormatError(f"an array of role {role}, layer {number}, direction {direction}")

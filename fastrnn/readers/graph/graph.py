@@ -80,7 +80,7 @@ class Graph:
 WITHOUT_EFFECT = (
     *("memory_format", "non_blocking", "copy", "device", "layout", "pin_memory", "requires_grad"),
     *("cudnn_enable", "cudnn_enabled", "allow_tf32", "benchmark", "deterministic", "implicit"),
-    *("scale_grad_by_freq", "sparse", "output_padding", "dtype", "half_to_float"),
+    *("scale_grad_by_freq", "sparse", "output_padding", "momentum", "dtype", "half_to_float"),
 )
 # Positional arguments of the operators by name. Recurrent operators have the names of their cells.
 _RECURRENT = "input hx params has_biases num_layers dropout train bidirectional batch_first"
@@ -91,7 +91,15 @@ _SCHEMAS = {
     "addmm": "self mat1 mat2 beta alpha",
     "mm": "self mat2",
     "matmul mul div floor_divide": "self other",
-    "add sub": "self other alpha",
+    "add sub rsub": "self other alpha",
+    "elu": "self alpha scale input_scale",
+    "leaky_relu": "self negative_slope",
+    "gelu": "self approximate",
+    "softplus": "self beta threshold",
+    "hardtanh": "self min_val max_val",
+    "clamp": "self min max",
+    "clamp_min": "self min",
+    "clamp_max": "self max",
     "pow": "self exponent",
     "layer_norm native_layer_norm": "input normalized_shape weight bias eps cudnn_enable",
     "conv1d": "input weight bias stride padding dilation groups",
@@ -113,7 +121,13 @@ _SCHEMAS = {
     "flatten": "self start_dim end_dim",
     "unflatten": "self dim sizes",
     "cat": "tensors dim",
-    "mean": "self dim keepdim dtype",
+    "mean sum": "self dim keepdim dtype",
+    "batch_norm": "input weight bias running_mean running_var training momentum eps cudnn_enabled",
+    "_native_batch_norm_legit_no_training": (
+        "input weight bias running_mean running_var momentum eps"
+    ),
+    "max_pool1d": "self kernel_size stride padding dilation ceil_mode",
+    "prelu": "self weight",
     "amax max": "self dim keepdim",
     "adaptive_avg_pool1d adaptive_max_pool1d": "self output_size",
     "zeros": "size dtype layout device pin_memory",
@@ -122,7 +136,8 @@ _SCHEMAS = {
     "full": "size fill_value dtype layout device pin_memory",
     "full_like": "self fill_value dtype layout device pin_memory memory_format",
     "clone contiguous": "self memory_format",
-    "relu tanh sigmoid sqrt reciprocal t numpy_T to _to_copy": "self",
+    "relu relu6 tanh sigmoid silu selu hardsigmoid neg sqrt reciprocal": "self",
+    "t numpy_T to _to_copy": "self",
     "alias detach lift_fresh_copy": "self",
 }
 SCHEMAS = {op: tuple(args.split()) for ops, args in _SCHEMAS.items() for op in ops.split()}

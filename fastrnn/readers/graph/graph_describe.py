@@ -13,6 +13,7 @@ from ... import stack_spec
 from ..containers.budget import Budget
 from ..description import DescribedLayer, Description, Obstacle, unsupported
 from .graph import Graph, Node, needed_nodes, refuse_changed
+from .graph_functions import FUNCTIONS
 from .graph_layers import LAYERS
 from .graph_moves import MOVES
 from .graph_recurrent import RECURRENT
@@ -25,15 +26,23 @@ _TAKES_PACKED = (
     "it takes a packed sequence: save a module that takes the padded batch and call the model with "
     "lengths=, or convert it by fastrnn.torch.from_module(module, (x, lengths))"
 )
-_HANDLERS = {**MOVES, **SELECTIONS, **LAYERS, **RECURRENT}
+_HANDLERS = {**MOVES, **SELECTIONS, **FUNCTIONS, **LAYERS, **RECURRENT}
 _MODULES = {f"torch.nn.modules.rnn.{cell}" for cell in stack_spec.LAYERS}
 _MOST_OBSTACLES = 100
 _ENDINGS = ("Last", "Pool")  # take the time axis away
 _ZERO_TO_ZERO = (
-    *("Linear", "LayerNorm", "ReLU", "Tanh", "Dropout", "Flip"),
+    *("Linear", "LayerNorm", "ReLU", "Tanh", "Dropout", "Flip", "MergeDirections"),
+    *("ELU", "LeakyReLU", "SiLU", "GELU", "PReLU"),
     *("Flatten", "Unflatten", "Transpose", "Permute", "Squeeze", "Unsqueeze"),
 )
-_OF_TIME = ("Conv1d", "Pool", "Flatten", "Permute", "Transpose")  # see all steps, or move them
+_OF_TIME = (
+    "Conv1d",
+    "MaxPool1d",
+    "Pool",
+    "Flatten",
+    "Permute",
+    "Transpose",
+)  # see all steps, or move them
 _STACKED = (
     *("hidden_size", "bias", "batch_first", "bidirectional"),
     *(name for layer in stack_spec.LAYERS for name in stack_spec.cell_options(layer)),

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..containers.elements import Array
 from .graph import NO_LAYER
-from .graph_call import Handler, OperatorCall, PoisonError
+from .graph_call import Handler, OperatorCall
+from .graph_functions import joined_data, with_number
 from .graph_moves import arithmetic
 from .graph_select import gather
 from .graph_steps import Name, after, exactly, features_last, same, without_ones
@@ -105,17 +106,13 @@ def _arithmetic(call: OperatorCall) -> Value:
         return arithmetic(call, a, b)
     if isinstance(a, Moment) or isinstance(b, Moment):
         return _moment(call, a, b)
+    if any(isinstance(value, Const) and value.array.size == 1 for value in (a, b)):
+        return with_number(call, a, b)
+    if isinstance(a, Data) and isinstance(b, Data):
+        return joined_data(call, a, b)
     if call.op not in ("add", "mul"):
         raise ObstructionError(NO_LAYER)
     return _scale_or_shift(call, a, b)
-
-
-def _mul(call: OperatorCall) -> Value:
-    if type(call.get("other")) in (int, float):
-        raise ObstructionError(NO_LAYER)
-    if call.has_poison:
-        raise PoisonError
-    return _arithmetic(call)
 
 
 def _constant(value: Value) -> Value:
@@ -324,21 +321,75 @@ def _padding(call: OperatorCall, reach: int, stride: int) -> int | str:
     return ends[0]
 
 
+# --- Batch normalization, maxima over windows, PReLU ---
+
+
+def _batch_norm(call: OperatorCall) -> Value:
+    """By the statistics of the file, over the channels, which are axis 1."""
+    if call.get("training", False) is not False:
+        raise ObstructionError("it is in training mode: it takes the statistics of its input")
+    count = call.weight("running_mean", 1).array.shape[0]
+    data = call.data("input")
+    if len(data.axes) not in (2, 3):
+        raise ObstructionError(f"its input has {len(data.axes)} axes, expected 2 or 3")
+    _features(data, count, 1)
+    weights = [name for name in ("weight", "bias") if call.get(name) is not None]
+    if len(weights) == 1:
+        raise ObstructionError(f"it has a {weights[0]}, but not the other of weight and bias")
+    arrays = {name: call.vector(name, count) for name in (*weights, "running_mean", "running_var")}
+    options: dict[str, object] = {
+        "num_features": count, "eps": call.literal("eps", 1e-5), "affine": bool(weights),
+    }  # fmt: skip
+    step = exactly(without_ones(data.step, data.axes), data.axes)
+    name = call.name("BatchNorm1d", "running_mean")
+    return Data(after(step, "BatchNorm1d", name, options, arrays), data.axes)
+
+
+def _max_pool(call: OperatorCall) -> Value:
+    """Maxima over windows of the last axis, with channels before it."""
+    kernel = _single(call, "kernel_size", 1)
+    has_stride = call.get("stride") not in (None, [])
+    stride = _single(call, "stride", 1) if has_stride else kernel
+    dilation, padding = _single(call, "dilation", 1), _padding(call, 0, stride)
+    ceil_mode = call.literal("ceil_mode", False)
+    if not isinstance(padding, int) or padding > kernel // 2:
+        raise ObstructionError(f"its padding is {padding}, expected at most half of its window")
+    data = call.data("self")
+    if len(data.axes) not in (2, 3):
+        raise ObstructionError("its input has not the axes batch, channels and time")
+    time = (Atom("time", None, is_example=any(atom.is_example for atom in data.axes[-1])),)
+    step = _channels_first(data)
+    options: dict[str, object] = {
+        "kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation,
+        "ceil_mode": ceil_mode,
+    }  # fmt: skip
+    name, layout = call.name("MaxPool1d"), (*step.layout[:-1], time)
+    step = after(step, "MaxPool1d", name, options, layout=layout)
+    return Data(replace(step, time=time), (*data.axes[:-1], time))
+
+
+def _prelu(call: OperatorCall) -> Value:
+    """One slope for all values, or one for each channel, which are axis 1."""
+    data, slopes = call.data(), call.get("weight")
+    array = slopes.array if isinstance(slopes, Const) else np.zeros(0)
+    count, rank = array.size, len(data.axes)
+    if count == 1:
+        step = data.step
+    elif rank > 1 and array.shape == (count, *([1] * (rank - 2) if call.is_onnx else ())):
+        _features(data, count, 1)
+        step = exactly(data.step, data.axes)
+    else:
+        raise ObstructionError(f"its slopes have shape {array.shape}, expected those of axis 1")
+    arrays = {"weight": call.vector("weight", count) if count == 1 else array.reshape(-1)}
+    name = call.name("PReLU", "weight")
+    return Data(after(step, "PReLU", name, {"num_parameters": count}, arrays), data.axes)
+
+
 # --- Functions ---
-
-_KINDS = {
-    "relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax",
-    "_softmax": "Softmax", "log_softmax": "LogSoftmax", "_log_softmax": "LogSoftmax",
-}  # fmt: skip
-
-
-def _function(call: OperatorCall) -> Value:
-    data, kind = call.data(), _KINDS[call.op]
-    return replace(data, step=after(data.step, kind, call.name(kind)))
 
 
 def _softmax(call: OperatorCall) -> Value:
-    data, kind = call.data(), _KINDS[call.op]
+    data, kind = call.data(), "LogSoftmax" if "log" in call.op else "Softmax"
     place = data.place(call.get("dim"))
     if call.get("to_the_end") is True and place != len(data.axes) - 1:
         raise ObstructionError("it works on several axes at once")
@@ -366,14 +417,15 @@ LAYERS: dict[str, Handler] = {
     "linear": _linear,
     **dict.fromkeys(("mm", "matmul"), _matmul),
     "addmm": _addmm,
-    **dict.fromkeys(("add", "sub", "div", "floor_divide", "pow"), _arithmetic),
-    "mul": _mul,
+    **dict.fromkeys(("add", "sub", "rsub", "mul", "div", "floor_divide", "pow"), _arithmetic),
     **dict.fromkeys(("sqrt", "reciprocal"), _of_moment),
     **dict.fromkeys(("layer_norm", "native_layer_norm"), _layer_norm),
     "embedding": _embedding,
     "onnx.Gather": _gather,
     **dict.fromkeys(("conv1d", "convolution", "_convolution"), _conv1d),
-    **dict.fromkeys(("relu", "tanh", "sigmoid"), _function),
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax"), _softmax),
     "dropout": _dropout,
+    **dict.fromkeys(("batch_norm", "_native_batch_norm_legit_no_training"), _batch_norm),
+    "max_pool1d": _max_pool,
+    "prelu": _prelu,
 }

@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
+from .graph import NO_LAYER
 from .graph_call import Handler, OperatorCall
 from .graph_moves import joined, picked, sliced
 from .graph_steps import (
@@ -15,6 +16,7 @@ from .graph_steps import (
     bidirectional,
     join_finals,
     may_be_time,
+    merged,
     pool,
     reverse,
     settle,
@@ -298,6 +300,23 @@ def _mean(call: OperatorCall) -> Value:
     return _pooled(call, dims, "mean", keep)
 
 
+def _sum(call: OperatorCall) -> Value:
+    """A sum of both directions of a layer."""
+    data, dims = call.data(), call.ints("dim")
+    if dims is None or len(dims) != 1 or call.get("keepdim") is True:
+        raise ObstructionError(NO_LAYER)
+    return _merged(call, data, data.place(dims[0]), "sum")
+
+
+def _merged(call: OperatorCall, data: Data, place: int, mode: str) -> Data:
+    """The sum or mean over the axis that counts the directions."""
+    recurrence = data.step.recurrence
+    if recurrence is None or data.axes[place] != (recurrence.direction,):
+        raise ObstructionError(NO_LAYER)
+    axes = data.axes[:place] + data.axes[place + 1 :]
+    return merged(data, mode, call.name("MergeDirections"), axes)
+
+
 def _max(call: OperatorCall) -> Value:
     """A maximum over time; the places where they are, a second result, are not known."""
     return _pooled(call, call.ints("dim"), "max", call.get("keepdim") is True), None
@@ -319,6 +338,10 @@ def _pooled(call: OperatorCall, dims: list[int] | None, mode: str, keep: bool) -
     if sum(bool(solid(data.axes[at])) for at in places) > 1 or not places:
         raise ObstructionError("it works on several axes at once")
     name = call.name("Pool") if call.is_onnx else ("pool", False)
+    recurrence = data.step.recurrence
+    of_directions = [at for at in places if recurrence and data.axes[at] == (recurrence.direction,)]
+    if mode == "mean" and of_directions == list(places) and not keep:
+        return _merged(call, data, of_directions[0], mode)
     for at in sorted(places, reverse=True):
         data = pool(data, at, mode, keep, name)
     return data
@@ -332,6 +355,7 @@ SELECTIONS: dict[str, Handler] = {
     "flip": _flip,
     "cat": _cat,
     "mean": _mean,
+    "sum": _sum,
     **dict.fromkeys(("amax", "max"), _max),
     **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_max_pool1d"), _global_pool),
 }

@@ -394,6 +394,16 @@ def bidirectional(forward: Step, backward: Step) -> Step | None:
     return replace(forward, layer=layer, layout=layout, recurrence=recurrence)
 
 
+def merged(data: Data, mode: str, name: Name, axes: Axes) -> Data:
+    """The two directions of a bidirectional layer as one: axes are those of the result."""
+    recurrence = data.step.recurrence
+    if recurrence is None or recurrence.direction.size != 2:
+        raise ObstructionError("it joins what is not the two directions of one layer")
+    step = features_last(data.step, (recurrence.direction, recurrence.hidden))
+    layout = (*step.layout[:-1], (recurrence.hidden,))
+    return Data(after(step, "MergeDirections", name, {"mode": mode}, layout=layout), axes)
+
+
 def same(a: Step | None, b: Step | None) -> bool:
     """Whether two steps are one, but for layers that both put before themselves."""
     while a is not b:

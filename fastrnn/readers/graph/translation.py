@@ -14,7 +14,7 @@ from .graph_call import Handler, OperatorCall, PoisonError
 from .graph_values import POISON, Atom, Const, Data, ObstructionError, RankError, Step, Value
 
 # Handlers that say what is wrong with their constants even where their data is not known.
-_CHECKED_FIRST = (*CELLS, "mul")
+_CHECKED_FIRST = tuple(CELLS)
 
 
 class Translation:

@@ -277,6 +277,39 @@ def _softmax(node: OnnxNode) -> Args:
     return {"dim": node.int_of("axis", 1 if to_the_end else -1), "to_the_end": to_the_end}
 
 
+def _batch_norm(node: OnnxNode) -> Args:
+    """Old operator sets tell training mode by the number of outputs, or by `is_test`."""
+    training = node.int_of("training_mode") != 0
+    if node.opset < 14:
+        training = len([name for name in node.outputs if name]) > 1
+    if node.opset < 7:
+        training = node.int_of("is_test") == 0
+    return {"eps": node.float_of("epsilon", 1e-5), "training": training}
+
+
+def _max_pool(node: OnnxNode) -> Args:
+    rule = node.text_of("auto_pad", "NOTSET")
+    if rule not in ("NOTSET", "VALID") or node.int_of("storage_order"):
+        raise _RefusalError(f"its auto_pad is {rule!r}, expected 'NOTSET' or 'VALID'")
+    return {
+        "kernel_size": node.ints_of("kernel_shape"),
+        "stride": node.ints_of("strides") or 1,
+        "padding": (node.ints_of("pads") if rule == "NOTSET" else None) or 0,
+        "dilation": node.ints_of("dilations") or 1,
+        "ceil_mode": node.int_of("ceil_mode") != 0,
+    }
+
+
+def _line(node: OnnxNode) -> Args:
+    return {"alpha": node.float_of("alpha", 0.2), "beta": node.float_of("beta", 0.5)}
+
+
+def _clip(node: OnnxNode) -> Args:
+    if node.opset >= 11:
+        return {"min": _input_of(node, 1), "max": _input_of(node, 2)}
+    return {name: node.float_of(name) for name in ("min", "max") if name in node.attributes}
+
+
 def _dropout(node: OnnxNode) -> Args:
     ratio = _input_of(node, 1) if node.opset >= 12 else node.float_of("ratio", 0.5)
     return {"p": 0.5 if ratio is None else ratio}
@@ -325,7 +358,7 @@ _PLAIN_CONSTANTS: dict[str, tuple[Callable[[OnnxNode, str], object], str]] = {
     "value_float": (OnnxNode.float_of, "float32"),
     "value_floats": (OnnxNode.floats_of, "float32"),
 }
-_UNARY = ("Relu", "Tanh", "Sigmoid", "Sqrt", "Reciprocal")
+_UNARY = ("Relu", "Tanh", "Sigmoid", "Softplus", "Selu", "Neg", "Sqrt", "Reciprocal")
 _BINARY = ("MatMul", "Add", "Sub", "Mul", "Div")
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_GATES, _recurrent),
@@ -333,6 +366,21 @@ _RULES: dict[str, Rule] = {
     "ConstantOfShape": _fill,
     **{kind: _operator(kind.lower(), "self") for kind in _UNARY},
     **{kind: _operator(kind.lower(), "self other") for kind in _BINARY},
+    "Elu": _operator("elu", "self", lambda n: {"alpha": n.float_of("alpha", 1.0)}),
+    "LeakyRelu": _operator(
+        "leaky_relu", "self", lambda n: {"negative_slope": n.float_of("alpha", 0.01)}
+    ),
+    "Gelu": _operator("gelu", "self", lambda n: {"approximate": n.text_of("approximate", "none")}),
+    "BatchNormalization": _operator(
+        "batch_norm", "input weight bias running_mean running_var", _batch_norm
+    ),
+    "MaxPool": _operator("max_pool1d", "self", _max_pool),
+    "PRelu": _operator("prelu", "self weight"),
+    "ReduceSum": _operator(
+        "sum", "self", lambda n: {**_axes(13)(n), "keepdim": n.int_of("keepdims", 1) != 0}
+    ),
+    "HardSigmoid": _operator("onnx.HardSigmoid", "self", _line),
+    "Clip": _operator("clamp", "self", _clip),
     "Identity": _operator("alias", "self"),
     "Softmax": _operator("softmax", "self", _softmax),
     "LogSoftmax": _operator("log_softmax", "self", _softmax),

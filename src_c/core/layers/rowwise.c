@@ -6,9 +6,21 @@
 #include "../../kernels/table.h"
 #include "../sizes.h"
 
-void frnn_relu(const frnn_isa *isa, float *y, const float *x, size_t count)
+const char *frnn_function_name(const frnn_isa *isa, frnn_function function)
 {
-    isa->relu(y, x, count);
+    return function < FRNN_FUNCTION_COUNT ? isa->function[function].name : NULL;
+}
+
+void frnn_apply(const frnn_isa *isa, frnn_function function, frnn_parameters parameters, float *y,
+                const float *x, size_t count)
+{
+    isa->function[function].map(y, x, count, parameters);
+}
+
+void frnn_apply_backward(const frnn_isa *isa, frnn_function function, frnn_parameters parameters,
+                         float *dx, const float *dy, const float *x, size_t count)
+{
+    isa->function[function].back(dx, dy, x, count, parameters);
 }
 
 static int is_incomplete(const frnn_isa *isa, const frnn_rows *rows)
@@ -46,6 +58,53 @@ frnn_status frnn_layer_norm(const frnn_isa *isa, const frnn_rows *rows, const fl
         isa->layer_norm(rows->y + (ptrdiff_t)i * rows->y_row,
                         rows->x + (ptrdiff_t)i * rows->x_row, weight, bias, rows->size, eps);
     isa->denormals_restore(saved);
+    return FRNN_OK;
+}
+
+frnn_status frnn_batch_norm(const frnn_isa *isa, const frnn_rows *rows,
+                            const frnn_batch_norm_call *call)
+{
+    if (is_incomplete(isa, rows) || !call || !(call->eps >= 0.0) ||
+        (rows->size > 0 && (!call->running_mean || !call->running_var)))
+        return FRNN_BAD_ARGUMENT;
+    const unsigned saved = isa->denormals_off();
+    isa->batch_norm(rows, call);
+    isa->denormals_restore(saved);
+    return FRNN_OK;
+}
+
+static int have_no_memory(const frnn_rows *rows)
+{
+    return !rows || (rows->rows > 0 && rows->size > 0 && (!rows->x || !rows->y));
+}
+
+frnn_status frnn_prelu(const frnn_rows *rows, const float *weight, size_t count)
+{
+    if (have_no_memory(rows) || !weight || (count != 1 && count != rows->size))
+        return FRNN_BAD_ARGUMENT;
+    const size_t next = count > 1;
+    for (size_t row = 0; row < rows->rows; row++) {
+        const float *const x = rows->x + (ptrdiff_t)row * rows->x_row;
+        float *const y = rows->y + (ptrdiff_t)row * rows->y_row;
+        for (size_t i = 0; i < rows->size; i++) y[i] = x[i] > 0.0f ? x[i] : weight[i * next] * x[i];
+    }
+    return FRNN_OK;
+}
+
+frnn_status frnn_merge(const frnn_rows *rows, frnn_merging merging)
+{
+    if (have_no_memory(rows) || merging > FRNN_MERGE_MUL)
+        return FRNN_BAD_ARGUMENT;
+    for (size_t row = 0; row < rows->rows; row++) {
+        const float *const a = rows->x + (ptrdiff_t)row * rows->x_row, *const b = a + rows->size;
+        float *const y = rows->y + (ptrdiff_t)row * rows->y_row;
+        for (size_t i = 0; i < rows->size; i++)
+            switch (merging) {
+            case FRNN_MERGE_SUM: y[i] = a[i] + b[i]; break;
+            case FRNN_MERGE_MEAN: y[i] = (a[i] + b[i]) * 0.5f; break;
+            case FRNN_MERGE_MUL: y[i] = a[i] * b[i]; break;
+            }
+    }
     return FRNN_OK;
 }
 
@@ -106,6 +165,54 @@ frnn_status frnn_pool_max(const frnn_sequences *s)
                 if (step == 0 || value > y[i] || value != value)
                     y[i] = value;
             }
+    }
+    return FRNN_OK;
+}
+
+size_t frnn_max_pool_steps(const frnn_max_pool *pool, size_t steps)
+{
+    const size_t reach = (size_t)pool->dilation * (size_t)(pool->kernel_size - 1) + 1;
+    const size_t stride = (size_t)pool->stride, padding = (size_t)pool->padding;
+    if (steps == 0 || steps > SIZE_MAX / 4 || steps + 2 * padding < reach)
+        return 0;
+    const size_t rest = steps + 2 * padding - reach;
+    size_t windows = (rest + (pool->ceil_mode ? stride - 1 : 0)) / stride + 1;
+    if ((windows - 1) * stride >= steps + padding) /* the last one has to begin in x or before it */
+        windows--;
+    return windows;
+}
+
+/* y = the maximum over the window that begins at step `begin` of a sequence of `length` steps. */
+static void max_window(const frnn_max_pool *pool, const frnn_sequences *s, const float *x,
+                       ptrdiff_t begin, size_t length, float *y)
+{
+    const ptrdiff_t dilation = pool->dilation, end = begin + dilation * pool->kernel_size;
+    ptrdiff_t step = begin < 0 ? begin + (dilation - 1 - begin) / dilation * dilation : begin;
+    for (size_t i = 0; i < s->size; i++) y[i] = -__builtin_inff();
+    for (; step < end && (size_t)step < length; step += dilation)
+        for (size_t i = 0; i < s->size; i++) {
+            const float value = x[step * s->x_step + (ptrdiff_t)i];
+            if (value > y[i] || value != value)
+                y[i] = value;
+        }
+}
+
+frnn_status frnn_max_pool_run(const frnn_max_pool *pool, const frnn_sequences *s, ptrdiff_t y_step)
+{
+    if (!pool || are_invalid(s) || pool->kernel_size < 1 || pool->stride < 1 ||
+        pool->dilation < 1 || pool->padding < 0)
+        return FRNN_BAD_ARGUMENT;
+    const size_t windows = frnn_max_pool_steps(pool, s->steps);
+    for (size_t row = 0; row < s->batch && s->size > 0; row++) {
+        const size_t length = length_of(s, row), own = frnn_max_pool_steps(pool, length);
+        for (size_t window = 0; window < windows; window++) {
+            float *const y = s->y + (ptrdiff_t)row * s->y_row + (ptrdiff_t)window * y_step;
+            if (window >= own)
+                memset(y, 0, s->size * sizeof(float));
+            else
+                max_window(pool, s, s->x + (ptrdiff_t)row * s->x_row,
+                           (ptrdiff_t)(window * (size_t)pool->stride) - pool->padding, length, y);
+        }
     }
     return FRNN_OK;
 }

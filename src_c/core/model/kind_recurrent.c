@@ -186,7 +186,7 @@ static frnn_status run(const layer_call *call)
     INTEGER_FIELD(0, recurrent.input_size, 1), INTEGER_FIELD(1, recurrent.hidden_size, 1),  \
         INTEGER_FIELD(2, recurrent.num_layers, 1), FLAG_FIELD(0, recurrent.bias),           \
         FLAG_FIELD(1, recurrent.batch_first), FLAG_FIELD(2, recurrent.bidirectional),       \
-        NUMBER_FIELD(recurrent.dropout, 0, 1)
+        NUMBER_FIELD(0, recurrent.dropout, 0, 1)
 #define STACK_KIND .check = check, .axes = follow_axes, .workspace = workspace, .run = run
 
 static const layer_field lstm_fields[] = {STACK_FIELDS, INTEGER_FIELD(3, recurrent.proj_size, 0),

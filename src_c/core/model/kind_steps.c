@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Kinds of layers that move steps: Embedding, Last, Pool, Flip, Mask, Unmask, ZeroPad1d, AddInput. */
+/* Kinds of layers that move steps: Embedding, Last, Pool, Flip, Mask, Unmask, ZeroPad1d, MaxPool1d,
+ * AddInput. */
 #include "kinds.h"
 
 #include <string.h>
@@ -131,7 +132,7 @@ static frnn_status run_flip(const layer_call *call)
 
 static const layer_field flip_fields[] = {FLAG_FIELD(1, sequence.batch_first)};
 static const layer_field mask_fields[] = {
-    NUMBER_FIELD(mask.value, -LARGEST_NUMBER, LARGEST_NUMBER)};
+    NUMBER_FIELD(0, mask.value, -LARGEST_NUMBER, LARGEST_NUMBER)};
 static const layer_field unmask_fields[] = {FLAG_FIELD(1, unmask.repeat),
                                             FLAG_FIELD(2, unmask.backwards)};
 
@@ -178,6 +179,62 @@ const layer_kind frnn_kind_zero_pad = {
     .steps = zero_pad_steps,
     .length = zero_pad_length,
     .run = run_zero_pad,
+};
+
+/* ---- MaxPool1d ------------------------------------------------------------------------------- */
+
+/* A window has no more padding than values. */
+static int check_max_pool(const layer_options *options)
+{
+    return options->max_pool.padding <= options->max_pool.kernel_size / 2;
+}
+
+static int follow_max_pool(model_axes *value, const layer_options *options)
+{
+    (void)options;
+    value->is_one_step = 0;
+    return frnn_axes_are(value, AXIS_BATCH, AXIS_FEATURES, AXIS_TIME);
+}
+
+static frnn_max_pool max_pool_of(const model_layer *layer)
+{
+    const max_pool_options *const o = &layer->options.max_pool;
+    return (frnn_max_pool){o->kernel_size, o->stride, o->padding, o->dilation, o->ceil_mode};
+}
+
+static size_t max_pool_length(const model_layer *layer, size_t length)
+{
+    const frnn_max_pool pool = max_pool_of(layer);
+    return frnn_max_pool_steps(&pool, length);
+}
+
+static size_t max_pool_steps(const model_layer *layer, size_t steps, size_t input_steps)
+{
+    (void)input_steps;
+    return max_pool_length(layer, steps);
+}
+
+static frnn_status run_max_pool(const layer_call *call)
+{
+    const frnn_sequences sequences = sequences_of(call);
+    const frnn_max_pool pool = max_pool_of(call->layer);
+    return frnn_max_pool_run(&pool, &sequences, call->y.step);
+}
+
+static const layer_field max_pool_fields[] = {
+    INTEGER_FIELD(0, max_pool.kernel_size, 1), INTEGER_FIELD(1, max_pool.stride, 1),
+    INTEGER_FIELD(2, max_pool.padding, 0),     INTEGER_FIELD(3, max_pool.dilation, 1),
+    FLAG_FIELD(0, max_pool.ceil_mode),
+};
+
+const layer_kind frnn_kind_max_pool = {
+    .name = "MaxPool1d",
+    FIELDS(max_pool_fields),
+    .check = check_max_pool,
+    .axes = follow_max_pool,
+    .steps = max_pool_steps,
+    .length = max_pool_length,
+    .run = run_max_pool,
 };
 
 /* ---- AddInput -------------------------------------------------------------------------------- */

@@ -28,6 +28,18 @@ static const layer_kind *const kinds[] = {
     [23] = &frnn_kind_squeeze,
     [24] = &frnn_kind_unsqueeze,
     [25] = &frnn_kind_unmask,
+    [26] = &frnn_kind_elu,
+    [27] = &frnn_kind_leaky_relu,
+    [28] = &frnn_kind_silu,
+    [29] = &frnn_kind_gelu,
+    [30] = &frnn_kind_softplus,
+    [31] = &frnn_kind_hardtanh,
+    [32] = &frnn_kind_hardsigmoid,
+    [33] = &frnn_kind_scale,
+    [34] = &frnn_kind_batch_norm,
+    [35] = &frnn_kind_max_pool,
+    [36] = &frnn_kind_prelu,
+    [37] = &frnn_kind_merge_directions,
 };
 
 static int is_in_range(const layer_field *field, double value)

@@ -25,7 +25,8 @@ typedef struct {
     frnn_stack *stack;          /* recurrent kinds, which run by a plan; else NULL */
     frnn_dense *dense;          /* Linear */
     frnn_conv1d *conv1d;        /* Conv1d */
-    const float *weight, *bias; /* Embedding and LayerNorm; in the file */
+    const float *weight, *bias; /* of Embedding, norms and PReLU; in the file */
+    const float *running_mean, *running_var; /* BatchNorm1d; in the file */
     const float *h_0, *c_0;     /* initial states, [states][..] or NULL; in the file */
     size_t state_floats;        /* of the states of one row, h and c; 0: none */
 } model_layer;
@@ -84,12 +85,14 @@ struct layer_kind {
     size_t (*steps)(const model_layer *layer, size_t steps, size_t input_steps);
     size_t (*length)(const model_layer *layer, size_t length); /* the same for the length of a row */
     int ends_time;       /* y has no time axis */
+    int halves_features; /* y has half as many features as x */
     int sees_padding;    /* what x has beyond the lengths can change y: it has to be 0 */
     frnn_status (*workspace)(const model_layer *layer, const layer_size *size, size_t *bytes);
     /* Runs the layer by one of these; neither: it only changes axes, and nothing is left to do. */
     frnn_status (*run)(const layer_call *call);
     frnn_status (*run_rows)(const layer_call *call, const frnn_rows *rows); /* each row by itself */
-    int in_place;        /* run_rows accepts y equal to x */
+    int in_place;           /* run_rows accepts y equal to x */
+    frnn_function function; /* of an elementwise kind */
 };
 
 /* Fields of records. `option` is a member of layer_options. */
@@ -98,21 +101,26 @@ struct layer_kind {
     {FIELD_INTEGER, index, 0, lowest, INT32_MAX, offsetof(layer_options, option)}
 #define INTEGERS_FIELD(option, most, lowest) \
     {FIELD_INTEGERS, 0, most, lowest, INT32_MAX, offsetof(layer_options, option)}
-#define NUMBER_FIELD(option, low, high) \
-    {FIELD_NUMBER, 0, 0, low, high, offsetof(layer_options, option)}
+#define NUMBER_FIELD(index, option, low, high) \
+    {FIELD_NUMBER, index, 0, low, high, offsetof(layer_options, option)}
 #define FIELDS(list) .fields = list, .field_count = sizeof list / sizeof list[0]
 
-#define LARGEST_NUMBER 3.4e38 /* the largest float, nearly */
+#define LARGEST_NUMBER 3.4e38   /* the largest float, nearly */
+#define UNBOUNDED __builtin_inf()
+#define SMALLEST_NUMBER 1.2e-38 /* the smallest normal float, nearly */
 
 /* The kinds, by topic. Their numbers in the file are in kinds.c. */
 extern const layer_kind frnn_kind_lstm, frnn_kind_gru, frnn_kind_rnn;           /* kind_recurrent.c */
 extern const layer_kind frnn_kind_linear, frnn_kind_conv1d;                     /* kind_dense.c */
 extern const layer_kind frnn_kind_relu, frnn_kind_tanh, frnn_kind_sigmoid;      /* kind_rows.c */
 extern const layer_kind frnn_kind_softmax, frnn_kind_log_softmax, frnn_kind_layer_norm;
-extern const layer_kind frnn_kind_dropout;
+extern const layer_kind frnn_kind_dropout, frnn_kind_elu, frnn_kind_leaky_relu, frnn_kind_silu;
+extern const layer_kind frnn_kind_gelu, frnn_kind_softplus, frnn_kind_hardtanh;
+extern const layer_kind frnn_kind_hardsigmoid, frnn_kind_scale, frnn_kind_batch_norm;
+extern const layer_kind frnn_kind_prelu, frnn_kind_merge_directions;
 extern const layer_kind frnn_kind_embedding, frnn_kind_last, frnn_kind_pool;    /* kind_steps.c */
 extern const layer_kind frnn_kind_flip, frnn_kind_mask, frnn_kind_zero_pad, frnn_kind_add_input;
-extern const layer_kind frnn_kind_unmask;
+extern const layer_kind frnn_kind_unmask, frnn_kind_max_pool;
 extern const layer_kind frnn_kind_squeeze, frnn_kind_unsqueeze, frnn_kind_flatten; /* kind_axes.c */
 extern const layer_kind frnn_kind_transpose, frnn_kind_permute;
 

@@ -84,6 +84,29 @@ typedef struct {
     int repeat, backwards;
 } unmask_options;
 
+typedef struct {
+    int num_features, affine;
+    double eps;
+} batch_norm_options;
+
+typedef struct {
+    int kernel_size, stride, padding, dilation, ceil_mode;
+} max_pool_options;
+
+typedef struct {
+    int num_parameters;
+} prelu_options;
+
+typedef struct {
+    int mode; /* a frnn_merging */
+} merge_options;
+
+/* ELU, LeakyReLU, Softplus, Hardtanh, Scale: the parameters a and b of the function. GELU. */
+typedef struct {
+    double a, b;
+    int tanh; /* GELU */
+} function_options;
+
 typedef union {
     recurrent_options recurrent;
     embedding_options embedding;
@@ -100,6 +123,11 @@ typedef union {
     dropout_options dropout;
     mask_options mask;
     unmask_options unmask;
+    function_options function;
+    batch_norm_options batch_norm;
+    max_pool_options max_pool;
+    prelu_options prelu;
+    merge_options merge;
 } layer_options;
 
 #endif

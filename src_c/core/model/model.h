@@ -14,6 +14,14 @@ struct frnn_model {
     int is_one_step;     /* the input has no time axis */
 };
 
+/* Features of y for so many of x. */
+static inline size_t layer_features(const model_layer *layer, size_t features)
+{
+    return layer->outputs > 0             ? (size_t)layer->outputs
+           : layer->kind->halves_features ? features / 2
+                                          : features;
+}
+
 /* Steps of y for so many steps of x; 0 if they are too few. */
 static inline size_t layer_steps(const model_layer *layer, size_t steps, size_t input_steps)
 {

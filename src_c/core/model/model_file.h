@@ -14,7 +14,7 @@ enum {
 
 typedef enum {
     ROLE_WEIGHT = 1, ROLE_BIAS, ROLE_WEIGHT_IH, ROLE_WEIGHT_HH, ROLE_BIAS_IH, ROLE_BIAS_HH,
-    ROLE_WEIGHT_HR, ROLE_H_0, ROLE_C_0
+    ROLE_WEIGHT_HR, ROLE_H_0, ROLE_C_0, ROLE_RUNNING_MEAN, ROLE_RUNNING_VAR
 } array_role;
 
 /* The bytes of a file, and the position of the reader. */

@@ -89,7 +89,7 @@ static frnn_status measure(pass *p, pass_needs *needs)
         if (layer->h_0)
             needs->states = size_max(needs->states, layer->state_floats);
         steps = layer_steps(layer, steps, p->steps);
-        features = layer->outputs > 0 ? (size_t)layer->outputs : features;
+        features = layer_features(layer, features);
         needs->values = size_max(needs->values, values);
         values = checked_product(steps, features);
     }
@@ -198,7 +198,7 @@ static frnn_status run_layers(pass *p, const frnn_model_call *call)
     size_t state_at = 0;
     for (int i = 0; i < model->count; i++) {
         const model_layer *const layer = &model->layers[i];
-        const size_t features = layer->outputs > 0 ? (size_t)layer->outputs : x.features;
+        const size_t features = layer_features(layer, x.features);
         if (is_input && x.lengths && layer->kind->sees_padding) {
             const layer_value clean = in_buffer(p, 1, x.steps, x.features);
             frnn_value_copy(&x, &clean, 0);

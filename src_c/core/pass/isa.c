@@ -4,16 +4,6 @@
 
 const char *frnn_isa_name(const frnn_isa *isa) { return isa->name; }
 
-void frnn_sigmoid(const frnn_isa *isa, float *y, const float *x, size_t count)
-{
-    isa->sigmoid(y, x, count);
-}
-
-void frnn_tanh(const frnn_isa *isa, float *y, const float *x, size_t count)
-{
-    isa->tanh(y, x, count);
-}
-
 double frnn_probe_fma(const frnn_isa *isa, size_t rounds, float *result)
 {
     return isa->probe_fma(rounds, result);
