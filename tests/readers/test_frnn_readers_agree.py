@@ -66,7 +66,7 @@ def refusal_in_python(data: bytes) -> str:
 def changed(data: bytearray, rng: random.Random) -> bytes:
     """The file with another bit, number, record or byte of a name."""
     records, names = struct.unpack_from("<II", data, 24)
-    records = min(records, len(data) // 64 - 1)
+    records = max(1, min(records, len(data) // 64 - 1))
     at, other = (64 * rng.randrange(1, records + 1) for _ in range(2))
     kind = rng.randrange(8)
     if kind == 0:
@@ -82,7 +82,7 @@ def changed(data: bytearray, rng: random.Random) -> bytes:
     elif kind == 5:
         data[at + 4 : at + 12] = data[other + 4 : other + 12]  # the name of a layer
     elif kind == 6:
-        place = 64 * (records + 1) + rng.randrange(max(names, 1))
+        place = 64 * (records + 1) + rng.randrange(max(min(names, len(data)), 1))
         data[min(place, len(data) - 1)] = rng.choice(
             b"\x00\x01a\x80\x9f\xa0\xc2\xe0\xed\xf0\xf4\xff"
         )
