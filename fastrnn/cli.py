@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
@@ -47,6 +48,10 @@ CLI_TERMS = {
     "choose by prefix=": "choose by --prefix",
     "choose one with key=": "choose one with --key",
     "batch_first=True contradicts": "--batch-first contradicts",
+    "batch_first=False contradicts": "--no-batch-first contradicts",
+    "load() takes": "takes",
+    "assumes batch_first=False": "assumes --no-batch-first",
+    ": pass batch_first": "; pass --batch-first or --no-batch-first",
     "nonlinearity='tanh' contradicts": "--nonlinearity tanh contradicts",
     "nonlinearity='relu' contradicts": "--nonlinearity relu contradicts",
 }
@@ -60,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         parser.exit(2)
     try:
-        args.command(args)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = _show_warning
+            args.command(args)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of the pipe has ended (`fastrnn inspect | head`). The interpreter must not
@@ -105,7 +113,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_choice_of_layer(parser)
     add(
         "--batch-first",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="INPUT and OUTPUT are [batch, steps, features]; a whole model or a TorchScript file "
         "may fix it, either way",
     )
@@ -151,7 +159,11 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     add("output", metavar="OUTPUT")
     add("--c-array", metavar="NAME", help="write a C header with an array of this name")
     _add_choice_of_layer(parser)
-    add("--batch-first", action="store_true", help="the layer takes [batch, steps, features]")
+    add(
+        "--batch-first",
+        action=argparse.BooleanOptionalAction,
+        help="the layer takes [batch, steps, features]",
+    )
     _add_plain(parser, convert)
     parser.set_defaults(isa=None)
 
@@ -330,8 +342,8 @@ def _check_whole(model: Sequential, options: dict[str, Any]) -> None:
 def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return only the given options, so that those that the file records stay in force."""
     options: dict[str, Any] = {}
-    if args.batch_first:
-        options["batch_first"] = True
+    if args.batch_first is not None:
+        options["batch_first"] = args.batch_first
     if args.nonlinearity is not None:
         options["nonlinearity"] = args.nonlinearity
     if args.reset_before:
@@ -552,6 +564,10 @@ def _progress(text: str) -> None:
         sys.stderr.flush()
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"fastrnn: warning: {_in_cli_terms(str(message))}", file=sys.stderr)
+
+
 def _print_json(facts: dict[str, Any]) -> None:
     print(json.dumps(facts, indent=2))
 
@@ -581,6 +597,11 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, OSError):
         reason = error.strerror or text
         text = reason if error.filename is None else f"{error.filename}: {reason}"
+    return _in_cli_terms(text)
+
+
+def _in_cli_terms(text: str) -> str:
+    """A message of the library on one line, with the options of the command line."""
     for term, option in CLI_TERMS.items():
         text = text.replace(term, option)
     return _printable(" ".join(text.split()))

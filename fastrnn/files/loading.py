@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -66,6 +67,10 @@ def load(
         to the file's own value, then to the constructor's. What the weights tell (sizes,
         num_layers, bias, ...) may be given and must agree.
 
+    Warns (UserWarning) if you pass no `prefix` and the file holds more than the layer, as a state
+    dict with an embedding and a head does. It names what is left out, and says that batch_first is
+    assumed to be False unless the file tells it or you pass it.
+
     Raises FormatError, a ValueError, if the file is damaged or of an unsupported kind, if it has
     no such stack, several to choose from or a broken one, or a model with unsupported layers, all
     of which it lists; ValueError if an option contradicts the file; TypeError for an unknown option
@@ -92,6 +97,8 @@ def load(
     layer = choose_layer(stack, said, options)
     require_nonlinearity(file, stack, layer, {**said, **options})
     arguments = complete_options(stack, layer, said, options)
+    if prefix is None:
+        warn_of_the_rest(file, stack, "batch_first" in arguments)
     made = LAYER_CLASSES[layer](**arguments, isa=isa)
     made.load_state_dict(stack.weights())
     return made
@@ -195,6 +202,19 @@ def require_nonlinearity(
             f"{stack.prefix.removesuffix('.')!r}, expected nonlinearity='tanh' or "
             "nonlinearity='relu' as an argument"
         )
+
+
+def warn_of_the_rest(file: ModelFile, stack: FoundStack, knows_batch_first: bool) -> None:
+    """Warn if a file holds more than the layer: what is left out, and what it does not tell."""
+    own = {stack.name_in_file(name) for name in stack.shapes()}
+    rest = [name for name in (*file.arrays, *file.unreadable) if name not in own]
+    if rest:
+        which = stack.prefix.removesuffix(".")
+        text = f"{file.path}: load() takes the recurrent layer {which!r} and leaves out "
+        text += listing(rest, 6)
+        if not knows_batch_first:
+            text += "; it assumes batch_first=False, which the file does not tell: pass batch_first"
+        warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def allowed_options(stack: FoundStack, layer: str) -> list[str]:

@@ -50,7 +50,8 @@ def same(layer: Any, configuration: Configuration) -> bool:
 
 def test_only_stack(tmp_path: Path, configuration: Configuration) -> None:
     path = save(tmp_path / "m.npz", ("rnn.", configuration), **{"fc.weight": np.zeros((2, 2))})
-    layer = fastrnn.load(path)
+    with pytest.warns(UserWarning, match="leaves out 'fc.weight'"):
+        layer = fastrnn.load(path)
     assert type(layer).__name__ == configuration.cell
     assert (layer.input_size, layer.hidden_size, layer.num_layers) == (
         configuration.input_size,
@@ -280,6 +281,31 @@ def test_file_contradicts_itself(said: dict[str, object]) -> None:
     (name,) = said
     with pytest.raises(fastrnn.FormatError, match=f"^m.pt: the module 'a.rnn' says {name}"):
         file_options(file, choose_stack(file, "a.rnn"))
+
+
+# --- What is left out, and assumed ---
+
+
+def test_the_rest_of_a_state_dict_is_named(tmp_path: Path) -> None:
+    head = {"emb.weight": np.zeros((4, 3)), "fc.weight": np.zeros((2, 5))}
+    parts = ("rnn.", Configuration(**SIZES, cell="GRU"))
+    path = save(tmp_path / "m.npz", parts, **head)
+    with pytest.warns(UserWarning, match=r"m\.npz") as caught:
+        assert fastrnn.load(path).batch_first is False
+    (warning,) = caught
+    for part in ("'rnn'", "leaves out 'emb.weight', 'fc.weight'", "assumes batch_first=False"):
+        assert part in str(warning.message)
+    assert warning.filename == __file__
+    with pytest.warns(UserWarning, match=r"leaves out 'emb.weight', 'fc.weight'$"):
+        fastrnn.load(path, batch_first=True)
+
+
+def test_no_warning_if_all_is_clear(tmp_path: Path) -> None:
+    """pytest makes an error of each."""
+    parts = ("rnn.", Configuration(**SIZES, cell="GRU"))
+    fastrnn.load(save(tmp_path / "alone.npz", parts))
+    path = save(tmp_path / "m.npz", parts, **{"fc.weight": np.zeros((2, 5))})
+    fastrnn.load(path, prefix="rnn")
 
 
 # --- Refusals ---
