@@ -41,7 +41,7 @@ CELL_OPTIONS = {
     "coupled": "--coupled",
 }
 BUSY = 0.25  # of the CPUs: with that much of other work, a thread of ours waits now and then
-RECORDED = ("batch_first", "dropout", *CELL_OPTIONS)  # what tensors do not tell
+RECORDED = ("batch_first", "dropout", *CELL_OPTIONS, "nodes")  # what tensors do not tell
 
 # Arguments in messages of the library, and the options of this command line for them.
 CLI_TERMS = {
@@ -49,7 +49,6 @@ CLI_TERMS = {
     "choose one with key=": "choose one with --key",
     "batch_first=True contradicts": "--batch-first contradicts",
     "batch_first=False contradicts": "--no-batch-first contradicts",
-    "load() takes": "takes",
     "assumes batch_first=False": "assumes --no-batch-first",
     ": pass batch_first": "; pass --batch-first or --no-batch-first",
     "nonlinearity='tanh' contradicts": "--nonlinearity tanh contradicts",
@@ -65,8 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         parser.exit(2)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default", UserWarning)
+        with warnings.catch_warnings(action="default", category=UserWarning):
             warnings.showwarning = _show_warning
             args.command(args)
         sys.stdout.flush()
@@ -159,11 +157,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     add("output", metavar="OUTPUT")
     add("--c-array", metavar="NAME", help="write a C header with an array of this name")
     _add_choice_of_layer(parser)
-    add(
-        "--batch-first",
-        action=argparse.BooleanOptionalAction,
-        help="the layer takes [batch, steps, features]",
-    )
+    add("--batch-first", action=argparse.BooleanOptionalAction, help="batch before steps")
     _add_plain(parser, convert)
     parser.set_defaults(isa=None)
 
@@ -304,8 +298,8 @@ def load_layer(args: argparse.Namespace) -> Model:
     options = _layer_options(args)
     if options and args.prefix is None:
         whole = None
-        with suppress(ValueError):  # no whole model: the options may be what is missing
-            whole = load()
+        with suppress(ValueError), warnings.catch_warnings(action="ignore"):
+            whole = load()  # fails if there is none: the options may be what is missing
         if isinstance(whole, Sequential):
             _check_whole(whole, options)
             return whole
@@ -332,11 +326,12 @@ def _check_whole(model: Sequential, options: dict[str, Any]) -> None:
                 f"{flag}: expected one recurrent layer, got a whole model; choose its layer by "
                 "--prefix"
             )
-    if "batch_first" in options and not any(model._takes((0, 1), ndim) for ndim in (2, 3)):
-        raise ValueError(
-            "--batch-first: expected a model of [batch, steps, features], got a whole model of "
-            "[steps, batch, features]"
-        )
+    given = options.get("batch_first")
+    axes = (0, 1) if given else (1, 0)
+    if given is not None and not any(model._takes(axes, ndim) for ndim in (2, 3)):
+        names = ["[batch, steps, features]", "[steps, batch, features]"][:: 1 if given else -1]
+        flag = "--batch-first" if given else "--no-batch-first"
+        raise ValueError(f"{flag}: expected a model of {names[0]}, got a whole model of {names[1]}")
 
 
 def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -469,6 +464,8 @@ def _recurrent_stacks(model: ModelFile) -> tuple[list[dict[str, Any]], dict[str,
             facts = {"prefix": prefix, **found.spec._asdict(), "is_cell": found.is_cell}
             facts["cell"] = recorded.get("cell", found.layers[0])
             stacks.append(facts | {name: recorded[name] for name in RECORDED if name in recorded})
+            if "unsupported" in recorded:
+                broken[prefix] = str(recorded["unsupported"])
         else:
             broken[prefix] = str(found)
     return stacks, broken
@@ -564,8 +561,8 @@ def _progress(text: str) -> None:
         sys.stderr.flush()
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"fastrnn: warning: {_in_cli_terms(str(message))}", file=sys.stderr)
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    print(f"fastrnn: warning: {_explain(message)}", file=sys.stderr)
 
 
 def _print_json(facts: dict[str, Any]) -> None:
@@ -597,11 +594,6 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, OSError):
         reason = error.strerror or text
         text = reason if error.filename is None else f"{error.filename}: {reason}"
-    return _in_cli_terms(text)
-
-
-def _in_cli_terms(text: str) -> str:
-    """A message of the library on one line, with the options of the command line."""
     for term, option in CLI_TERMS.items():
         text = text.replace(term, option)
     return _printable(" ".join(text.split()))

@@ -52,25 +52,22 @@ def load(
     layer of the one recurrent stack, or of the one under `prefix`. Nothing in a file is executed.
 
     path: a str or os.PathLike; a file of torch.save (a state dict, a checkpoint that holds one, or
-        a module), a TorchScript or torch.export archive, a .safetensors, .npz or .onnx file with
-        PyTorch's names of weights, a .keras or .h5 file of Keras 2 or 3 (files of weights alone are
-        taken to have the usual activations), the index of sharded safetensors, the JSON of
-        GuitarML, NAM, RTNeural or a state dict, or a .frnn file.
-    prefix: the path of the recurrent module in the state dict, as "decoder.rnn"; "" is the top
-        level. Needed only if there are several.
+        a module), a TorchScript or torch.export archive, a .safetensors, .npz or .onnx file, a
+        .keras or .h5 file of Keras 2 or 3 (files of weights alone are taken to have the usual
+        activations), the index of sharded safetensors, the JSON of GuitarML, NAM, RTNeural or a
+        state dict, or a .frnn file.
+    prefix: the path of the recurrent module, as "decoder.rnn", or the name of an ONNX node; "" is
+        the top level. Needed only if there are several.
     key: the dotted path of the state dict inside a checkpoint that holds several, as "model".
     check_crc: False also reads ZIP archives whose checksums are wrong or were not written.
     isa: the instruction set to run on, one of fastrnn.isas(); None is the best one here.
     options: what the weights do not tell: batch_first, dropout, reset_after of a GRU, coupled of an
         LSTM (three gates without projection else mean a GRU), nonlinearity of an RNN, which is
         required if a TorchScript, torch.export or Keras file does not tell it. The others default
-        to the file's own value, then to the constructor's. What the weights tell (sizes,
-        num_layers, bias, ...) may be given and must agree.
+        to the file's own value, then to the constructor's. What the weights tell must agree.
 
-    Warns (UserWarning) if you pass no `prefix` and the file holds more than the layer, as a state
-    dict with an embedding and a head does. It names what is left out, and says that batch_first is
-    assumed to be False unless the file tells it or you pass it.
-
+    Without `prefix`, a UserWarning names what else the file holds, and says if batch_first is
+    assumed to be False.
     Raises FormatError, a ValueError, if the file is damaged or of an unsupported kind, if it has
     no such stack, several to choose from or a broken one, or a model with unsupported layers, all
     of which it lists; ValueError if an option contradicts the file; TypeError for an unknown option
@@ -83,8 +80,6 @@ def load(
     ...     layer = load(f"{folder}/m.npz", prefix="rnn", batch_first=True)
     >>> layer
     GRU(3, 2, bias=False, batch_first=True)
-    >>> layer(np.zeros((1, 5, 3), np.float32))[0].shape
-    (1, 5, 2)
     """
     _check_arguments(prefix, isa, options)
     with open_model(path, key, check_crc) as opened:
@@ -97,8 +92,7 @@ def load(
     layer = choose_layer(stack, said, options)
     require_nonlinearity(file, stack, layer, {**said, **options})
     arguments = complete_options(stack, layer, said, options)
-    if prefix is None:
-        warn_of_the_rest(file, stack, "batch_first" in arguments)
+    warn_of_the_rest(file, stack, prefix, "batch_first" in arguments)
     made = LAYER_CLASSES[layer](**arguments, isa=isa)
     made.load_state_dict(stack.weights())
     return made
@@ -124,7 +118,9 @@ def whole_model(opened: OpenModel, isa: str | None) -> Recurrent | Sequential:
     try:
         model = from_description(opened.describe(), isa)
     except UnsupportedModel as error:
-        found = scan_file(opened.all_arrays())
+        found: dict[str, FoundStack | FormatError] = {}
+        with contextlib.suppress(FormatError):  # of arrays that are not read
+            found = scan_file(opened.all_arrays())
         if found:
             raise UnsupportedModel(f"{error}; prefixes: {describe(found)}") from None
         raise
@@ -137,6 +133,7 @@ def choose_stack(file: ModelFile, prefix: str | None) -> FoundStack:
     from .stacks import scan_file
 
     found = scan_file(file)
+    prefix = module_of_node(file, prefix)
     if prefix is None and len(found) == 1:
         (chosen,) = found.values()
     elif prefix is None and found:
@@ -154,6 +151,16 @@ def choose_stack(file: ModelFile, prefix: str | None) -> FoundStack:
     if isinstance(chosen, FormatError):
         raise FormatError(f"{file.path}: {chosen}") from chosen
     return chosen
+
+
+def module_of_node(file: ModelFile, prefix: str | None) -> str | None:
+    """The module of an ONNX node that is named instead; FormatError if it is unsupported."""
+    for module, said in file.recurrent.items():
+        if prefix == module or prefix in said.get("nodes", ()):  # type: ignore[operator]
+            if "unsupported" in said:
+                raise FormatError(f"{file.path}: {said['unsupported']}")
+            return module
+    return prefix
 
 
 def describe(found: dict[str, FoundStack | FormatError]) -> str:
@@ -204,13 +211,17 @@ def require_nonlinearity(
         )
 
 
-def warn_of_the_rest(file: ModelFile, stack: FoundStack, knows_batch_first: bool) -> None:
-    """Warn if a file holds more than the layer: what is left out, and what it does not tell."""
-    own = {stack.name_in_file(name) for name in stack.shapes()}
-    rest = [name for name in (*file.arrays, *file.unreadable) if name not in own]
+def warn_of_the_rest(
+    file: ModelFile, stack: FoundStack, prefix: str | None, knows_batch_first: bool
+) -> None:
+    """Warn of what a file holds beside the layer, and does not tell, unless it is asked for."""
+    if prefix is not None or any("nodes" in said for said in file.recurrent.values()):
+        return  # of ONNX, whose initializers are the weights of the nodes by other names
+    names = (*file.arrays, *file.unreadable)
+    rest = [name for name in names if not name.startswith(stack.prefix)]
     if rest:
         which = stack.prefix.removesuffix(".")
-        text = f"{file.path}: load() takes the recurrent layer {which!r} and leaves out "
+        text = f"{file.path}: only the recurrent layer {which!r} is loaded; this leaves out "
         text += listing(rest, 6)
         if not knows_batch_first:
             text += "; it assumes batch_first=False, which the file does not tell: pass batch_first"

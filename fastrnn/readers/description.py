@@ -11,7 +11,7 @@ from .containers.elements import Array, Entry
 from .errors import UnsupportedModel, WrongRank, quote
 
 # What a file says of its recurrent layers: options by the name of the layer, with its "cell", as
-# "LSTM".
+# "LSTM". "unsupported" says why such a layer cannot be made, "nodes" names those of ONNX.
 RecurrentOptions = dict[str, dict[str, object]]
 
 # The arrays of a described recurrent layer that are its initial states, and the option that says

@@ -169,7 +169,7 @@ def _onnx(file: OpenFile, key: str | None) -> Description:
 def _onnx_arrays(file: OpenFile, key: str | None) -> Arrays:
     from .onnx.reader import read_onnx
 
-    return read_onnx(file.source, file.folder), {}
+    return read_onnx(file.source, file.folder)
 
 
 def _safetensors_arrays(file: OpenFile, key: str | None) -> Arrays:

@@ -11,7 +11,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper  # noqa: E402
-from onnx_files import model, save, tensor, value  # noqa: E402
+from onnx_files import model, save, tensor, value, weights  # noqa: E402
 
 import fastrnn  # noqa: E402
 from fastrnn.readers import FormatError, read_file  # noqa: E402
@@ -279,3 +279,100 @@ def test_one_file_for_many_tensors_is_bounded(tmp_path):
     many = [external("w.bin", name=f"w{k}", dims=dims) for k in range(40)]
     with pytest.raises(FormatError, match="expands"):
         read(tmp_path, *many)
+
+
+# --- Recurrent nodes of models that cannot be taken as a whole ---
+
+
+def part_model(nodes, arrays=(), inputs=()):
+    """Erf is not supported, so that only parts can be loaded."""
+    nodes = [helper.make_node("Erf", ["x"], ["e"]), *nodes]
+    return model(nodes, [value("x", [None, None, 4]), *inputs], ["Y"], arrays)
+
+
+def recurrent(data="e", name="/enc/rnn/LSTM", outputs=("Y",), extra=(), **attributes):
+    inputs = [data, "W", "R", "B", *extra]
+    return helper.make_node("LSTM", inputs, list(outputs), name, hidden_size=8, **attributes)
+
+
+def constants():
+    return [
+        helper.make_node("Constant", [], [name], value=tensor(array, name))
+        for name, array in weights("LSTM", 4, 8).items()
+    ]
+
+
+def lstm_alone(folder):
+    """The same weights in a model of their own."""
+    squeezed = [recurrent("x"), helper.make_node("Squeeze", ["Y"], ["out"])]
+    made = model(squeezed, [value("x", [6, 3, 4])], ["out"], weights("LSTM", 4, 8))
+    return save(folder, made, "alone.onnx")
+
+
+@pytest.mark.parametrize("place", ["initializers", "constants", "branches"])
+def test_parts_by_scope_and_node(tmp_path, place):
+    if place == "branches":
+        branches = [
+            helper.make_graph([*constants(), recurrent()], name, [], [value("Y", None)])
+            for name in ("a", "b")
+        ]
+        switch = helper.make_node(
+            "If", ["c"], ["Y"], then_branch=branches[0], else_branch=branches[1]
+        )
+        made = part_model([switch], inputs=[value("c", [1], TensorProto.BOOL)])
+    elif place == "constants":
+        made = part_model([*constants(), recurrent()])
+    else:
+        made = part_model([recurrent()], weights("LSTM", 4, 8))
+    path = save(tmp_path, made)
+    with pytest.raises(FormatError, match=r"prefixes: 'enc.rnn' \(LSTM, input 4, hidden 8"):
+        fastrnn.load(path)
+    wanted = fastrnn.load(lstm_alone(tmp_path))
+    x = np.random.default_rng(0).standard_normal((6, 3, 4)).astype(np.float32)
+    for prefix in ("enc.rnn", "/enc/rnn/LSTM"):
+        same(fastrnn.load(path, prefix=prefix)(x)[0], wanted(x)[0])
+    assert read_file(path).recurrent["enc.rnn"]["nodes"] == ["/enc/rnn/LSTM"]
+
+
+def test_layers_of_one_module(tmp_path):
+    arrays = {f"{name}2": a for name, a in weights("LSTM", 8, 8, seed=1).items()}
+    second = helper.make_node(
+        "LSTM", ["y", "W2", "R2", "B2"], ["Y"], "/enc/rnn/LSTM_1", hidden_size=8
+    )
+    squeeze = helper.make_node("Squeeze", ["Y1", "one"], ["y"])
+    made = part_model([recurrent(outputs=["Y1"]), squeeze, second], weights("LSTM", 4, 8) | arrays)
+    made.graph.initializer.append(tensor(np.array([1]), "one"))
+    layer = fastrnn.load(save(tmp_path, made), "enc.rnn")
+    assert repr(layer) == "LSTM(4, 8, num_layers=2)"
+    relu = helper.make_node("Relu", ["Y1"], ["r"])
+    squeeze.input[0] = "r"
+    made = part_model(
+        [recurrent(outputs=["Y1"]), relu, squeeze, second], weights("LSTM", 4, 8) | arrays
+    )
+    path = save(tmp_path, made)
+    assert repr(fastrnn.load(path, "enc.rnn")) == "LSTM(4, 8)"
+    assert repr(fastrnn.load(path, "/enc/rnn/LSTM_1")) == "LSTM(8, 8)"
+
+
+UNSUPPORTED_PARTS = {
+    "clip": ({"clip": 3.0}, {}, "it clips"),
+    "reverse": ({"direction": "reverse"}, {}, "it runs in reverse"),
+    "unknown attribute": ({"surprise": 1}, {}, "its 'surprise' is not supported"),
+    "state": (
+        {"extra": ["", "h"]},
+        {"h": np.ones((1, 3, 8), np.float32)},
+        "initial_h is a constant",
+    ),
+    "width": ({"extra": ["", "h"]}, {"h": np.zeros((1, 3, 7), np.float32)}, "have 8 features"),
+    "lengths": ({"extra": ["n"]}, {"n": np.ones(3, np.int32)}, "its sequence_lens is a constant"),
+}
+
+
+@pytest.mark.parametrize("case", UNSUPPORTED_PARTS)
+def test_parts_are_honoured_or_refused(tmp_path, case):
+    attributes, arrays, why = UNSUPPORTED_PARTS[case]
+    path = save(tmp_path, part_model([recurrent(**attributes)], weights("LSTM", 4, 8) | arrays))
+    for options in ({"prefix": "enc.rnn"}, {"prefix": "/enc/rnn/LSTM"}):
+        with pytest.raises(FormatError, match=why):
+            fastrnn.load(path, **options)
+    assert "W" in fastrnn.read_state_dict(path)

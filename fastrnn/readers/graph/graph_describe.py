@@ -12,11 +12,13 @@ import numpy as np
 from ... import stack_spec
 from ..containers.budget import Budget
 from ..description import DescribedLayer, Description, Obstacle, unsupported
+from ..errors import UnsupportedModel
 from .graph import Graph, Node, needed_nodes, refuse_changed
+from .graph_call import OperatorCall, PoisonError
 from .graph_functions import FUNCTIONS
 from .graph_layers import LAYERS
 from .graph_moves import MOVES
-from .graph_recurrent import RECURRENT
+from .graph_recurrent import RECURRENT, options_of, parameters
 from .graph_select import SELECTIONS
 from .graph_steps import exactly, final_data, whole
 from .graph_values import Data, Finals, ObstructionError, Poison, Step, Value
@@ -70,6 +72,27 @@ def describe_graph(graph: Graph, format_name: str, advice: str, budget: Budget) 
     names = _unique([layer.name for layer in layers])
     named = (replace(layer, name=name) for layer, name in zip(layers, names, strict=True))
     return Description(format_name, tuple(named))
+
+
+def describe_node(graph: Graph, node: Node, budget: Budget) -> DescribedLayer:
+    """A recurrent node by itself, whose weights the graph makes; UnsupportedModel if it cannot."""
+    names = ("params", "has_biases", "num_layers", "bidirectional", "peepholes", "hidden_size")
+    given = {name: node.args[name] for name in names if name in node.args}
+    graph.outputs = list(given.values())
+    translation = Translation(graph, _HANDLERS, budget)
+    translation.run()
+    obstacles = translation.obstacles
+    try:
+        args = {name: translation.resolve(value, node.label) for name, value in given.items()}
+        call = OperatorCall(node, args, graph, budget)
+        spec, arrays = parameters(call)
+        return DescribedLayer(node.label, spec.declaration.layer, options_of(call, spec), arrays)
+    except ObstructionError as error:
+        obstacles.append(Obstacle(node.label, node.kind, str(error)))
+    except PoisonError:
+        pass
+    why = "; ".join(obstacle.why for obstacle in obstacles)
+    raise UnsupportedModel(why or "its weights are not constants")
 
 
 def _merged(obstacles: list[Obstacle]) -> list[Obstacle]:

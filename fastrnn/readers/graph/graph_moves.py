@@ -263,7 +263,7 @@ def _is_one(value: Tensor, place: int) -> bool:
     size = value.dims[place].number
     if isinstance(value, Const) or not any(atom.is_example for atom in value.axes[place]):
         return size == 1
-    if size in (1, None) and isinstance(value, Data):
+    if size in (1, None):
         raise ObstructionError("whether it drops an axis depends on the size of the input")
     return False
 

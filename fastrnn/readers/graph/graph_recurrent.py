@@ -34,7 +34,7 @@ from .graph_values import (
 
 def _recurrent(call: OperatorCall) -> tuple[Value, ...]:
     """The outputs y, h_n and c_n of a call; its input must be data with a time axis."""
-    spec, arrays = _parameters(call)
+    spec, arrays = parameters(call)
     data = call.data("input")
     if len(data.axes) != 3:
         raise RankError(f"its input has {len(data.axes)} axes, expected 3")
@@ -56,7 +56,7 @@ def _recurrent(call: OperatorCall) -> tuple[Value, ...]:
         step = reverse(Data(step, data.axes), time, name, lengths).step
     direction = Atom("direction", spec.directions, is_feature=True)
     hidden = Atom("hidden", spec.output_size, is_feature=True)
-    options = {**_options(call, spec), "batch_first": position == 1}
+    options = {**options_of(call, spec), "batch_first": position == 1}
     layout = (*step.layout[:-1], (direction, hidden))
     made = after(step, kind, name, options, arrays | constants, layout)
     recurrence = Recurrence(direction, hidden, spec.state_rows, states)
@@ -80,7 +80,7 @@ def _finals(step: Step, batch: Axis, part: str, size: int) -> Finals:
 # --- The call by itself ---
 
 
-def _parameters(call: OperatorCall) -> tuple[Spec, dict[str, Array]]:
+def parameters(call: OperatorCall) -> tuple[Spec, dict[str, Array]]:
     """Sizes and weights, which have to fit together; a call lists weights by layers, directions."""
     peepholes, params = call.get("peepholes"), call.get("params")
     if not (peepholes is None or (isinstance(peepholes, Const) and peepholes.is_zero)):
@@ -112,7 +112,7 @@ def _parameters(call: OperatorCall) -> tuple[Spec, dict[str, Array]]:
     return spec, arrays
 
 
-def _options(call: OperatorCall, spec: Spec) -> dict[str, object]:
+def options_of(call: OperatorCall, spec: Spec) -> dict[str, object]:
     """The options of the layer, as far as the format knows them or they are not the usual ones."""
     cell = spec.declaration
     options: dict[str, object] = {

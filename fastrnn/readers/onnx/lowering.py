@@ -8,11 +8,11 @@ finds out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ...stack_spec import Cell, cell_options, find_cell
+from ...stack_spec import CELLS, Cell, cell_options, find_cell
 from ..containers.elements import Entry, Unreadable
 from ..description import Obstacle
 from ..errors import FormatError, listing, quote
@@ -51,6 +51,24 @@ def lower(source: OnnxGraph, tensors: Tensors, output: str | None) -> Graph:
     if output is not None and output not in names:
         raise FormatError(f"the model has no output {quote(output)}; it has {listing(names)}")
     return _Lowering(source, tensors).run([output] if output else names)
+
+
+def lower_recurrent(
+    node: OnnxNode, makers: list[OnnxNode], constants: Mapping[str, Entry], tensors: Tensors
+) -> tuple[Graph, Node]:
+    """A graph of the weights of a recurrent node, and the node in it; its data are not known."""
+    lowering = _Lowering(OnnxGraph([*makers, node], {}, [], [], []), tensors)
+    made = {name for maker in makers for name in maker.outputs}
+    for name in (name for one in (*makers, node) for name in one.inputs if name not in made):
+        if name in constants:
+            lowering.weight(name, constants[name])
+        else:
+            lowering.graph.weights[name] = ("", None)
+    for one in (*makers, node):
+        start = len(lowering.graph.nodes)
+        lowering.lower(one)
+    lowered = lowering.graph.nodes[start:]
+    return lowering.graph, next(one for one in lowered if one.op in CELLS or one.refusals)
 
 
 class _Lowering:
@@ -98,7 +116,7 @@ class _Lowering:
         start = len(self.graph.nodes)
         try:
             if node.domain not in _DOMAINS or node.op_type not in _RULES:
-                inside = ", which runs a graph of its own" if node.has_graph else ""
+                inside = ", which runs a graph of its own" if node.graphs else ""
                 raise _RefusalError(NO_LAYER + inside)
             _RULES[node.op_type](self, node)
             left = [name for name in node.unread if name not in _WITHOUT_EFFECT]
@@ -113,7 +131,7 @@ class _Lowering:
         """Add a node of the common graph; its first result."""
         kind = node.op_type if node.domain in _DOMAINS else f"{node.domain}.{node.op_type}"
         label = node.name or next(filter(None, node.outputs), "")
-        owner, is_scoped = _module_of(node)
+        owner, is_scoped = module_of(node)
         self.graph.nodes.append(
             Node(op, args, tuple(outputs), label, owner, "", kind, is_scoped, refusals)
         )
@@ -421,7 +439,7 @@ def _input(declared: Declared) -> Input:
     return Input(None if declared.shape is None else tuple(sizes), is_integer=is_integer)
 
 
-def _module_of(node: OnnxNode) -> tuple[str, bool]:
+def module_of(node: OnnxNode) -> tuple[str, bool]:
     """The dotted path of the module a node comes from, and whether it is really that."""
     modules = [scope for scope in node.scopes[:-1] if scope]  # the last one is the operation's
     if modules:

@@ -85,9 +85,13 @@ class OnnxNode(NamedTuple):
         return [name for name in self.attributes if name not in self.read] + left
 
     @property
-    def has_graph(self) -> bool:
-        """Whether the node runs a graph of its own."""
-        return any("g" in record or "graphs" in record for record in self.attributes.values())
+    def graphs(self) -> list[View]:
+        """The graphs that the node runs, not yet decoded."""
+        found = []
+        for record in self.attributes.values():
+            found += [record["g"]] if "g" in record else []
+            found += record.get("graphs", [])
+        return found
 
     def input(self, position: int) -> str:
         """The name of an input; "" if it is left out."""
@@ -177,10 +181,11 @@ def read_model(data: View, budget: Budget) -> OnnxGraph:
             f"ONNX operator set {version}, from {_OLDEST_OPSET} on are read" if opsets else
             "an ONNX file that names no operator set (opset_import)"
         )  # fmt: skip
-    return _graph(found["graph"], version, budget)
+    return read_graph(found["graph"], version, budget)
 
 
-def _graph(data: View, opset: int, budget: Budget) -> OnnxGraph:
+def read_graph(data: View, opset: int, budget: Budget) -> OnnxGraph:
+    """Decode a graph, that of the model or one that a node runs, down to its nodes."""
     found = decode(data, _GRAPH, "the graph", budget)
     initializers: dict[str, Record] = {}
     for item in found.get("initializer", []):

@@ -5,29 +5,33 @@ from __future__ import annotations
 
 from ..containers.elements import Entry, Unreadable
 from ..containers.source import Source
-from ..description import Description
+from ..description import Description, RecurrentOptions
 from ..entry_names import check_name
 from ..errors import quote
 from ..graph.graph_describe import describe_graph
 from .lowering import lower
 from .messages import OnnxGraph, check_top_level, read_model
+from .parts import read_parts
 from .tensors import Tensors
 
 _ADVICE = (
-    "fastrnn.read_state_dict returns the file's weights by name; key= chooses another output of "
-    "the model"
+    "fastrnn.read_state_dict returns the file's weights by name, fastrnn.load(path, prefix=...) "
+    "one recurrent layer by the scope or the name of its node; key= chooses another output of the "
+    "model"
 )
 
 
-def read_onnx(source: Source, folder: str) -> dict[str, Entry]:
-    """All initializers by name, in the order of the file."""
+def read_onnx(source: Source, folder: str) -> tuple[dict[str, Entry], RecurrentOptions]:
+    """All initializers by name, then the weights of recurrent nodes; what the nodes say."""
     graph, tensors = _open(source, folder)
     entries: dict[str, Entry] = {}
     for name, record in graph.initializers.items():
         entries[check_name(name)] = tensors.read(record, f"tensor {quote(name)}")
     for name in graph.sparse:
         entries[check_name(name)] = Unreadable(f"tensor {quote(name)} is sparse: not supported")
-    return entries
+    known = {id(record): entries[name] for name, record in graph.initializers.items()}
+    weights, recurrent = read_parts(graph, known, tensors)
+    return {**entries, **{check_name(name): entry for name, entry in weights.items()}}, recurrent
 
 
 def describe_onnx(source: Source, folder: str, output: str | None = None) -> Description:
