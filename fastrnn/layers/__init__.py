@@ -26,7 +26,7 @@ from .embedding import Embedding
 from .norm import BatchNorm1d, LayerNorm
 from .recurrent import GRU, LSTM, RNN
 from .sequential import Sequential
-from .shape import Flatten, Permute, Squeeze, Transpose, Unflatten, Unsqueeze
+from .shape import Flatten, Permute, RepeatVector, Squeeze, Transpose, Unflatten, Unsqueeze
 from .signal import Magnitude, MaxPool1d, ReflectionPad1d, ZeroPad1d
 from .streams import SequentialStream, Stream
 from .time import AddInput, Flip, Last, Mask, MergeDirections, Pool, Unmask
@@ -61,6 +61,7 @@ __all__ = [
     "Pool",
     "ReLU",
     "ReflectionPad1d",
+    "RepeatVector",
     "Scale",
     "Sequential",
     "SequentialStream",

@@ -114,6 +114,40 @@ class Unflatten(_Moves):
         return ndim + len(self.unflattened_size) - 1
 
 
+class RepeatVector(Stateless):
+    """n steps that are all x, as Keras's layer of this name: what a decoder reads.
+
+    x: (B, F); y: (B, n, F), float32.
+
+    >>> RepeatVector(2)([[1.0, 3.0]])[0].tolist()
+    [[[1.0, 3.0], [1.0, 3.0]]]
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = check_size("n", n)
+
+    def _options(self) -> dict[str, object]:
+        return {"n": self.n}
+
+    def _takes(self, axes: Axes, ndim: int) -> bool:
+        return False  # x has no steps
+
+    def _ndim_after(self, ndim: int) -> int:
+        return ndim + 1
+
+    def _why_not_causal(self) -> str:
+        return "it makes several steps of one"
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        if x.ndim != 2:
+            raise ValueError(f"x: expected (batch, features), got shape {x.shape}")
+        return np.repeat(x[:, None], self.n, 1)
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        return self._forward(x, flow), lambda dy: (dy.sum(1), {})
+
+
 class Permute(_Moves):
     """y has axis dims[i] of x as its axis i, as torch.permute.
 

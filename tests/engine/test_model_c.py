@@ -131,6 +131,12 @@ FINAL_STATE = (
     make("lstm", "LSTM", **SMALL_RNN, bidirectional=True),
     make("state", "Last", of="state"),
 )
+DECODER = (
+    make("encoder", "GRU", **SMALL_RNN, batch_first=True),
+    make("last", "Last", batch_first=True),
+    make("repeat", "RepeatVector", n=4),
+    make("decoder", "LSTM", **SMALL_RNN, batch_first=True),
+)
 MEAN = (make("gru", "GRU", **SMALL_RNN), make("pool", "Pool", mode="mean"))
 LARGEST = (make("gru", "GRU", **SMALL_RNN), make("pool", "Pool", mode="max"))
 
@@ -146,6 +152,7 @@ MODELS = {
     "many stacks": (MANY_STACKS, floats(5, 3, 6), "TBF", "TBF", [5, 2, 4]),
     "one step": (STEP, floats(3, 4), "BF", "BF", None),
     "final state": (FINAL_STATE, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
+    "decoder": (DECODER, floats(3, 5, 6), "BTF", "BTF", [5, 2, 4]),
     "mean": (MEAN, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
     "largest": (LARGEST, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
 }

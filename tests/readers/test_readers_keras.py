@@ -66,14 +66,17 @@ CHAINS = {
     "stacked": [L.RNN([L.GRUCell(3), L.LSTMCell(2), L.SimpleRNNCell(4), L.LSTMCell(3)])],
     "backwards": [L.RNN([L.LSTMCell(3), L.LSTMCell(2)], go_backwards=True, return_sequences=True)],
     "two ways": [L.Bidirectional(L.RNN(L.GRUCell(3), return_sequences=True))],
+    "decoder": [L.GRU(3), L.RepeatVector(4), L.LSTM(2, return_sequences=True)],
+    "reshaped": [L.ZeroPadding1D((2, 1)), L.Permute((2, 1)), L.GRU(6), L.Reshape((2, 3)),
+                 L.GRU(4, return_sequences=True), L.Reshape((-1,)), L.Dense(2)],
     "noise": [L.GaussianNoise(0.1), L.GaussianDropout(0.1), L.AlphaDropout(0.1), L.LSTM(2),
               L.ActivityRegularization(0.1)],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("layers", CHAINS.values(), ids=CHAINS)
-def test_cells_and_noise(tmp_path, layers):
-    agrees(tmp_path, sequential(keras, layers), X)
+def test_chains(tmp_path, layers):
+    agrees(tmp_path, sequential(keras, layers, steps=7), X)
 
 
 def test_stateful(tmp_path):
@@ -84,6 +87,35 @@ def test_stateful(tmp_path):
     for x in (X, X[::-1]):
         y, state = ours(x, state)
         assert error(y, output(model, x)) <= IMPORTED
+
+
+def test_directions_side_by_side(tmp_path):
+    """Without merge_mode Keras returns the y of both directions; here y has both."""
+    model = sequential(keras, [L.Bidirectional(L.GRU(3), merge_mode=None)])
+    y, _ = fastrnn.load(save(model, tmp_path / "m.keras"))(X)
+    ahead, back = (part.detach().numpy() for part in model(X))
+    assert error(y, np.concatenate([ahead, back], -1)) <= IMPORTED
+
+
+MORE_LAYERS = {
+    "merged": [L.Bidirectional(L.LSTM(3, return_sequences=True), merge_mode="sum"),
+               L.Bidirectional(L.GRU(2, return_sequences=True), merge_mode="mul"),
+               L.Bidirectional(L.SimpleRNN(2), merge_mode="ave")],
+    "channels": [L.BatchNormalization(), L.Conv1D(4, 2), L.MaxPooling1D(2),
+                 L.PReLU(shared_axes=[1]), L.MaxPooling1D(3, 1, "same"), L.LSTM(3),
+                 L.BatchNormalization(center=False), L.PReLU()],
+    "functions": [L.Dense(3, activation=name) for name in
+                  ("elu", "gelu", "silu", "softplus", "leaky_relu", "relu6", "hard_tanh",
+                   "hard_sigmoid")],
+    "activations": [L.Rescaling(2.0, 0.5), L.LeakyReLU(), L.ELU(0.7), L.ReLU(0.5),
+                    L.ReLU(2.0, 0.2), L.Dense(2, activation=L.LeakyReLU(0.1)),
+                    L.TimeDistributed(L.ELU())],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layers", MORE_LAYERS.values(), ids=MORE_LAYERS)
+def test_more_layers(tmp_path, layers):
+    agrees(tmp_path, sequential(keras, layers, steps=7), X)
 
 
 @pytest.mark.parametrize("sequences", [True, False], ids=["sequence", "last"])
@@ -332,18 +364,20 @@ REFUSED = {
     "activation": (L.LSTM(3, activation="relu"), "activation 'relu', not tanh"),
     "gate": (L.GRU(3, recurrent_activation="hard_sigmoid"), "'hard_sigmoid', not sigmoid"),
     "rnn": (L.SimpleRNN(3, activation="elu"), "'elu', not tanh or relu"),
-    "merge": (L.Bidirectional(L.LSTM(3), merge_mode="sum"), "merge_mode 'sum'"),
     "two way": (L.Bidirectional(L.LSTM(3), backward_layer=L.GRU(3, go_backwards=True)),
                 "directions differ"),
-    "dense": (L.Dense(3, activation="gelu"), "activation 'gelu'"),
-    "leaky": (L.ReLU(negative_slope=0.1), "negative_slope"),
+    "dense": (L.Dense(3, activation="selu"), "activation 'selu'"),
+    "threshold": (L.ReLU(threshold=0.1), "threshold"),
+    "windows": (L.MaxPooling1D(2, padding="same"), "depends on the number of steps"),
+    "scales": (L.Rescaling([1.0, 2.0, 3.0]), "is not a number"),
+    "reshape": (L.Reshape((3, -1)), "target_shape"),
     "softmax": (L.Softmax(axis=1), "axis"),
     "rms": (L.RMSNormalization(), "not supported"),
     "conv": (L.Conv1D(3, 3, padding="same", strides=2), "depends on the number of steps"),
     "channels": (L.Conv1D(3, 3, data_format="channels_last"), None),
     "keepdims": (L.GlobalMaxPooling1D(keepdims=True), "keepdims"),
     "cells": (L.Bidirectional(L.RNN([L.LSTMCell(3), L.LSTMCell(3)])), "stacked cells of two"),
-    "wrapped": (L.TimeDistributed(L.Dense(2, activation="elu")), "'elu'"),
+    "wrapped": (L.TimeDistributed(L.Dense(2, activation="mish")), "'mish'"),
 }  # fmt: skip
 
 
@@ -362,7 +396,7 @@ def test_refused_options(tmp_path, layer, reason):
 def test_every_obstacle_is_listed(tmp_path):
     layers = [
         L.LSTM(3, activation="relu", recurrent_activation="elu", return_sequences=True, name="one"),
-        L.BatchNormalization(name="two"),
+        L.UpSampling1D(name="two"),
         L.Dense(2),
         L.UpSampling1D(name="three"),
     ]

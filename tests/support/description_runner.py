@@ -10,6 +10,7 @@ Flip       batch_first       each row's valid steps in reverse order
 Transpose  dim0, dim1        torch.transpose
 Permute    dims              torch.permute
 Squeeze, Unsqueeze   dim     torch.squeeze and torch.unsqueeze
+RepeatVector   n             n steps that are all x
 Unflatten  dim, unflattened_size
 Last       batch_first, bidirectional   y at each row's last valid step; of a bidirectional layer
                              the reverse half at the first one: the final state h
@@ -317,6 +318,7 @@ KINDS: dict[str, Callable] = {
     "Unsqueeze": lambda layer, value, dim: np.expand_dims(value.x, dim),
     "Flatten": flatten,
     "Unflatten": unflatten,
+    "RepeatVector": lambda layer, value, n: np.repeat(value.x[:, None], n, 1),
     "Dropout": lambda layer, value, p=0.5: value.x,
     "ReLU": lambda layer, value: np.maximum(value.x, 0),
     "Tanh": lambda layer, value: np.tanh(value.x),

@@ -34,9 +34,9 @@ def shuffle(model: Any, seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.set_weights(
-            [rng.normal(0, 0.5, w.shape).astype(w.dtype) for w in model.get_weights()]
-        )
+        drawn = [rng.normal(0, 0.5, w.shape).astype(w.dtype) for w in model.get_weights()]
+        variances = ["variance" in w.path for w in model.weights]
+        model.set_weights([abs(w) if v else w for w, v in zip(drawn, variances, strict=True)])
     return model
 
 

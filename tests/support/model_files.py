@@ -74,6 +74,7 @@ EVERY_KIND = (
     make("flip", "Flip", batch_first=True),
     make("mask", "Mask", value=-1.5),
     make("unmask", "Unmask", repeat=True),
+    make("repeat", "RepeatVector", n=3),
     make("pad", "ZeroPad1d", padding=(2, 0)),
     make("add", "AddInput", features=3),
     make("flatten", "Flatten", start_dim=0, end_dim=-2),

@@ -31,6 +31,7 @@ from fastrnn import (
     PReLU,
     ReflectionPad1d,
     ReLU,
+    RepeatVector,
     Scale,
     Sequential,
     Sigmoid,
@@ -82,6 +83,10 @@ ENDINGS: dict[str, Any] = {
         GRU(6, 3, 2, bidirectional=True, batch_first=True), Last(True, of="state"), Linear(6, 2),
     ],
     "mean": lambda: [Tanh(), Pool("mean", batch_first=True), Softmax(-1)],
+    "repeated": lambda: [
+        GRU(6, 3, batch_first=True), Last(True), RepeatVector(4), LSTM(3, 2, batch_first=True),
+        Pool("max", True),
+    ],
     "max": lambda: [Linear(6, 4), ReLU(), Transpose(0, 1), RNN(4, 4), Pool("max"), Linear(4, 1)],
 }  # fmt: skip
 # Models of x (B, T, 6) whose y has sequences, beside those above.

@@ -278,6 +278,7 @@ KINDS: dict[str, Kind] = {
     ),
     "PReLU": Kind(36, (Integer("num_parameters", 0, default=1),), _prelu),
     "MergeDirections": Kind(37, (Word("mode", 0, ("sum", "mean", "mul")),)),
+    "RepeatVector": Kind(38, (Integer("n", 0),)),
 }
 
 BY_NUMBER = {kind.number: name for name, kind in KINDS.items()}

@@ -60,7 +60,7 @@ def read_keras_h5(source: Source) -> tuple[dict[str, Entry], dict[str, Options]]
 
 
 def _described(format: str, chain: Chain, variables: Variables) -> Description:
-    mapper = Mapper(variables)
+    mapper = Mapper(variables, chain.version)
     for layer in chain.layers:
         mapper.add(layer)
     mapper.finish(chain.outputs)
@@ -111,6 +111,14 @@ def _said_by_version(version: str) -> Said:
     return lambda path, number: {"unsupported": f"{quote(path)}: {why}"}
 
 
+def _numbers(version: str) -> tuple[int, int]:
+    """The first two numbers of a version."""
+    words = version.split(".", 2)[:2]
+    if len(words) < 2 or not all(word.isdecimal() and len(word) < 5 for word in words):
+        raise FormatError(f"the version of Keras is {quote(version)}")
+    return int(words[0]), int(words[1])
+
+
 # --- Opening files
 
 
@@ -149,6 +157,7 @@ def _opened_h5(file: Hdf5File, source: Source) -> tuple[Chain | None, Variables]
     if config is None:
         return None, keras2_variables(file)
     chain = read_chain(parse_json(config.encode(), "model_config", source.budget))
+    chain.version = _numbers(version)
     return chain, keras2_variables(file, chain.layers)
 
 

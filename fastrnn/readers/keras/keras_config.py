@@ -50,6 +50,7 @@ class Chain:
     layers: list[KerasLayer] = field(default_factory=list)
     obstacles: list[Obstacle] = field(default_factory=list)
     outputs: list[int] = field(default_factory=lambda: [WHOLE])  # of the last layer
+    version: tuple[int, int] = (3, 0)  # of Keras, which may change what a name means
 
 
 @dataclass(frozen=True)

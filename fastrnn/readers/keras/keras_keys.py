@@ -37,6 +37,13 @@ _HONOURED = {
     "Conv1D": "filters kernel_size strides padding data_format dilation_rate groups activation "
     "use_bias",
     "LayerNormalization": "axis epsilon center scale",
+    "BatchNormalization": "axis epsilon center scale",
+    "MaxPooling1D": "pool_size strides padding data_format",
+    "ZeroPadding1D": "padding data_format",
+    "Rescaling": "scale offset",
+    "RepeatVector": "n",
+    "Reshape": "target_shape",
+    "Permute": "dims",
     "Dropout": "rate",
     "SpatialDropout1D": "rate",
     "GaussianDropout": "rate",
@@ -46,6 +53,9 @@ _HONOURED = {
     "Identity": "",
     "Activation": "activation",
     "ReLU": "max_value negative_slope threshold",
+    "LeakyReLU": "negative_slope alpha",
+    "ELU": "alpha",
+    "PReLU": "shared_axes",
     "Softmax": "axis",
     "GlobalAveragePooling1D": "data_format keepdims",
     "GlobalMaxPooling1D": "data_format keepdims",
@@ -59,14 +69,16 @@ _OF_CLASS = {kind: frozenset(keys.split()) for kind, keys in _HONOURED.items()}
 _NO_EFFECT = {
     "name", "trainable", "batch_input_shape", "build_input_shape", "input_dim", "input_length",
     "seed", "noise_shape", "unroll", "implementation", "dropout", "recurrent_dropout",
-    "unit_forget_bias", "reverse_state_order", "stddev", "l1", "l2",
+    "unit_forget_bias", "reverse_state_order", "stddev", "l1", "l2", "momentum", "synchronized",
+    "fused", "renorm_clipping", "renorm_momentum",
 }  # fmt: skip
 _NO_EFFECT_ENDS = ("_initializer", "_regularizer", "_constraint")
 
 # Keys of any class that are refused unless they have one of these values.
 _ONLY: dict[str, tuple[object, ...]] = {
     "quantization_config": (None,), "time_major": (False,), "num_constants": (None, 0),
-    "rms_scaling": (None, False), "sparse": (False,), "ragged": (False,), "optional": (False,),
+    "rms_scaling": (None, False), "renorm": (False,), "virtual_batch_size": (None,),
+    "adjustment": (None,), "sparse": (False,), "ragged": (False,), "optional": (False,),
 }  # fmt: skip
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")

@@ -7,6 +7,7 @@ transpositions. Behaviour in training only (regularizers, recurrent dropout) is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,26 +17,41 @@ from ..description import DescribedLayer, Obstacle
 from ..errors import FormatError, UnsupportedError, quote
 from . import keras_weights as weights
 from .keras_config import WHOLE, CannotMapError, KerasLayer, read_object
-from .keras_keys import is_known, refused_keys
+from .keras_keys import Config, is_known, refused_keys
 from .keras_masks import Masks
 from .keras_recurrent import CLASSES, KerasRecurrent, activation_name, flag, read_recurrent, show
 from .keras_weights import Variables
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, tuple[str, dict[str, object]]] = {
     "relu": ("ReLU", {}),
     "tanh": ("Tanh", {}),
     "sigmoid": ("Sigmoid", {}),
     "softmax": ("Softmax", {"dim": -1}),
     "log_softmax": ("LogSoftmax", {"dim": -1}),
+    "elu": ("ELU", {}),
+    "gelu": ("GELU", {}),
+    "silu": ("SiLU", {}),
+    "swish": ("SiLU", {}),
+    "softplus": ("Softplus", {}),
+    "leaky_relu": ("LeakyReLU", {"negative_slope": 0.2}),
+    "relu6": ("Hardtanh", {"min_val": 0.0, "max_val": 6.0}),
+    "hard_tanh": ("Hardtanh", {}),
+    "hard_sigmoid": ("Hardsigmoid", {}),
 }
-_POINTWISE = ("Dense", "Activation", "ReLU", "Dropout", "LayerNormalization")
+_ACTIVATION_LAYERS = ("ReLU", "LeakyReLU", "ELU")  # which may be the activation of another layer
+_MERGES = {"sum": "sum", "ave": "mean", "mul": "mul"}
+_OTHER_MASKS_BEFORE = (2, 4)  # until then Bidirectional did not return zeros at masked steps
+_POINTWISE = (
+    "Dense", "Activation", *_ACTIVATION_LAYERS, "Dropout", "LayerNormalization", "Rescaling",
+)  # fmt: skip
 
 
 class Mapper:
     """Translates a chain: call `add` for each layer, then `finish`; `layers` is the result."""
 
-    def __init__(self, variables: Variables) -> None:
+    def __init__(self, variables: Variables, version: tuple[int, int]) -> None:
         self._variables = variables
+        self._version = version
         self.layers: list[DescribedLayer] = []
         self.obstacles: list[Obstacle] = []
         self._masks = Masks(self.layers)
@@ -67,9 +83,7 @@ class Mapper:
         if method is None or not is_known(layer.type):
             raise CannotMapError("layers of this class are not supported")
         if layer.type not in CLASSES:
-            problems = list(refused_keys(layer.type, layer.config))
-            if problems:
-                raise CannotMapError("; ".join(problems))
+            _refuse_keys(layer.type, layer.config)
         self._take_output(layer, [layer.takes])
         self._last = None
         self._masks.enter(layer)
@@ -125,6 +139,8 @@ class Mapper:
     def _recurrent(self, layer: KerasLayer) -> None:
         found = read_recurrent(layer, self._variables)
         masked = self._masks.skip(layer)
+        if masked and found.bidirectional and self._version < _OTHER_MASKS_BEFORE:
+            raise CannotMapError("its mask has another meaning in this version of Keras")
         if found.backwards:
             self._put(f"{layer.name}.flip", "Flip", batch_first=True)
         for number, stack in enumerate(found.stacks):
@@ -146,6 +162,9 @@ class Mapper:
             of_state = found.bidirectional
             self._put(f"{layer.name}.last", "Last", batch_first=True, bidirectional=of_state)
             self._rank = 2
+        if found.merge_mode in _MERGES:
+            mode = _MERGES[str(found.merge_mode)]
+            self._put(f"{layer.name}.merge", "MergeDirections", mode=mode)
         self._last = (layer.name, found)
 
     def _dense(self, layer: KerasLayer) -> None:
@@ -153,9 +172,8 @@ class Mapper:
         self._check_units(layer, arrays, "units")
         outputs, inputs = arrays["weight"].shape
         bias = "bias" in arrays
-        activation = self._activation_of(layer)
         self._put(layer.name, "Linear", arrays, in_features=inputs, out_features=outputs, bias=bias)
-        self._activate(f"{layer.name}.activation", activation)
+        self._activate(f"{layer.name}.activation", layer.config.get("activation"))
 
     def _conv1d(self, layer: KerasLayer) -> None:
         self._masks.show_all()
@@ -163,13 +181,11 @@ class Mapper:
         self._check_units(layer, arrays, "filters")
         stride, dilation = _single(layer, "strides"), _single(layer, "dilation_rate")
         groups, outputs = layer.config.get("groups", 1), arrays["weight"].shape[0]
-        if layer.config.get("data_format", "channels_last") != "channels_last":
-            raise CannotMapError("data_format 'channels_first' is not supported")
+        _check_channels_last(layer)
         if type(groups) is not int or not 0 < groups <= outputs or outputs % groups:
             raise FormatError(f"{quote(layer.name)}: groups {show(groups)}")
         kernel = arrays["weight"].shape[2]
         padding, left = _padding(layer, (kernel - 1) * dilation, stride)
-        activation = self._activation_of(layer)
         self._transpose(f"{layer.name}.to_channels")
         if left:
             self._put(f"{layer.name}.pad", "ZeroPad1d", padding=(left, 0))
@@ -180,7 +196,7 @@ class Mapper:
             bias="bias" in arrays,
         )  # fmt: skip
         self._transpose(f"{layer.name}.to_steps")
-        self._activate(f"{layer.name}.activation", activation)
+        self._activate(f"{layer.name}.activation", layer.config.get("activation"))
 
     def _transpose(self, name: str) -> None:
         """Swap steps and channels. Two swaps in a row cancel each other."""
@@ -190,21 +206,46 @@ class Mapper:
             self._put(name, "Transpose", dim0=1, dim1=2)
 
     def _layer_norm(self, layer: KerasLayer) -> None:
+        gamma, beta, _, eps = self._norm(layer, 0)
+        arrays = weights.layer_norm([gamma, beta], layer.path)
+        self._put(layer.name, "LayerNorm", arrays, normalized_shape=gamma.shape, eps=eps)
+
+    def _batch_norm(self, layer: KerasLayer) -> None:
+        gamma, beta, (mean, variance), eps = self._norm(layer, 2)
+        arrays = weights.layer_norm([gamma, beta], layer.path)
+        arrays |= {"running_mean": mean, "running_var": variance}
+        if any(array.shape != gamma.shape for array in arrays.values()):
+            raise FormatError(f"{quote(layer.path)}: its arrays differ in length")
+        self._by_channels(layer, "BatchNorm1d", arrays, num_features=gamma.size, eps=eps)
+
+    def _norm(self, layer: KerasLayer, others: int) -> tuple[Array, Array, list[Array], float]:
+        """Gamma and beta, which may be absent, the arrays that follow them, and epsilon."""
         config = layer.config
         self._check_axis(config.get("axis", -1))
         scale, center = flag(config, "scale", True), flag(config, "center", True)
         found = self._variables.of(layer.path)
         if not found:
             raise CannotMapError("without scale and center its size is not in the file")
-        if len(found) != scale + center:
+        if len(found) != scale + center + others:
             raise FormatError(f"{quote(layer.path)} holds {len(found)} arrays")
         gamma = found[0] if scale else np.ones_like(found[0])
-        beta = found[-1] if center else np.zeros_like(found[0])
-        arrays = weights.layer_norm([gamma, beta], layer.path)
-        eps = config.get("epsilon", 0.001)
-        if type(eps) is not float or eps < 0:
-            raise FormatError(f"{quote(layer.name)}: epsilon {show(eps)}")
-        self._put(layer.name, "LayerNorm", arrays, normalized_shape=gamma.shape, eps=eps)
+        beta = found[scale] if center else np.zeros_like(found[0])
+        eps = _number(layer, "epsilon")
+        if eps < 0:
+            raise FormatError(f"{quote(layer.name)}: epsilon {eps}")
+        return gamma, beta, found[scale + center :], eps
+
+    def _by_channels(
+        self, layer: KerasLayer, kind: str, arrays: dict[str, Array], **options: object
+    ) -> None:
+        """Add a layer whose channels are axis 1, as torch.nn has them."""
+        if self._rank is None:
+            raise CannotMapError("the axes of its input are not known")
+        if self._rank == 3:
+            self._transpose(f"{layer.name}.to_channels")
+        self._put(layer.name, kind, arrays, **options)
+        if self._rank == 3:
+            self._transpose(f"{layer.name}.to_steps")
 
     def _dropout(self, layer: KerasLayer) -> None:
         rate = layer.config.get("rate")
@@ -213,17 +254,43 @@ class Mapper:
         self._put(layer.name, "Dropout", p=float(rate))  # type: ignore[arg-type]
 
     def _activation(self, layer: KerasLayer) -> None:
-        self._activate(layer.name, self._activation_of(layer))
+        self._activate(layer.name, layer.config.get("activation"))
 
     def _relu(self, layer: KerasLayer) -> None:
-        config = layer.config
-        if (
-            config.get("max_value") is not None
-            or config.get("negative_slope")
-            or config.get("threshold")
-        ):
-            raise CannotMapError("max_value, negative_slope and threshold are not supported")
-        self._activate(layer.name, "relu")
+        most, slope, threshold = (
+            None if layer.config.get(key) is None else _number(layer, key)
+            for key in ("max_value", "negative_slope", "threshold")
+        )
+        if threshold:
+            raise CannotMapError(f"threshold {threshold} is not supported")
+        if slope:
+            self._put(layer.name, "LeakyReLU", negative_slope=slope)
+        elif most is None:
+            self._put(layer.name, "ReLU")
+        if most is not None:
+            name = f"{layer.name}.most" if slope else layer.name
+            self._put(name, "Hardtanh", min_val=-math.inf if slope else 0.0, max_val=most)
+
+    def _leaky_relu(self, layer: KerasLayer) -> None:
+        key = "alpha" if "alpha" in layer.config else "negative_slope"  # as in Keras 2
+        self._put(layer.name, "LeakyReLU", negative_slope=_number(layer, key))
+
+    def _elu(self, layer: KerasLayer) -> None:
+        self._put(layer.name, "ELU", alpha=_number(layer, "alpha"))
+
+    def _prelu(self, layer: KerasLayer) -> None:
+        arrays = self._variables.of(layer.path)
+        if len(arrays) != 1:
+            raise FormatError(f"{quote(layer.path)} holds {len(arrays)} arrays")
+        (alpha,) = arrays
+        if not alpha.size or alpha.size != alpha.shape[-1]:
+            raise CannotMapError("a slope for each step is not supported; use shared_axes=[1]")
+        slopes = {"weight": alpha.reshape(-1)}
+        self._by_channels(layer, "PReLU", slopes, num_parameters=alpha.size)
+
+    def _rescaling(self, layer: KerasLayer) -> None:
+        factor, offset = _number(layer, "scale"), _number(layer, "offset")
+        self._put(layer.name, "Scale", factor=factor, offset=offset)
 
     def _softmax(self, layer: KerasLayer) -> None:
         if layer.config.get("axis", -1) != -1:
@@ -235,8 +302,7 @@ class Mapper:
         self._activate(layer.name, "softmax")
 
     def _pool(self, layer: KerasLayer) -> None:
-        if layer.config.get("data_format", "channels_last") != "channels_last":
-            raise CannotMapError("data_format 'channels_first' is not supported")
+        _check_channels_last(layer)
         if layer.config.get("keepdims"):
             raise CannotMapError("keepdims is not supported")
         mean = layer.type.startswith("GlobalAverage")
@@ -248,10 +314,54 @@ class Mapper:
         self._put(layer.name, "Pool", mode="mean" if mean else "max", batch_first=True)
         self._rank = 2
 
+    def _max_pool(self, layer: KerasLayer) -> None:
+        self._masks.show_all()
+        _check_channels_last(layer)
+        size = _single(layer, "pool_size")
+        stride = size if layer.config.get("strides") is None else _single(layer, "strides")
+        padding = layer.config.get("padding")
+        if padding not in ("valid", "same"):
+            raise FormatError(f"{quote(layer.name)}: padding {show(padding)}")
+        if padding == "same" and (stride != 1 or size % 2 == 0):
+            raise CannotMapError("padding 'same' depends on the number of steps")
+        around = size // 2 if padding == "same" else 0
+        self._by_channels(layer, "MaxPool1d", {}, kernel_size=size, stride=stride, padding=around)
+
+    def _zero_padding(self, layer: KerasLayer) -> None:
+        self._masks.show_all()
+        _check_channels_last(layer)
+        padding = layer.config.get("padding")
+        both = padding if isinstance(padding, list) else [padding, padding]
+        if len(both) != 2 or any(type(one) is not int or one < 0 for one in both):
+            raise FormatError(f"{quote(layer.name)}: padding {show(padding)}")
+        self._by_channels(layer, "ZeroPad1d", {}, padding=tuple(both))
+
+    def _permute(self, layer: KerasLayer) -> None:
+        self._masks.show_all()
+        if layer.config.get("dims") != [2, 1]:
+            raise CannotMapError(f"dims {show(layer.config.get('dims'))}: not supported")
+        self._transpose(layer.name)
+
+    def _repeat_vector(self, layer: KerasLayer) -> None:
+        self._put(layer.name, "RepeatVector", n=_single(layer, "n"))
+        self._rank = 3
+
+    def _reshape(self, layer: KerasLayer) -> None:
+        self._masks.show_all()
+        shape = layer.config.get("target_shape")
+        sizes = shape if isinstance(shape, list) else []
+        count = len(sizes)
+        if count == 1 and self._rank is not None:
+            self._put(layer.name, "Flatten", start_dim=1)
+        elif self._rank == 2 and count == 2 and all(type(n) is int and n > 0 for n in sizes):
+            self._put(layer.name, "Unflatten", dim=1, unflattened_size=tuple(sizes))
+        else:
+            raise CannotMapError(f"target_shape {show(shape)} is not supported here")
+        self._rank = count + 1
+
     def _flatten(self, layer: KerasLayer) -> None:
         self._masks.show_all()
-        if layer.config.get("data_format", "channels_last") != "channels_last":
-            raise CannotMapError("data_format 'channels_first' is not supported")
+        _check_channels_last(layer)
         self._put(layer.name, "Flatten", start_dim=1)
         self._rank = 2
 
@@ -259,9 +369,7 @@ class Mapper:
         kind, config = read_object(layer.config.get("layer"), quote(layer.name))
         if kind not in _POINTWISE:
             raise CannotMapError(f"it wraps a layer of class {quote(kind)}: not supported")
-        problems = list(refused_keys(kind, config))
-        if problems:
-            raise CannotMapError("; ".join(problems))
+        _refuse_keys(kind, config)
         rank, self._rank = self._rank, self._rank - 1 if self._rank else None
         path = self._variables.wrapped(layer.path)
         _METHODS[kind](self, KerasLayer(layer.name, kind, path, config))
@@ -299,16 +407,39 @@ class Mapper:
                 f"{quote(layer.path)}: the weights do not fit {key} {show(units)}, use_bias {bias}"
             )
 
-    def _activation_of(self, layer: KerasLayer) -> str:
-        name = activation_name(layer.config.get("activation"))
-        if name not in _ACTIVATIONS and name != "linear":
-            raise CannotMapError(f"activation {quote(name)} is not supported")
-        return name
+    def _activate(self, name: str, activation: object) -> None:
+        """Add an activation, which is a name or a layer."""
+        if isinstance(activation, dict):
+            kind, config = read_object(activation, quote(name))
+            if kind in _ACTIVATION_LAYERS:
+                _refuse_keys(kind, config)
+                _METHODS[kind](self, KerasLayer(name, kind, "", config))
+                return
+        called = activation_name(activation)
+        if called == "linear":
+            return
+        if called not in _ACTIVATIONS or (called == "hard_sigmoid" and self._version < (3, 0)):
+            raise CannotMapError(f"activation {quote(called)} is not supported")
+        made, options = _ACTIVATIONS[called]
+        self._put(name, made, **options)
 
-    def _activate(self, name: str, activation: str) -> None:
-        if activation != "linear":
-            kind, options = _ACTIVATIONS[activation]
-            self._put(name, kind, **options)
+
+def _refuse_keys(kind: str, config: Config) -> None:
+    problems = list(refused_keys(kind, config))
+    if problems:
+        raise CannotMapError("; ".join(problems))
+
+
+def _check_channels_last(layer: KerasLayer) -> None:
+    if layer.config.get("data_format", "channels_last") not in (None, "channels_last"):
+        raise CannotMapError("data_format 'channels_first' is not supported")
+
+
+def _number(layer: KerasLayer, key: str) -> float:
+    value = layer.config.get(key)
+    if type(value) not in (int, float):
+        raise CannotMapError(f"{key} {show(value)} is not a number")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _outputs(found: KerasRecurrent) -> int:
@@ -370,6 +501,16 @@ _METHODS: dict[str, Callable[[Mapper, KerasLayer], None]] = {
     "SpatialDropout1D": Mapper._dropout,
     "Activation": Mapper._activation,
     "ReLU": Mapper._relu,
+    "LeakyReLU": Mapper._leaky_relu,
+    "ELU": Mapper._elu,
+    "PReLU": Mapper._prelu,
+    "BatchNormalization": Mapper._batch_norm,
+    "MaxPooling1D": Mapper._max_pool,
+    "ZeroPadding1D": Mapper._zero_padding,
+    "Rescaling": Mapper._rescaling,
+    "Permute": Mapper._permute,
+    "RepeatVector": Mapper._repeat_vector,
+    "Reshape": Mapper._reshape,
     "Softmax": Mapper._softmax,
     "GlobalAveragePooling1D": Mapper._pool,
     "GlobalMaxPooling1D": Mapper._pool,

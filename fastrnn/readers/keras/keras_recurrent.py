@@ -15,7 +15,7 @@ from .keras_weights import Options, Variables
 
 CLASSES = (*weights.RECURRENT, "RNN", "Bidirectional")
 _CELLS = {f"{kind}Cell": kind for kind in weights.RECURRENT}
-_MERGES = ("concat",)
+_MERGES = ("concat", "sum", "ave", "mul", None)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _bidirectional(layer: KerasLayer, variables: Variables) -> KerasRecurrent:
     problems: list[str] = []
     merge_mode = layer.config.get("merge_mode")
     if merge_mode not in _MERGES:
-        problems.append(f"merge_mode {show(merge_mode)}, not {' or '.join(map(repr, _MERGES))}")
+        problems.append(f"merge_mode {show(merge_mode)} is not supported")
     if kind not in (*weights.RECURRENT, "RNN"):
         raise CannotMapError("; ".join([*problems, f"it wraps a layer of class {quote(kind)}"]))
     backward = forward

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Kinds of layers that only add, remove or reorder axes. In a run nothing is left to do. */
+/* Kinds of layers that add, remove or reorder axes. In a run only RepeatVector has to do something. */
 #include "kinds.h"
+
+#include <string.h>
 
 /* ---- Squeeze, Unsqueeze, Flatten --------------------------------------------------------------- */
 
@@ -110,3 +112,42 @@ const layer_kind frnn_kind_permute = {.name = "Permute",
                                       .check = is_permutation,
                                       .axes = permute,
                                       .accepts_tokens = 1};
+
+/* ---- RepeatVector ------------------------------------------------------------------------------ */
+
+static int follow_repeat(model_axes *value, const layer_options *options)
+{
+    (void)options;
+    if (value->rank != 2 || value->axes[0] != AXIS_BATCH || value->axes[1] != AXIS_FEATURES)
+        return 0;
+    value->axes[1] = AXIS_TIME;
+    value->axes[value->rank++] = AXIS_FEATURES;
+    value->is_one_step = 0;
+    return 1;
+}
+
+static size_t repeat_steps(const model_layer *layer, size_t steps, size_t input_steps)
+{
+    (void)input_steps;
+    return steps == 1 ? (size_t)layer->options.repeat.n : 0;
+}
+
+static frnn_status run_repeat(const layer_call *call)
+{
+    const layer_value *const y = &call->y;
+    for (size_t step = 0; step < y->steps; step++)
+        for (size_t row = 0; row < y->batch; row++)
+            memcpy(value_row(y, step, row), value_row(&call->x, 0, row),
+                   y->features * sizeof(float));
+    return FRNN_OK;
+}
+
+static const layer_field repeat_fields[] = {INTEGER_FIELD(0, repeat.n, 1)};
+
+const layer_kind frnn_kind_repeat_vector = {
+    .name = "RepeatVector",
+    FIELDS(repeat_fields),
+    .axes = follow_repeat,
+    .steps = repeat_steps,
+    .run = run_repeat,
+};

@@ -40,6 +40,7 @@ static const layer_kind *const kinds[] = {
     [35] = &frnn_kind_max_pool,
     [36] = &frnn_kind_prelu,
     [37] = &frnn_kind_merge_directions,
+    [38] = &frnn_kind_repeat_vector,
 };
 
 static int is_in_range(const layer_field *field, double value)
@@ -101,7 +102,7 @@ static int is_empty(const layer_record *record)
 frnn_status frnn_kind_read(const layer_record *record, const layer_kind **kind,
                            layer_options *options)
 {
-    if (record->kind < 1 || record->kind >= sizeof kinds / sizeof kinds[0])
+    if (record->kind >= sizeof kinds / sizeof kinds[0] || !kinds[record->kind])
         return FRNN_NEWER_FILE;
     const layer_kind *const row = kinds[record->kind];
     layer_record left = *record;

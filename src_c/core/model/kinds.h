@@ -122,7 +122,7 @@ extern const layer_kind frnn_kind_embedding, frnn_kind_last, frnn_kind_pool;    
 extern const layer_kind frnn_kind_flip, frnn_kind_mask, frnn_kind_zero_pad, frnn_kind_add_input;
 extern const layer_kind frnn_kind_unmask, frnn_kind_max_pool;
 extern const layer_kind frnn_kind_squeeze, frnn_kind_unsqueeze, frnn_kind_flatten; /* kind_axes.c */
-extern const layer_kind frnn_kind_transpose, frnn_kind_permute;
+extern const layer_kind frnn_kind_transpose, frnn_kind_permute, frnn_kind_repeat_vector;
 
 /* The kind of a record, and its options. */
 frnn_status frnn_kind_read(const layer_record *record, const layer_kind **kind,

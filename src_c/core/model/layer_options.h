@@ -107,6 +107,10 @@ typedef struct {
     int tanh; /* GELU */
 } function_options;
 
+typedef struct {
+    int n;
+} repeat_options;
+
 typedef union {
     recurrent_options recurrent;
     embedding_options embedding;
@@ -128,6 +132,7 @@ typedef union {
     max_pool_options max_pool;
     prelu_options prelu;
     merge_options merge;
+    repeat_options repeat;
 } layer_options;
 
 #endif
