@@ -293,3 +293,4 @@ cdef class Stack:
 include "_stepper.pxi"
 include "_tape.pxi"
 include "_layers.pxi"
+include "_rows.pxi"

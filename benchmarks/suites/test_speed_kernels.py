@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import _core
+from fastrnn import _core, reference
 from fastrnn.bench import FMA_ROUNDS, Case, check, make_workload
 from fastrnn.layers.recurrent import LAYER_CLASSES
 
@@ -31,16 +31,16 @@ def test_fma_peak(benchmark: Any, isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", fastrnn.isas())
-@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
-def test_activation(benchmark: Any, name: str, isa: str) -> None:
-    function = getattr(_core, name)
+@pytest.mark.parametrize("name", reference.FUNCTIONS)
+def test_function(benchmark: Any, name: str, isa: str) -> None:
     x = np.linspace(-8, 8, VALUES, dtype=np.float32)
     y = np.empty_like(x)
-    function(isa, x, y)
-    exact = np.tanh(x.astype(float)) if name == "tanh" else 1 / (1 + np.exp(-x.astype(float)))
-    np.testing.assert_allclose(y, exact, rtol=1e-6)
+    parameters = (1.0, 20.0)  # a and b; functions without them ignore them
+    _core.apply(isa, name, x, y, *parameters)
+    exact = reference.FUNCTIONS[name].value(x.astype(float), *parameters)
+    np.testing.assert_allclose(y, exact, rtol=1e-6, atol=1e-6)
     benchmark.extra_info["values"] = VALUES
-    benchmark(function, isa, x, y)
+    benchmark(_core.apply, isa, name, x, y, *parameters)
 
 
 def measure(benchmark: Any, case: Case) -> None:

@@ -132,8 +132,16 @@ SINGLE = {
 @pytest.mark.parametrize("way", SINGLE)
 def test_one_direction(tmp_path, way):
     arrays = [*cell_weights(), *NUMBERS, ints("shape", STEPS, BATCH, HIDDEN)]
-    found = check(tmp_path, [cell(), *SINGLE[way]], arrays, free=way != "reshape")
+    free = way not in ("reshape", "squeeze all")
+    found = check(tmp_path, [cell(), *SINGLE[way]], arrays, free=free)
     assert found == ["LSTM"]
+
+
+def test_squeeze_of_axes_of_unknown_size(tmp_path):
+    """It would drop steps or batch wherever a call has one of them."""
+    nodes = [cell(), *SINGLE["squeeze all"]]
+    with pytest.raises(UnsupportedModel, match="depends on the size of the input"):
+        check(tmp_path, nodes, [*cell_weights(), *NUMBERS], free=True)
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])

@@ -105,7 +105,9 @@ def test_parts_of_a_module_of_the_user(save):
     assert all(np.array_equal(state[name], t.numpy()) for name, t in model.state_dict().items())
 
 
-@pytest.mark.parametrize("make", [lambda: MyLSTM(3, 5), Attention, nn.LSTM], ids=str)
+@pytest.mark.parametrize(
+    "make", [lambda: MyLSTM(3, 5), Attention, nn.LSTM], ids=["subclass", "function", "class"]
+)
 def test_code_of_the_user_is_refused(save, make):
     layer = make() if make is not nn.LSTM else nn.LSTM(3, 5)
     if make is nn.LSTM:

@@ -247,7 +247,8 @@ def _squeeze(call: OperatorCall) -> Value:
     """Of these axes, or of all, those of size 1 go; ONNX's that are named have to be such."""
     value, dims = call.tensor(), call.ints("dim")
     chosen = {value.place(at) for at in (range(len(value.dims)) if dims is None else dims)}
-    gone = {at for at in chosen if _is_one(value, at)}
+    unknown_may_be_one = call.is_onnx and dims is None  # torch.export has ruled that out
+    gone = {at for at in chosen if _is_one(value, at, unknown_may_be_one)}
     if call.is_onnx and dims is not None and gone != chosen:
         raise ObstructionError("it drops an axis that is not known to be of size 1")
     if not isinstance(value, Const):
@@ -258,10 +259,13 @@ def _squeeze(call: OperatorCall) -> Value:
     return Const(np.squeeze(value.array, tuple(gone)), spread=spread)
 
 
-def _is_one(value: Tensor, place: int) -> bool:
+def _is_one(value: Tensor, place: int, unknown_may_be_one: bool) -> bool:
     """Whether an axis has size 1 in every call."""
     size = value.dims[place].number
-    if isinstance(value, Const) or not any(atom.is_example for atom in value.axes[place]):
+    if isinstance(value, Const):
+        return size == 1
+    is_example = any(atom.is_example for atom in value.axes[place])
+    if not is_example and not (size is None and unknown_may_be_one):
         return size == 1
     if size in (1, None):
         raise ObstructionError("whether it drops an axis depends on the size of the input")

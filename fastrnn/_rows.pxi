@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""Part of _core.pyx: functions of whole rows and of sequences."""
+
+
+cdef int each_row(frnn_row_function *function, str isa, object x, object y) except -1:
+    cdef const frnn_isa *table = find_isa(isa)
+    cdef Pair pair = Pair()
+    cdef frnn_rows rows
+    try:
+        pair.open(x, y, 2, True)
+        pair.has(pair.x.shape[1], pair.x.shape[1])
+        pair.point(&rows)
+        with nogil:
+            status = function(table, &rows)
+        return check(status)
+    finally:
+        pair.close()
+
+
+def softmax(str isa, x, y) -> None:
+    """Compute the softmax of each row of x (N, size); y may be x."""
+    each_row(frnn_softmax, isa, x, y)
+
+
+def log_softmax(str isa, x, y) -> None:
+    """Compute the logarithm of the softmax of each row of x (N, size); y may be x."""
+    each_row(frnn_log_softmax, isa, x, y)
+
+
+def layer_norm(str isa, x, y, const float[::1] weight or None, const float[::1] bias or None,
+               float eps) -> None:
+    """Normalize each row of x (N, size), times weight, plus bias, or None; y may be x."""
+    cdef const frnn_isa *table = find_isa(isa)
+    cdef Pair pair = Pair()
+    cdef frnn_rows rows
+    cdef const float *factor = NULL
+    cdef const float *term = NULL
+    try:
+        pair.open(x, y, 2, True)
+        pair.has(pair.x.shape[1], pair.x.shape[1])
+        pair.point(&rows)
+        if (weight is not None and weight.shape[0] != pair.x.shape[1]) or (
+                bias is not None and bias.shape[0] != pair.x.shape[1]):
+            raise ValueError(f"weight, bias: expected {pair.x.shape[1]} values each")
+        if weight is not None and rows.size:
+            factor = &weight[0]
+        if bias is not None and rows.size:
+            term = &bias[0]
+        with nogil:
+            status = frnn_layer_norm(table, &rows, factor, term, eps)
+        check(status)
+    finally:
+        pair.close()
+
+
+def batch_norm(str isa, x, y, const float[::1] running_mean not None,
+               const float[::1] running_var not None, const float[::1] weight or None,
+               const float[::1] bias or None, double eps) -> None:
+    """Normalize each row of x (N, size) by statistics (size,); weight, bias or None; y may be x."""
+    cdef const frnn_isa *table = find_isa(isa)
+    cdef Pair pair = Pair()
+    cdef frnn_rows rows
+    cdef frnn_batch_norm_call call
+    call.weight = call.bias = NULL
+    try:
+        pair.open(x, y, 2, True)
+        pair.has(pair.x.shape[1], pair.x.shape[1])
+        pair.point(&rows)
+        check_count(running_mean.shape[0], pair.x.shape[1], "running_mean")
+        check_count(running_var.shape[0], pair.x.shape[1], "running_var")
+        if weight is not None:
+            check_count(weight.shape[0], pair.x.shape[1], "weight")
+        if bias is not None:
+            check_count(bias.shape[0], pair.x.shape[1], "bias")
+        if rows.size:
+            call.running_mean, call.running_var = &running_mean[0], &running_var[0]
+            if weight is not None:
+                call.weight = &weight[0]
+            if bias is not None:
+                call.bias = &bias[0]
+            call.eps = eps
+            with nogil:
+                status = frnn_batch_norm(table, &rows, &call)
+            check(status)
+    finally:
+        pair.close()
+
+
+def pool_mean(str isa, x, lengths, y) -> None:
+    """Compute y (B, size), the mean of x (T, B, size) over lengths[b] steps, or over all."""
+    cdef const frnn_isa *table = find_isa(isa)
+    cdef Py_buffer views[3]
+    cdef frnn_sequences s
+    memset(views, 0, sizeof(views))
+    try:
+        open_floats(&views[0], x, "x", 3, PyBUF_STRIDES)
+        open_floats(&views[1], y, "y", 2, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        counts = open_lengths(&views[2], lengths)
+        s.steps, s.batch = <size_t> views[0].shape[0], <size_t> views[0].shape[1]
+        s.size = <size_t> views[0].shape[2]
+        if not inputs_fit(&views[0], &views[2], views[1].shape[1]) or (
+                views[1].shape[0] != views[0].shape[1]):
+            raise ValueError(f"y, lengths: expected a batch of {s.batch} and {s.size} features")
+        if not (rows_in_place(&views[0]) and in_floats(&views[1])):
+            raise ValueError("x, y: expected aligned float32 with a contiguous last axis")
+        s.x, s.y = <const float *> views[0].buf, <float *> views[1].buf
+        s.x_step, s.x_row = views[0].strides[0] // 4, views[0].strides[1] // 4
+        s.y_row, s.lengths = views[1].shape[1], <const size_t *> views[2].buf
+        with nogil:
+            status = frnn_pool_mean(table, &s)
+        check(status)
+    finally:
+        for i in range(3):
+            PyBuffer_Release(&views[i])

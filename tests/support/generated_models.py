@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: MIT
+"""Random models with the heads that people write, in torch and Keras, each from one seed.
+
+A model grows by pieces while an example runs through it: a piece that the example does not fit is
+left out. All pieces can be scripted.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WORDS = 7
+
+# --- Pieces of torch ---
+
+
+class FirstOfPair(nn.Module):
+    """y of a GRU or RNN."""
+
+    def __init__(self, rnn: nn.Module) -> None:
+        super().__init__()
+        self.rnn = rnn
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, _ = self.rnn(x)
+        return y
+
+
+class SecondOfPair(FirstOfPair):
+    """The final h of a GRU or RNN."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, h = self.rnn(x)
+        return h
+
+
+class StateOfLSTM(FirstOfPair):
+    """The final h of an LSTM."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, (h, _) = self.rnn(x)
+        return h
+
+
+class Both(nn.Module):
+    """The last two rows of a final state side by side."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.cat([h[-2], h[-1]], 1)
+
+
+class ConvolvedBatch(nn.Module):
+    """A convolution over the second axis."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, padding: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, outputs, kernel, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x.transpose(1, 2)).transpose(1, 2)
+
+
+class LastStep(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, -1]
+
+
+class LastKept(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, -1:]
+
+
+class LastRow(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[-1]
+
+
+class First(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 0]
+
+
+class LastColumn(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., 0]
+
+
+class Mean(nn.Module):
+    def __init__(self, dim: int, keep: bool) -> None:
+        super().__init__()
+        self.dim, self.keep = dim, keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(self.dim, self.keep)
+
+
+class Max(Mean):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.max(self.dim, self.keep)[0]
+
+
+class Squeeze(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.squeeze(self.dim)
+
+
+class SqueezeAll(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.squeeze()
+
+
+class Unsqueeze(Squeeze):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unsqueeze(self.dim)
+
+
+class Rows(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(x.size(0), -1)
+
+
+class Flat(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(-1)
+
+
+class Swapped(nn.Module):
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__()
+        self.a, self.b = a, b
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(self.a, self.b)
+
+
+class Turned(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(1, 2, 0)
+
+
+class Flipped(Squeeze):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flip([self.dim])
+
+
+class SumOfHalves(nn.Module):
+    """Both directions added."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = x.size(-1) // 2
+        return x[..., :half] + x[..., half:]
+
+
+class InPlace(nn.Module):
+    """A tensor that is changed before it is used again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(x)
+        y.relu_()
+        return torch.sigmoid(y)
+
+
+class Doubled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+class Residual(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.tanh(x)
+
+
+# --- Models of torch ---
+
+
+class TorchModel:
+    """A module with inputs for it: an example, and one of other sizes."""
+
+    def __init__(self, seed: int) -> None:
+        self.draw = random.Random(seed)
+        torch.manual_seed(seed)
+        self.batch_first = self.draw.random() < 0.6
+        self.pieces: list[nn.Module] = []
+        batch, steps = self.draw.choice([1, 2, 3]), self.draw.choice([1, 4, 5])
+        features = self.draw.choice([1, 2, 3])
+        self.is_words = self.draw.random() < 0.2
+        self.example = self.input(batch, steps, features)
+        self.other = self.input(batch + 1, steps + 2, features)
+        self.y = self.example
+        if self.is_words:
+            self.grow(nn.Embedding(WORDS, self.size()))
+        self.front()
+        for _ in range(self.draw.choice([1, 1, 2])):
+            self.recur()
+        for _ in range(self.draw.choice([0, 1, 2, 3, 4])):
+            self.grow(self.head())
+        self.module = nn.Sequential(*self.pieces).eval()
+
+    def input(self, batch: int, steps: int, features: int) -> Tensor:
+        shape = [batch, steps] if self.batch_first else [steps, batch]
+        if self.is_words:
+            return torch.randint(0, WORDS, shape)
+        return torch.randn(*shape, features)
+
+    def size(self) -> int:
+        return self.draw.choice([1, 1, 2, 3, 4])
+
+    def grow(self, piece: nn.Module) -> bool:
+        """Add a piece, if the example runs through it."""
+        try:
+            with torch.no_grad():
+                self.y = piece.eval()(self.y)
+        except (RuntimeError, IndexError, AssertionError, ValueError):
+            return False
+        self.pieces.append(piece)
+        return True
+
+    def front(self) -> None:
+        if self.draw.random() < 0.25 and self.batch_first:
+            width, kernel = self.y.size(-1), self.draw.choice([1, 2, 3])
+            self.grow(ConvolvedBatch(width, self.size(), kernel, self.draw.choice([0, 1])))
+        if self.draw.random() < 0.25:
+            self.grow(nn.Linear(self.y.size(-1), self.size()))
+            self.grow(self.draw.choice([nn.ReLU(), nn.Tanh(), nn.LayerNorm(self.y.size(-1))]))
+
+    def recur(self) -> None:
+        """A recurrent layer, of which further ones take y."""
+        draw, cell = self.draw, self.draw.choice(["LSTM", "GRU", "RNN"])
+        options: dict[str, Any] = {
+            "num_layers": draw.choice([1, 1, 2]),
+            "bias": draw.random() < 0.85,
+            "batch_first": self.batch_first,
+            "bidirectional": draw.random() < 0.35,
+        }
+        hidden = self.size()
+        if cell == "LSTM" and hidden > 1 and draw.random() < 0.2:
+            options["proj_size"] = hidden - 1
+        if cell == "RNN":
+            options["nonlinearity"] = draw.choice(["tanh", "relu"])
+        rnn = getattr(nn, cell)(self.y.size(-1), hidden, **options)
+        if draw.random() < 0.3:
+            self.grow((StateOfLSTM if cell == "LSTM" else SecondOfPair)(rnn))
+            self.grow(draw.choice([LastRow(), LastRow(), Both(), nn.Identity()]))
+        else:
+            self.grow(FirstOfPair(rnn))
+
+    def head(self) -> nn.Module:
+        draw, width = self.draw, self.y.size(-1) if self.y.dim() else 1
+        dim = draw.choice([-1, 0, 1, 2, -2])
+        return draw.choice(
+            [
+                *(LastStep(), LastStep(), LastKept(), LastRow(), First(), LastColumn()),
+                *(Mean(dim, False), Mean(dim, True), Max(dim, False), Max(dim, True)),
+                *(Squeeze(dim), SqueezeAll(), Unsqueeze(dim), Rows(), Flat(), nn.Flatten()),
+                *(Swapped(0, 1), Swapped(1, 2), Turned(), Flipped(dim), SumOfHalves()),
+                *(nn.Softmax(dim), nn.LogSoftmax(dim), nn.Softmax(dim), nn.Sigmoid(), nn.ReLU()),
+                *(nn.Dropout(0.2), nn.LayerNorm(width), nn.Linear(width, self.size())),
+                *(nn.Linear(width, self.size()), nn.Linear(width, 1, bias=False)),
+                *(InPlace(), Doubled(), Residual(), nn.ELU()),
+            ]
+        )
+
+
+# --- Models of Keras ---
+
+
+def keras_model(keras: Any, seed: int) -> tuple[Any, Any]:
+    """A model of Keras with random weights, and an input for it."""
+    from keras_models import TOKENS, floats, sequential
+
+    draw, layers = random.Random(seed), keras.layers
+    is_words = draw.random() < 0.25
+    features = None if is_words else draw.choice([1, 2, 3])
+    chain: list[Any] = []
+    if is_words:
+        chain.append(layers.Embedding(50, draw.choice([1, 3]), mask_zero=draw.random() < 0.3))
+    elif draw.random() < 0.2:
+        chain.append(layers.Masking(0.0))
+    if draw.random() < 0.25:
+        kernel, padding = draw.choice([1, 2, 3]), draw.choice(["same", "valid", "causal"])
+        chain.append(layers.Conv1D(draw.choice([1, 2]), kernel, padding=padding))
+    count = draw.choice([1, 1, 2])
+    for at in range(count):
+        last = at == count - 1
+        chain.append(_keras_recurrent(layers, draw, draw.random() < 0.5 or not last))
+    heads = [
+        *(layers.GlobalAveragePooling1D, layers.GlobalMaxPooling1D, layers.LayerNormalization),
+        *(layers.Flatten, lambda: layers.Dropout(0.2), lambda: layers.Softmax(axis=1)),
+        *(lambda: layers.Dense(1, activation="sigmoid"), lambda: layers.Dense(3), layers.Softmax),
+        *(lambda: layers.Dense(2, activation="softmax"), lambda: layers.Activation("elu")),
+        *(lambda: layers.Permute((2, 1)), lambda: layers.TimeDistributed(layers.Dense(2))),
+    ]
+    x = TOKENS if is_words else floats(2, 7, features)
+    for make in draw.sample(heads, draw.choice([0, 1, 1, 2])):
+        try:
+            sequential(keras, [*chain, make()], features)(x)
+        except (ValueError, IndexError):
+            continue
+        chain.append(make())
+    return sequential(keras, chain, features), x
+
+
+def _keras_recurrent(layers: Any, draw: random.Random, sequences: bool) -> Any:
+    cell = draw.choice(["LSTM", "GRU", "SimpleRNN"])
+    options: dict[str, Any] = {"return_sequences": sequences, "use_bias": draw.random() < 0.85}
+    if cell == "GRU":
+        options["reset_after"] = draw.random() < 0.6
+    if cell == "SimpleRNN":
+        options["activation"] = draw.choice(["tanh", "relu"])
+    units = draw.choice([1, 2, 3])
+    if draw.random() < 0.3:
+        merge = draw.choice(["concat", "concat", "sum", "ave", "mul"])
+        return layers.Bidirectional(getattr(layers, cell)(units, **options), merge_mode=merge)
+    options["go_backwards"] = draw.random() < 0.15
+    return getattr(layers, cell)(units, **options)
