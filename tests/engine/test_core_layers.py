@@ -178,7 +178,7 @@ def test_rows(isa: str, size: int) -> None:
 def test_relu(isa: str) -> None:
     x = np.float32([-1, 0, 2, np.nan, np.inf, -np.inf, 3, -4, 5])
     y = np.empty_like(x)
-    _core.relu(isa, x, y)
+    _core.apply(isa, "relu", x, y)
     assert np.array_equal(y, np.maximum(x, 0), equal_nan=True)
 
 
