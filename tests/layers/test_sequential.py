@@ -42,6 +42,12 @@ from fastrnn import (
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """Each test draws the same numbers, whichever tests ran before it in this process."""
+    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 def floats(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 

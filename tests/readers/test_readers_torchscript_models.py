@@ -219,7 +219,7 @@ def test_bad_code(tmp_path, text, match):
 
 
 def test_no_forward(tmp_path):
-    with pytest.raises(FormatError, match="no forward method of"):
+    with pytest.raises(FormatError, match="holds only weights"):
         described(tmp_path, archive("class Net(Module):\n  w : Tensor\n"))
 
 

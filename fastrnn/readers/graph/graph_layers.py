@@ -107,7 +107,7 @@ def _arithmetic(call: OperatorCall) -> Value:
     if isinstance(a, Moment) or isinstance(b, Moment):
         return _moment(call, a, b)
     if any(isinstance(value, Const) and value.array.size == 1 for value in (a, b)):
-        return with_number(call, a, b)
+        return _of_one_feature(call, a, b) or with_number(call, a, b)
     if isinstance(a, Data) and isinstance(b, Data):
         return joined_data(call, a, b)
     if call.op not in ("add", "mul"):
@@ -118,6 +118,16 @@ def _arithmetic(call: OperatorCall) -> Value:
 def _constant(value: Value) -> Value:
     """A plain number as a constant."""
     return Const(np.array(value)) if type(value) in (int, float) else value
+
+
+def _of_one_feature(call: OperatorCall, a: Value, b: Value) -> Value:
+    """The bias of a layer with one output, which is a vector of one number; None if it is none."""
+    if call.op != "add" or any(isinstance(value, Const) and not value.dims for value in (a, b)):
+        return None
+    try:
+        return _scale_or_shift(call, a, b)
+    except ObstructionError:
+        return None
 
 
 def _scale_or_shift(call: OperatorCall, a: Value, b: Value) -> Value:
