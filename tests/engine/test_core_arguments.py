@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import fastrnn
 from fastrnn import _core
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # Every function and method of the core with valid arguments, and calls with some of them replaced.
 _CALLS = """
@@ -150,7 +147,7 @@ print(count, refused)
 def run_child(code: str) -> str:
     """The output of Python code in a process of its own, which must end without an error."""
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", code], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-P", "-X", "faulthandler", "-c", code], capture_output=True, text=True
     )
     assert done.returncode == 0, f"rc {done.returncode}: {done.stderr[-2000:]}"
     return done.stdout

@@ -129,6 +129,6 @@ print(np.array_equal(layer(x)[0], wanted))
 
 
 def test_a_signal_ends_a_long_pass() -> None:
-    command = [sys.executable, "-c", _INTERRUPTED]
+    command = [sys.executable, "-P", "-c", _INTERRUPTED]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "True\n" * 4, done.stderr
