@@ -26,27 +26,56 @@ cdef int check_count(Py_ssize_t count, Py_ssize_t expected, str name) except -1:
     return 0
 
 
-def apply(str isa, str function, const float[::1] x, float[::1] y, float a=0.0,
-          float b=0.0) -> None:
-    """Compute y = function(x), with its parameters a and b (see fastrnn.h); y may be x."""
+cdef int open_values(Py_buffer *view, object array, str name, int flags) except -1:
+    """Open contiguous, aligned float32 of any shape; ValueError or TypeError for others."""
+    PyObject_GetBuffer(array, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | flags)
+    if not (has_format(view, b"f") and in_floats(view)):
+        raise ValueError(f"{name}: expected aligned float32, got other values")
+    return 0
+
+
+def apply(str isa, str function, x, y, float a=0.0, float b=0.0) -> None:
+    """Compute y = function(x), with its parameters a and b (see fastrnn.h); y may be x.
+
+    x and y: C-contiguous float32 with as many values, of any shape.
+    """
     cdef const frnn_isa *table = find_isa(isa)
     cdef frnn_function number = <frnn_function> <int> function_numbers[function]
     cdef frnn_parameters parameters = frnn_parameters(a, b)
-    check_count(y.shape[0], x.shape[0], "y")
-    if x.shape[0]:
+    cdef Py_buffer views[2]
+    memset(views, 0, sizeof(views))
+    try:
+        open_values(&views[0], x, "x", 0)
+        open_values(&views[1], y, "y", PyBUF_WRITABLE)
+        check_count(views[1].len // 4, views[0].len // 4, "y")
         with nogil:
-            frnn_apply(table, number, parameters, &y[0], &x[0], <size_t> x.shape[0])
+            frnn_apply(table, number, parameters, <float *> views[1].buf,
+                       <const float *> views[0].buf, <size_t> views[0].len // 4)
+    finally:
+        for i in range(2):
+            PyBuffer_Release(&views[i])
 
 
-def apply_backward(str isa, str function, const float[::1] x, const float[::1] dy, float[::1] dx,
-                   float a=0.0, float b=0.0) -> None:
-    """Compute dx = dy times the derivative of the function at x; dx may be dy or x."""
+def apply_backward(str isa, str function, x, dy, dx, float a=0.0, float b=0.0) -> None:
+    """Compute dx = dy times the derivative of the function at x; dx may be dy or x.
+
+    x, dy and dx: as in `apply`.
+    """
     cdef const frnn_isa *table = find_isa(isa)
     cdef frnn_function number = <frnn_function> <int> function_numbers[function]
     cdef frnn_parameters parameters = frnn_parameters(a, b)
-    check_count(dy.shape[0], x.shape[0], "dy")
-    check_count(dx.shape[0], x.shape[0], "dx")
-    if x.shape[0]:
+    cdef Py_buffer views[3]
+    memset(views, 0, sizeof(views))
+    try:
+        open_values(&views[0], x, "x", 0)
+        open_values(&views[1], dy, "dy", 0)
+        open_values(&views[2], dx, "dx", PyBUF_WRITABLE)
+        check_count(views[1].len // 4, views[0].len // 4, "dy")
+        check_count(views[2].len // 4, views[0].len // 4, "dx")
         with nogil:
-            frnn_apply_backward(table, number, parameters, &dx[0], &dy[0], &x[0],
-                                <size_t> x.shape[0])
+            frnn_apply_backward(table, number, parameters, <float *> views[2].buf,
+                                <const float *> views[1].buf, <const float *> views[0].buf,
+                                <size_t> views[0].len // 4)
+    finally:
+        for i in range(3):
+            PyBuffer_Release(&views[i])

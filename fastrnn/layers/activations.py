@@ -43,7 +43,7 @@ class _Function(Stateless):
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
         y = np.empty(x.shape, FLOAT32)
         name, parameters = self._function()
-        _core.apply(self.isa, name, _flat(x), y.reshape(-1), *parameters)
+        _core.apply(self.isa, name, np.ascontiguousarray(x), y, *parameters)
         return y
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
@@ -51,15 +51,11 @@ class _Function(Stateless):
 
         def back(dy: Array) -> tuple[Array, dict[str, Array]]:
             dx = np.empty(x.shape, FLOAT32)
-            flat = (_flat(x), _flat(dy), dx.reshape(-1))
-            _core.apply_backward(self.isa, name, *flat, *parameters)
+            given = (np.ascontiguousarray(x), np.ascontiguousarray(dy))
+            _core.apply_backward(self.isa, name, *given, dx, *parameters)
             return dx, {}
 
         return self._forward(x, flow), back
-
-
-def _flat(x: NDArray[Any]) -> Array:
-    return np.ascontiguousarray(x).reshape(-1)
 
 
 class ReLU(_Function):

@@ -56,5 +56,7 @@ def dense_array(value: ArrayLike, name: str) -> NDArray[Any]:
 
 def float_or_int_array(value: ArrayLike, name: str) -> NDArray[Any]:
     """An array of integers as it is, any other as `float_array` returns it."""
+    if type(value) is np.ndarray and value.dtype is FLOAT32:
+        return value
     array = dense_array(value, name)
     return array if array.dtype.kind in "iu" else float_array(array, name)

@@ -62,7 +62,8 @@ class Stateless(Weighted):
         axes = None if flow.axes is None else self._axes_after(flow.axes, x.ndim)
         if axes is None:
             return Flow(first=flow.first)
-        return flow._replace(lengths=self.lengths_after(flow.lengths, x), axes=axes)
+        lengths = self.lengths_after(flow.lengths, x)
+        return Flow(lengths, axes, *flow[2:])  # half the time of _replace
 
 
 def _refuse_state(state: Any, name: str) -> None:
