@@ -374,14 +374,12 @@ def _check_child(name: Any, layer: Any) -> None:
 
 def _entered(flow: Flow, x: NDArray[Any]) -> Flow:
     """The flow inside of a `Sequential`, whose layers take its x as the model's input."""
-    return flow if flow.first is x else flow._replace(first=x)
+    return flow if flow.first is x else flow.with_first(x)
 
 
 def _left(now: Flow, outside: Flow) -> Flow:
     """The flow after a `Sequential`, with the input of the model that holds it."""
-    if now.first is outside.first:
-        return now
-    return now._replace(first=outside.first)
+    return now if now.first is outside.first else now.with_first(outside.first)
 
 
 def _indented(lines: list[str]) -> str:

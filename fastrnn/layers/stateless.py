@@ -63,7 +63,7 @@ class Stateless(Weighted):
         if axes is None:
             return Flow(first=flow.first)
         lengths = self.lengths_after(flow.lengths, x)
-        return Flow(lengths, axes, *flow[2:])  # half the time of _replace
+        return Flow(lengths, axes, flow.first, flow.moved, flow.masked)  # faster than _replace
 
 
 def _refuse_state(state: Any, name: str) -> None:

@@ -307,7 +307,7 @@ class Unmask(_Sequences):
         return flow.masked
 
     def _flow_after(self, flow: Flow, x: NDArray[Any]) -> Flow:
-        return self._masked(x, flow).before._replace(first=flow.first)
+        return self._masked(x, flow).before.with_first(flow.first)
 
     def _source(self, kept: NDArray[np.bool_]) -> NDArray[np.intp]:
         """For each step of y its step of x; -1 for zeros."""
