@@ -51,15 +51,7 @@ def run(layer: Any, case: Case) -> list[np.ndarray]:
 
 def check_values(layer: Any, case: Case) -> None:
     """Guarantee 3, with the weights as PyTorch initializes them."""
-    wanted = reference.forward(
-        case.spec.cell,
-        case.x,
-        case.weights,
-        case.bare(case.state),
-        num_layers=case.spec.num_layers,
-        bidirectional=case.spec.bidirectional,
-        lengths=case.lengths,
-    )
+    wanted = reference.forward(*case.specified(), **case.options())
     for found, array in zip(run(layer, case), wanted, strict=True):
         assert error(found, array) <= PARITY
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from description_runner import run
 from keras_models import (
     TOKENS,
     floats,
@@ -13,6 +12,7 @@ from keras_models import (
     import_keras,
     output,
     save,
+    saved_agrees,
     sequential,
     shuffle,
     weights_of,
@@ -30,10 +30,7 @@ X = floats(2, 7, 3)
 
 
 def agrees(tmp_path, model, x):
-    """Require that the description computes what Keras does; return it."""
-    described = describe(save(model, tmp_path / "m.keras"))
-    assert error(run(described, x), output(model, x)) <= IMPORTED
-    return described
+    return saved_agrees(tmp_path / "m.keras", model, x)
 
 
 def kinds(description):

@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from description_runner import run
+from limits import IMPORTED, error
 
+from fastrnn.readers import describe_file
 from fastrnn.readers.containers.source import open_source
 from fastrnn.readers.containers.zip_archive import ZipArchive
 from fastrnn.readers.keras.keras_archive import read_keras_archive, read_keras_h5
@@ -70,6 +73,13 @@ def output(model: Any, x: np.ndarray) -> np.ndarray:
         warnings.simplefilter("ignore")
         y = model(x, training=False)
     return (y[0] if isinstance(y, (list, tuple)) else y).detach().numpy()
+
+
+def saved_agrees(path: Path, model: Any, x: np.ndarray) -> Any:
+    """Save a model; require that the file's description computes what Keras does; return it."""
+    described = describe_file(save(model, path))
+    assert error(run(described, x), output(model, x)) <= IMPORTED
+    return described
 
 
 def weights_of(path: Path):

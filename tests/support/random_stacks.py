@@ -34,6 +34,16 @@ class Case(NamedTuple):
         """Turn (h,) into h for the cells whose state is one array."""
         return state if state is None or self.spec.has_c else state[0]
 
+    def specified(self) -> tuple[Any, ...]:
+        """The arguments of reference.forward and reference.vjp."""
+        return self.spec.cell, self.x, self.weights, self.bare(self.state)
+
+    def options(self) -> dict[str, Any]:
+        """Their options."""
+        spec = self.spec
+        stack = {"num_layers": spec.num_layers, "bidirectional": spec.bidirectional}
+        return stack | {"lengths": self.lengths}
+
     def layer(self, isa: str | None = None) -> Any:
         """Make the layer of fastrnn."""
         spec = self.spec
@@ -102,13 +112,5 @@ def found_gradients(case: Case, isa: str) -> Named:
 
 
 def wanted_gradients(case: Case) -> Named:
-    _, _, backward = reference.vjp(
-        case.spec.cell,
-        case.x,
-        case.weights,
-        case.bare(case.state),
-        num_layers=case.spec.num_layers,
-        bidirectional=case.spec.bidirectional,
-        lengths=case.lengths,
-    )
+    _, _, backward = reference.vjp(*case.specified(), **case.options())
     return case.named(backward(case.dy, case.bare(case.dstate)))
