@@ -99,9 +99,8 @@ def _said(chain: Chain, variables: Variables) -> Said:
 
 def _said_by_version(version: str) -> Said:
     """What is known of a recurrent layer in an HDF5 file of weights alone: only its version."""
-    words = version.split(".", 2)[:2]
-    known = len(words) == 2 and all(word.isdecimal() and len(word) < 5 for word in words)
-    if not known or tuple(map(int, words)) >= _SIGMOID_SINCE:
+    numbers = _numbers(version)
+    if numbers is None or numbers >= _SIGMOID_SINCE:
         return lambda path, number: None
     why = (
         f"the file does not tell its recurrent_activation, in Keras {quote(version)[1:-1]} by "
@@ -111,11 +110,11 @@ def _said_by_version(version: str) -> Said:
     return lambda path, number: {"unsupported": f"{quote(path)}: {why}"}
 
 
-def _numbers(version: str) -> tuple[int, int]:
-    """The first two numbers of a version."""
+def _numbers(version: str) -> tuple[int, int] | None:
+    """The first two numbers of a version; None if it does not begin with two."""
     words = version.split(".", 2)[:2]
     if len(words) < 2 or not all(word.isdecimal() and len(word) < 5 for word in words):
-        raise FormatError(f"the version of Keras is {quote(version)}")
+        return None
     return int(words[0]), int(words[1])
 
 
@@ -157,7 +156,10 @@ def _opened_h5(file: Hdf5File, source: Source) -> tuple[Chain | None, Variables]
     if config is None:
         return None, keras2_variables(file)
     chain = read_chain(parse_json(config.encode(), "model_config", source.budget))
-    chain.version = _numbers(version)
+    numbers = _numbers(version)
+    if numbers is None:
+        raise FormatError(f"the version of Keras is {quote(version)}")
+    chain.version = numbers
     return chain, keras2_variables(file, chain.layers)
 
 
