@@ -134,6 +134,11 @@ def choose_stack(file: ModelFile, prefix: str | None) -> FoundStack:
 
     found = scan_file(file)
     prefix = module_of_node(file, prefix)
+    lost = [with_dot(path) for path, said in file.recurrent.items() if "path_is_lost" in said]
+    if len(found) == 1 and lost == list(found) and prefix not in (None, *file.recurrent):
+        text = f"{file.path}: the file does not tell the path of its only recurrent layer"
+        warnings.warn(f"{text}, which is taken to be {prefix!r}", UserWarning, stacklevel=3)
+        prefix = None
     if prefix is None and len(found) == 1:
         (chosen,) = found.values()
     elif prefix is None and found:

@@ -446,6 +446,8 @@ CONVOLUTIONS = [
     ({"pads": [2, 2], "dilations": [2], "strides": [2]}, 3, 1),
     ({"auto_pad": "SAME_UPPER"}, 3, 1),
     ({"auto_pad": "VALID", "strides": [3]}, 2, 1),
+    ({"auto_pad": "SAME_LOWER"}, 4, 1),
+    ({"pads": [2, 0], "strides": [2]}, 3, 1),
     ({"group": 2, "pads": [1, 1]}, 3, 2),
 ]
 
@@ -457,15 +459,16 @@ def test_convolution(tmp_path, attributes, width, groups, bias):
     node = op("Conv", "x K k" if bias else "x K", "out", **attributes)
     for shape in ((BATCH, 6, 11), (None, 6, None)):
         path = save(tmp_path, build([node], arrays, shape))
-        assert kinds(agrees(path, {"x": draw((BATCH, 6, 11))})) == ["Conv1d"]
+        found = kinds(agrees(path, {"x": draw((BATCH, 6, 11))}))
+        assert found in (["Conv1d"], ["ZeroPad1d", "Conv1d"])
 
 
 def test_refused_convolutions(tmp_path):
     arrays = [tensor(draw([4, 6, 3], 3), "K"), tensor(draw([4, 6, 3, 3], 3), "K2")]
     shape = (None, 6, None)
-    refuses(tmp_path, [op("Conv", "x K", "out", pads=[2, 0])], arrays, "differently", shape)
+    refuses(tmp_path, [op("Conv", "x K", "out", pads=[2, -1])], arrays, "padding is", shape)
     refuses(tmp_path, [op("Conv", "x K", "out", auto_pad="SAME_UPPER", strides=[2])], arrays,
-            "differently", shape)  # fmt: skip
+            "depends on the number of steps", shape)  # fmt: skip
     refuses(tmp_path, [op("Conv", "x K2", "out")], arrays, "over 2 axes", (None, 6, None, None))
 
 
@@ -630,7 +633,7 @@ REFUSED_GRAPHS = {
     "scale": ([op("Relu", "x", "a"), op("Mul", "a S", "out")], "does not belong|neither"),
     "reciprocal": ([op("Div", "half x", "out")], "no layer for this operator"),
     "clip": ([op("Clip", "x half half", "out")], "lower bound is 0.5, expected less than 0.5"),
-    "ceil": ([op("MaxPool", "x", "out", kernel_shape=[2], pads=[1, 0])], "both ends differently"),
+    "ceil": ([op("MaxPool", "x", "out", kernel_shape=[2], pads=[1, 0])], "as much at both ends"),
     "selected product": ([op("Tanh", "x", "a"), op("Mul", "a x", "out")], "two branches"),
     "matmul of data": ([op("MatMul", "x x", "out")], "computed by the model"),
     "unknown": ([op("Erf", "x", "out")], "no layer for this operator"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from limits import PARITY
+from limits import PARITY, error
 from reader_files import (
     Entry,
     dict_,
@@ -111,7 +111,7 @@ def test_frozen(torch, net, tmp_path):
     others = [array for name, array in found.arrays.items() if name.startswith("CONSTANTS.")]
     assert any(np.array_equal(array, state["lin.weight"].numpy()) for array in others)
     assert found.recurrent["rnn"] == EXPECTED["rnn"]
-    assert found.recurrent["gru"] == EXPECTED["gru"]
+    assert found.recurrent["gru"] == EXPECTED["gru"] | {"path_is_lost": True}
     assert EXPECTED["plain"] in found.recurrent.values()
 
 
@@ -120,6 +120,30 @@ def test_frozen_trace(torch, net, tmp_path):
     names = [name for name in net.state_dict() if name.startswith(("rnn.", "gru.", "plain."))]
     assert_weights(found.arrays, net, names)
     assert found.recurrent == EXPECTED
+
+
+def test_frozen_without_its_path(torch, tmp_path):
+    """The only layer is that of any prefix, with a warning; of two layers neither is."""
+
+    class Net(torch.nn.Module):
+        def __init__(self, count):
+            super().__init__()
+            make = torch.nn.LSTM
+            self.rnns = torch.nn.ModuleList(make(3, 3, bias=False) for _ in range(count))
+
+        def forward(self, x):
+            for rnn in self.rnns:
+                x = rnn(x)[0]
+            return x
+
+    net, x = Net(1).eval(), torch.randn(4, 2, 3)
+    store(torch, net, tmp_path, "script frozen")
+    with pytest.warns(UserWarning, match="does not tell the path .* taken to be 'rnns.0'"):
+        layer = fastrnn.load(tmp_path / "net.pt", prefix="rnns.0")
+    assert error(layer(x.numpy())[0], net(x).detach().numpy()) <= PARITY
+    store(torch, Net(2).eval(), tmp_path, "script frozen")
+    with pytest.raises(FormatError, match="no recurrent weights under 'rnns"):
+        fastrnn.load(tmp_path / "net.pt", prefix="rnns.0")
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -259,7 +283,7 @@ def test_hand_made_frozen_module(tmp_path):
     found = read_bytes(tmp_path, script_file(module(b"}"), FROZEN, code))
     assert found.recurrent == {
         "rnn": {"cell": "RNN", "nonlinearity": "tanh", "bias": False, "num_layers": 1,
-                "dropout": 0.0, "bidirectional": False, "batch_first": True},
+                "dropout": 0.0, "bidirectional": False, "batch_first": True, "path_is_lost": True},
     }  # fmt: skip
     np.testing.assert_array_equal(found.arrays["rnn.weight_ih_l0"], [[0, 1], [2, 3]])
     np.testing.assert_array_equal(found.arrays["rnn.weight_hh_l0"], [[0, 2], [1, 3]])

@@ -86,6 +86,9 @@ WITHOUT_EFFECT = (
 _RECURRENT = "input hx params has_biases num_layers dropout train bidirectional batch_first"
 _SCHEMAS = {
     " ".join(CELLS): _RECURRENT,
+    "lt le gt ge": "self other",
+    "logical_not": "self",
+    "where": "condition self other",
     "embedding": "weight indices padding_idx scale_grad_by_freq sparse",
     "linear": "input weight bias",
     "addmm": "self mat1 mat2 beta alpha",
@@ -102,7 +105,7 @@ _SCHEMAS = {
     "clamp_max": "self max",
     "pow": "self exponent",
     "layer_norm native_layer_norm": "input normalized_shape weight bias eps cudnn_enable",
-    "conv1d": "input weight bias stride padding dilation groups",
+    "conv1d conv2d": "input weight bias stride padding dilation groups",
     "convolution _convolution": (
         "input weight bias stride padding dilation transposed output_padding groups "
         "benchmark deterministic cudnn_enabled allow_tf32"
@@ -126,7 +129,7 @@ _SCHEMAS = {
     "_native_batch_norm_legit_no_training": (
         "input weight bias running_mean running_var momentum eps"
     ),
-    "max_pool1d": "self kernel_size stride padding dilation ceil_mode",
+    "max_pool1d max_pool2d": "self kernel_size stride padding dilation ceil_mode",
     "prelu": "self weight",
     "amax max": "self dim keepdim",
     "adaptive_avg_pool1d adaptive_max_pool1d": "self output_size",

@@ -15,7 +15,9 @@ from ..description import DescribedLayer, Description, Obstacle, unsupported
 from ..errors import UnsupportedModel
 from .graph import Graph, Node, needed_nodes, refuse_changed
 from .graph_call import OperatorCall, PoisonError
+from .graph_channels import CHANNELS
 from .graph_functions import FUNCTIONS
+from .graph_index import INDICES
 from .graph_layers import LAYERS
 from .graph_moves import MOVES
 from .graph_recurrent import RECURRENT, options_of, parameters
@@ -28,7 +30,9 @@ _TAKES_PACKED = (
     "it takes a packed sequence: save a module that takes the padded batch and call the model with "
     "lengths=, or convert it by fastrnn.torch.from_module(module, (x, lengths))"
 )
-_HANDLERS = {**MOVES, **SELECTIONS, **FUNCTIONS, **LAYERS, **RECURRENT}
+_HANDLERS = {
+    **MOVES, **SELECTIONS, **FUNCTIONS, **INDICES, **LAYERS, **CHANNELS, **RECURRENT,
+}  # fmt: skip
 _MODULES = {f"torch.nn.modules.rnn.{cell}" for cell in stack_spec.LAYERS}
 _MOST_OBSTACLES = 100
 _ENDINGS = ("Last", "Pool")  # take the time axis away
@@ -37,14 +41,9 @@ _ZERO_TO_ZERO = (
     *("ELU", "LeakyReLU", "SiLU", "GELU", "PReLU"),
     *("Flatten", "Unflatten", "Transpose", "Permute", "Squeeze", "Unsqueeze"),
 )
-_OF_TIME = (
-    "Conv1d",
-    "MaxPool1d",
-    "Pool",
-    "Flatten",
-    "Permute",
-    "Transpose",
-)  # see all steps, or move them
+_OF_TIME = (  # see all steps, or move them
+    *("Conv1d", "MaxPool1d", "ZeroPad1d", "Pool", "Flatten", "Permute", "Transpose"),
+)
 _STACKED = (
     *("hidden_size", "bias", "batch_first", "bidirectional"),
     *(name for layer in stack_spec.LAYERS for name in stack_spec.cell_options(layer)),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Operators that are functions of each value by itself, and arithmetic with a number."""
+"""Operators that are functions of each value by itself, and arithmetic with constants."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..containers.elements import Array
 from .graph import NO_LAYER
 from .graph_call import Handler, OperatorCall
 from .graph_steps import after, merged, same, whole
-from .graph_values import Const, Data, ObstructionError, Value, scalar
+from .graph_values import Axis, Const, Data, ObstructionError, Value, fixed_size, scalar, solid
 
 # The kind of layer, and its options with the operator's defaults.
 _FUNCTIONS: dict[str, tuple[str, dict[str, float | str]]] = {
@@ -107,15 +108,36 @@ def joined_data(call: OperatorCall, a: Data, b: Data) -> Data:
     raise ObstructionError("it joins two branches of the model")
 
 
-# --- Arithmetic with a number ---
+# --- Arithmetic with constants ---
 
 
-def with_number(call: OperatorCall, a: Value, b: Value) -> Value:
-    """A sum, difference, product or quotient of data and one number."""
-    number = scalar(b if isinstance(b, Const) else a)
-    data, is_first = call.data("self" if isinstance(b, Const) else "other"), isinstance(b, Const)
-    if len(getattr(b if is_first else a, "dims", ())) > len(data.axes):
+def feature_values(constant: Const, data: Data, features: Axis) -> Array | None:
+    """One value for each of these features, from a constant that varies along no other axis."""
+    array, rank = constant.array, len(data.axes)
+    count = fixed_size(features)
+    if constant.spread or array.dtype.kind not in "fiu" or array.ndim > rank or count is None:
+        return None
+    axes = data.axes[rank - array.ndim :]
+    own = [at for at, axis in enumerate(axes) if axis and solid(axis) == solid(features)]
+    if array.size != count or not own or array.shape[own[-1]] != count:
+        return None
+    return array.reshape(-1).astype(array.dtype if array.dtype.kind == "f" else np.float32)
+
+
+def with_constant(call: OperatorCall, a: Value, b: Value) -> Value:
+    """A sum, difference, product or quotient of data and a constant."""
+    constant, is_first = (b, True) if isinstance(b, Const) else (a, False)
+    assert isinstance(constant, Const)
+    data = call.data("self" if is_first else "other")
+    if len(constant.dims) > len(data.axes):
         raise ObstructionError("its constant has more axes than its input")
+    if constant.array.size == 1:
+        return _with_number(call, data, scalar(constant), is_first)
+    raise ObstructionError("its constant is neither a number nor a bias")
+
+
+def _with_number(call: OperatorCall, data: Data, number: float, is_first: bool) -> Value:
+    """The data and one number; `is_first`: the data come before it."""
     if call.op == "mul":
         return _scaled(call, data, number)
     if call.op == "div" and is_first and number:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..containers.elements import Array
 from .graph_call import Handler, OperatorCall
+from .graph_index import as_index, cast_index
 from .graph_values import (
     NOT_FOLLOWED,
     Atom,
@@ -26,6 +27,7 @@ from .graph_values import (
     Data,
     Dim,
     Dims,
+    Index,
     Moment,
     ObstructionError,
     RankError,
@@ -180,6 +182,9 @@ def _cast(call: OperatorCall) -> Value:
         return value  # to another device
     if not isinstance(dtype, str):
         raise ObstructionError("it casts to a type that is not supported")
+    index = as_index(value)
+    if index is not None and (isinstance(value, Index) or dtype.startswith("float")):
+        return cast_index(index, dtype)
     if isinstance(value, Const):
         if value.array.dtype.kind == "O":
             return value
@@ -189,7 +194,7 @@ def _cast(call: OperatorCall) -> Value:
             return Const(value.array.astype(dtype), spread=value.spread)
     known = value.step.is_integer if isinstance(value, Data) and not value.step.parent else False
     to_integer = dtype.startswith(("int", "uint"))
-    if known is None and isinstance(value, Data) and to_integer:
+    if not known and isinstance(value, Data) and not value.step.parent and to_integer:
         return replace(value, step=replace(value.step, is_integer=True))
     if to_integer != bool(known) or dtype == "bool":
         raise ObstructionError("it casts between numbers of different kinds")

@@ -323,13 +323,15 @@ def _max(call: OperatorCall) -> Value:
 
 
 def _global_pool(call: OperatorCall) -> Value:
-    """A mean or maximum over the last axis."""
+    """A mean or maximum over the last axis; in ONNX over all behind batch and channels."""
     if call.ints("output_size") != [1]:
         raise ObstructionError("it pools to several values, expected 1")
-    if len(call.data().axes) > 3:
+    rank = len(call.data().axes)
+    if rank > 3 and not call.is_onnx:
         raise ObstructionError("it works on several axes at once")
     mode = "max" if call.op == "adaptive_max_pool1d" else "mean"
-    return _pooled(call, [-1], mode, keep=True), None
+    dims = [*range(2, rank)] if rank > 3 else [-1]
+    return _pooled(call, dims, mode, keep=True), None
 
 
 def _pooled(call: OperatorCall, dims: list[int] | None, mode: str, keep: bool) -> Data:

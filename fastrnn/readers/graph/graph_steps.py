@@ -18,6 +18,7 @@ from .graph_values import (
     Const,
     Data,
     Finals,
+    Index,
     Moment,
     ObstructionError,
     Row,
@@ -229,6 +230,8 @@ def whole(value: Value) -> Data:
         if value.stage != "mean":
             raise ObstructionError("this computation is not a layer normalization")
         return pool(value.data, len(value.data.axes) - 1, "mean", keep=True)
+    if isinstance(value, Index):
+        raise ObstructionError("its input holds whole numbers")
     if not isinstance(value, Data):
         kind = "a weight or constant" if isinstance(value, Const) else "no tensor"
         raise ObstructionError(f"its input is {kind}, not the output of a layer")

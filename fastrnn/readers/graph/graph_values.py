@@ -237,6 +237,21 @@ class Moment:
     epsilon: float = 0.0
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Index(Shaped):
+    """Numbers computed from an input i of whole numbers: scale i + offset for all i >= 0."""
+
+    data: Data
+    scale: int
+    offset: int
+    is_float: bool = False
+
+    @property
+    def axes(self) -> Axes:  # type: ignore[override]
+        """Those of the input."""
+        return self.data.axes
+
+
 class Poison:
     """The result of an unsupported node: what follows is not judged by it."""
 
@@ -263,3 +278,15 @@ def check_features(features: Axis, count: int) -> None:
         raise ObstructionError(
             f"its weight takes {count} features, the layer before returns {known}"
         )
+
+
+def features_of(data: Data, count: int, place: int = -1) -> Axis:
+    """An axis of data that has so many features, as far as is known."""
+    features = data.axes[data.place(place)]
+    check_features(features, count)
+    return features
+
+
+def made_features(size: int) -> Axis:
+    """A new axis of features."""
+    return (Atom("features", size, is_feature=True),)

@@ -378,12 +378,16 @@ _PLAIN_CONSTANTS: dict[str, tuple[Callable[[OnnxNode, str], object], str]] = {
 }
 _UNARY = ("Relu", "Tanh", "Sigmoid", "Softplus", "Selu", "Neg", "Sqrt", "Reciprocal")
 _BINARY = ("MatMul", "Add", "Sub", "Mul", "Div")
+_COMPARISONS = {"Less": "lt", "LessOrEqual": "le", "Greater": "gt", "GreaterOrEqual": "ge"}
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_GATES, _recurrent),
     "Constant": _constant,
     "ConstantOfShape": _fill,
     **{kind: _operator(kind.lower(), "self") for kind in _UNARY},
     **{kind: _operator(kind.lower(), "self other") for kind in _BINARY},
+    **{kind: _operator(op, "self other") for kind, op in _COMPARISONS.items()},
+    "Not": _operator("logical_not", "self"),
+    "Where": _operator("where", "condition self other"),
     "Elu": _operator("elu", "self", lambda n: {"alpha": n.float_of("alpha", 1.0)}),
     "LeakyRelu": _operator(
         "leaky_relu", "self", lambda n: {"negative_slope": n.float_of("alpha", 0.01)}

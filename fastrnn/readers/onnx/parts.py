@@ -129,7 +129,8 @@ def _read(node: OnnxNode, scope: _Scope, read: dict[int, Entry], tensors: Tensor
     for name in filter(scope.initializers.get, node.inputs[5:7]):
         shape = scope.initializers[name].get("dims", b"")
         if list(varints(shape, quote(name)))[2:] != [hidden]:
-            reasons.append(f"its initial state {quote(name)} does not have {hidden} features")
+            why = f"its initial state {quote(name)} does not have {hidden} features"
+            reasons.append(f"{why}; so torch writes proj_size, without most of the weights")
     if reasons:
         part.unsupported = f"node {quote(_name(node))} ({node.op_type}): {'; '.join(reasons)}"
     return part

@@ -222,6 +222,8 @@ def _add_frozen(
             arrays[full] = loader.entry(full, constants[index])
         used.update(call.constants)
         found[path] = _typed(call.options)
+        if not flat_weights_path(call.variable):
+            found[path]["path_is_lost"] = True
     for index, value in enumerate(constants):
         if is_tensor(value) and index not in used:
             arrays[f"CONSTANTS.c{index}"] = loader.entry(f"CONSTANTS.c{index}", value)
