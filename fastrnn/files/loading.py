@@ -23,6 +23,14 @@ if TYPE_CHECKING:  # imported with the first file: `import fastrnn` stays fast
 
 FREE_OPTIONS = ("batch_first", "dropout")  # of any layer: what no weights tell
 
+# Options of cells that the writers of a format choose, and that weights alone may not tell.
+_KNOWN_ONCE = {
+    "torchscript": ("nonlinearity",),
+    "torch export": ("nonlinearity",),
+    "keras": ("nonlinearity", "reset_after"),
+    "keras h5": ("nonlinearity", "reset_after"),
+}
+
 
 @overload
 def load(
@@ -90,7 +98,7 @@ def load(
     stack = choose_stack(file, prefix)
     said = file_options(file, stack)
     layer = choose_layer(stack, said, options)
-    require_nonlinearity(file, stack, layer, {**said, **options})
+    require_options(file, stack, layer, {**said, **options})
     arguments = complete_options(stack, layer, said, options)
     warn_of_the_rest(file, stack, prefix, "batch_first" in arguments)
     made = LAYER_CLASSES[layer](**arguments, isa=isa)
@@ -113,14 +121,13 @@ def _check_arguments(prefix: object, isa: str | None, options: dict[str, Any]) -
 def whole_model(opened: OpenModel, isa: str | None) -> Recurrent | Sequential:
     """The model in a file; OnlyWeights if it holds none, UnsupportedModel if it is not ours."""
     from .build import from_description
-    from .stacks import scan_file
 
     try:
         model = from_description(opened.describe(), isa)
     except UnsupportedModel as error:
         found: dict[str, FoundStack | FormatError] = {}
         with contextlib.suppress(FormatError):  # of arrays that are not read
-            found = scan_file(opened.all_arrays())
+            found = usable_stacks(opened.all_arrays())
         if found:
             raise UnsupportedModel(f"{error}; prefixes: {describe(found)}") from None
         raise
@@ -130,9 +137,7 @@ def whole_model(opened: OpenModel, isa: str | None) -> Recurrent | Sequential:
 
 def choose_stack(file: ModelFile, prefix: str | None) -> FoundStack:
     """Find the stack to load; FormatError if it is broken, or if it is not clear which one."""
-    from .stacks import scan_file
-
-    found = scan_file(file)
+    found = usable_stacks(file)
     prefix = module_of_node(file, prefix)
     lost = [with_dot(path) for path, said in file.recurrent.items() if "path_is_lost" in said]
     if len(found) == 1 and lost == list(found) and prefix not in (None, *file.recurrent):
@@ -158,12 +163,22 @@ def choose_stack(file: ModelFile, prefix: str | None) -> FoundStack:
     return chosen
 
 
-def module_of_node(file: ModelFile, prefix: str | None) -> str | None:
-    """The module of an ONNX node that is named instead; FormatError if it is unsupported."""
+def usable_stacks(file: ModelFile) -> dict[str, FoundStack | FormatError]:
+    """As `scan_file`; a stack against which the file itself says something is an error, too."""
+    from .stacks import scan_file
+
+    found = scan_file(file)
     for module, said in file.recurrent.items():
-        if prefix == module or prefix in said.get("nodes", ()):  # type: ignore[operator]
-            if "unsupported" in said:
-                raise FormatError(f"{file.path}: {said['unsupported']}")
+        prefix = with_dot(module)
+        if "unsupported" in said and not isinstance(found.get(prefix), FormatError | None):
+            found[prefix] = FormatError(said["unsupported"])
+    return found
+
+
+def module_of_node(file: ModelFile, prefix: str | None) -> str | None:
+    """The module of an ONNX node that is named instead."""
+    for module, said in file.recurrent.items():
+        if prefix in said.get("nodes", ()):  # type: ignore[operator]
             return module
     return prefix
 
@@ -182,8 +197,6 @@ def file_options(file: ModelFile, stack: FoundStack) -> dict[str, object]:
     """What the file itself says about the stack's module; it must fit the weights."""
     module = stack.prefix.removesuffix(".")
     said = dict(file.recurrent.get(module, {}))
-    if "unsupported" in said:
-        raise FormatError(f"{file.path}: {said['unsupported']}")
     layer = next((name for name in stack.layers if name == said.get("cell")), stack.layers[0])
     for name, value in {"cell": layer, "proj_size": 0, **stack.options(layer)}.items():
         if name in said and said[name] != value:
@@ -203,17 +216,18 @@ def choose_layer(stack: FoundStack, said: dict[str, object], options: dict[str, 
     return next(fitting, stack.layers[0])
 
 
-def require_nonlinearity(
+def require_options(
     file: ModelFile, stack: FoundStack, layer: str, known: dict[str, object]
 ) -> None:
     """Refuse to guess what the writer knew, but is not in what is read of the file."""
-    known_once = file.format in ("torchscript", "torch export", "keras", "keras h5")
-    if known_once and "nonlinearity" in cell_options(layer) and "nonlinearity" not in known:
-        raise FormatError(
-            f"{file.path}: the file does not tell the nonlinearity of the RNN "
-            f"{stack.prefix.removesuffix('.')!r}, expected nonlinearity='tanh' or "
-            "nonlinearity='relu' as an argument"
-        )
+    for name in _KNOWN_ONCE.get(file.format, ()):
+        values = cell_options(layer).get(name, ())
+        if values and name not in known:
+            choice = " or ".join(f"{name}={value!r}" for value in values)
+            raise FormatError(
+                f"{file.path}: the file does not tell the {name} of the {layer} "
+                f"{stack.prefix.removesuffix('.')!r}, expected {choice} as an argument"
+            )
 
 
 def warn_of_the_rest(

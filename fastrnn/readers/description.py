@@ -14,6 +14,9 @@ from .errors import UnsupportedModel, WrongRank, quote
 # "LSTM". "unsupported" says why such a layer cannot be made, "nodes" names those of ONNX.
 RecurrentOptions = dict[str, dict[str, object]]
 
+# Where PyTorch's own modules are. What a module of another class computes, only its code tells.
+PYTORCH_MODULES = "torch.nn.modules."
+
 # The arrays of a described recurrent layer that are its initial states, and the option that says
 # that the file has them.
 STATES = ("h_0", "c_0")
@@ -49,6 +52,17 @@ def flattened(description: Description) -> tuple[dict[str, Entry], RecurrentOpti
             if layer.arrays.keys() & STATES:
                 recurrent[layer.name][INITIAL_STATES] = True
     return entries, recurrent
+
+
+def of_other_class(path: str, class_name: str) -> RecurrentOptions:
+    """What is said of a module in a program: it is unsupported if its class is not PyTorch's."""
+    if class_name.startswith("torch.nn."):
+        return {}
+    why = f"{quote(path)} is a {quote(class_name)[1:-1]}, not one of PyTorch's recurrent layers: "
+    why += "weights of the same names may be used in another way"
+    if class_name.startswith("fastrnn.torch."):
+        why = f"{quote(path)} runs on fastrnn: call fastrnn.torch.restore(model) before you save it"
+    return {path: {"unsupported": why}}
 
 
 @dataclass(frozen=True)

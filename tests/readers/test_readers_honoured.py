@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import pytest
+from limits import error
 
-from fastrnn.readers import UnsupportedModel, describe_file
+import fastrnn
+from fastrnn.readers import FormatError, UnsupportedModel, describe_file
 from fastrnn.readers.containers.budget import Budget
 from fastrnn.readers.graph.graph import WITHOUT_EFFECT, Graph, Input, Node, Ref
 from fastrnn.readers.graph.graph_describe import describe_graph
@@ -55,6 +57,35 @@ def test_attributes_and_inputs_of_onnx(tmp_path):
         others = "" if kind == "Concat" else ".*'input 8'"
         with pytest.raises(UnsupportedModel, match=f"its 'surprise'{others}.* is not supported"):
             describe_file(path)
+
+
+def test_weights_of_another_class(torch, tmp_path):
+    class OtherGates(torch.nn.Module):  # an LSTM by its names, with the gates o i f g
+        def __init__(self):
+            super().__init__()
+            self.weight_ih = torch.nn.Parameter(torch.randn(16, 3))
+            self.weight_hh = torch.nn.Parameter(torch.randn(16, 4))
+
+        def forward(self, x):
+            o, i, f, g = (x @ self.weight_ih.T + self.weight_hh.sum(1)).chunk(4, 1)
+            return o.sigmoid() * (i.sigmoid() * g.tanh() + f.sigmoid()).tanh()
+
+    class Backwards(torch.nn.LSTM):
+        def forward(self, x):
+            return super().forward(x.flip(0))
+
+    x = torch.zeros(5, 3)
+    for path in archives(torch, torch.nn.Sequential(OtherGates()), x, tmp_path):
+        with pytest.raises(
+            UnsupportedModel, match=r"prefixes: '0' \(broken: '0' is a .*OtherGates"
+        ):
+            fastrnn.load(path)
+        for options in ({"prefix": "0"}, {"batch_first": True}):
+            with pytest.raises(FormatError, match=r"'0' is a .*OtherGates, not one of PyTorch's"):
+                fastrnn.load(path, **options)
+    path = tmp_path / "m.pt"
+    torch.jit.trace(Backwards(3, 4), x[None]).save(str(path))  # its code calls torch.lstm
+    assert repr(fastrnn.load(path, "")) == "LSTM(3, 4)"
 
 
 # --- What a program changes while it runs ---
@@ -115,6 +146,27 @@ def test_casts(torch, tmp_path):
 
     for path in archives(torch, Wide(), torch.zeros(2, 5, 3), tmp_path):
         assert [layer.kind for layer in describe_file(path).layers] == ["Tanh"]
+
+
+def test_casts_that_round(torch, tmp_path):
+    class Half(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.layer(x.half().to(self.layer.weight)).float()
+
+    x = torch.randn(2, 5, 3)
+    archive = str(tmp_path / "m.pt")
+    torch.jit.trace(Half(), x).save(archive)  # the weights are float32
+    with pytest.raises(UnsupportedModel, match="it rounds to float16"):
+        describe_file(archive)
+    half = Half().half()
+    exported = tmp_path / "m.pt2"
+    torch.export.save(torch.export.export(half, (x,)), exported)
+    y, _ = fastrnn.load(exported)(x.numpy())
+    assert error(y, half(x).detach().numpy()) < 2e-3  # float16 has eleven bits
 
 
 def test_training_mode(torch, tmp_path):

@@ -11,6 +11,7 @@ import fastrnn
 from fastrnn.readers import FormatError, UnsupportedModel, read_state_dict
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("fastrnn.torch")
 nn = torch.nn
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -115,8 +116,23 @@ def test_code_of_the_user_is_refused(save, make):
     path = save(layer)
     with pytest.raises(FormatError, match=r"code, which is not in the file"):
         fastrnn.load(path)
-    with pytest.raises(FormatError, match=r"says cell|unexpected tensors"):
+    with pytest.raises(FormatError, match=r"code, which is not in the file|unexpected tensors"):
         fastrnn.load(path, "")
+
+
+def test_modules_of_fastrnn(save, tmp_path):
+    model = nn.Sequential(nn.Linear(3, 3), nn.GRU(3, 4, batch_first=True))
+    fastrnn.torch.accelerate(model)
+    assert agrees(fastrnn.load(save(model)), model, draw(2, 4, 3))
+    subclass, _ = fastrnn.torch.accelerate(MyLSTM(3, 4))
+    with pytest.raises(FormatError, match="runs code, which is not in the file"):
+        fastrnn.load(save(subclass))
+    traced = tmp_path / "traced.pt"
+    torch.jit.trace(model, torch.zeros(2, 4, 3)).save(str(traced))
+    with pytest.raises(FormatError, match=r"'1' runs on fastrnn: call fastrnn.torch.restore"):
+        fastrnn.load(traced, "1")
+    torch.jit.trace(fastrnn.torch.restore(model), torch.zeros(2, 4, 3)).save(str(traced))
+    assert fastrnn.load(traced, "1").batch_first
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..containers.budget import Budget
 from ..containers.elements import Array
+from ..description import PYTORCH_MODULES
 from ..errors import listing, quote
 from .graph import UNKNOWN, WITHOUT_EFFECT, Graph, Node
 from .graph_steps import Name, whole
@@ -41,6 +42,7 @@ class OperatorCall:
     def __init__(self, node: Node, args: dict[str, Value], graph: Graph, budget: Budget) -> None:
         self.node, self.op = node, node.op
         self.is_onnx, self.budget = graph.is_onnx, budget
+        self._weights = graph.weights
         self.known_sizes = graph.sizes.get(node.outputs[0])  # of the result, if the file says
         self._args = args
         self._read: set[str] = set()
@@ -65,6 +67,12 @@ class OperatorCall:
         ]
         if left:
             raise ObstructionError(f"its argument {listing(left)} is not supported")
+
+    def has_weights_of(self, dtype: str) -> bool:
+        """Whether the model has weights of this type."""
+        self.budget.step(len(self._weights), "the types of the weights")
+        arrays = (array for _, array in self._weights.values())
+        return any(array is not None and array.dtype.name == dtype for array in arrays)
 
     def tensor(self, name: str = "self") -> Tensor:
         """A constant, data, or final states."""
@@ -145,7 +153,7 @@ class OperatorCall:
             path = value.name.rpartition(".")[0] if isinstance(value, Const) else ""
             if path not in ("", "CONSTANTS"):
                 return path, True
-        if weights or node.module.startswith("torch.nn.modules."):
+        if weights or node.module.startswith(PYTORCH_MODULES):
             return node.owner or kind.lower(), node.is_scoped
         return (not node.module and node.owner) or node.op, node.is_scoped
 

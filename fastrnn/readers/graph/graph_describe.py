@@ -11,7 +11,13 @@ import numpy as np
 
 from ... import stack_spec
 from ..containers.budget import Budget
-from ..description import DescribedLayer, Description, Obstacle, unsupported
+from ..description import (
+    PYTORCH_MODULES,
+    DescribedLayer,
+    Description,
+    Obstacle,
+    unsupported,
+)
 from ..errors import UnsupportedModel
 from .graph import Graph, Node, needed_nodes, refuse_changed
 from .graph_call import OperatorCall, PoisonError
@@ -33,7 +39,7 @@ _TAKES_PACKED = (
 _HANDLERS = {
     **MOVES, **SELECTIONS, **FUNCTIONS, **INDICES, **LAYERS, **CHANNELS, **RECURRENT,
 }  # fmt: skip
-_MODULES = {f"torch.nn.modules.rnn.{cell}" for cell in stack_spec.LAYERS}
+_MODULES = {f"{PYTORCH_MODULES}rnn.{cell}" for cell in stack_spec.LAYERS}
 _MOST_OBSTACLES = 100
 _ENDINGS = ("Last", "Pool")  # take the time axis away
 _ZERO_TO_ZERO = (

@@ -171,17 +171,26 @@ def _gates(call: OperatorCall) -> Value:
 # --- What changes nothing ---
 
 
+_NARROW = ("float16", "bfloat16")
+
+
 def _same(call: OperatorCall) -> Value:
     return call.get("self")
 
 
 def _cast(call: OperatorCall) -> Value:
-    """A cast between floats, which are all float32 here, or between whole numbers."""
+    """A cast between floats, which are all float32 here, or between whole numbers.
+
+    A model whose weights are float16 computes in float16 from its cast to this type on. In another
+    model such a cast rounds, which no layer does.
+    """
     value, dtype = call.get("self"), call.get("dtype")
     if isinstance(value, Moment) or (dtype is None and not call.is_onnx):
         return value  # to another device
     if not isinstance(dtype, str):
         raise ObstructionError("it casts to a type that is not supported")
+    if dtype in _NARROW and not call.has_weights_of(dtype):
+        raise ObstructionError(f"it rounds to {dtype}")
     index = as_index(value)
     if index is not None and (isinstance(value, Index) or dtype.startswith("float")):
         return cast_index(index, dtype)

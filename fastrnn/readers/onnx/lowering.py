@@ -23,7 +23,7 @@ from .tensors import Tensors
 _DOMAINS = ("", "ai.onnx")
 _TYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
-    10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "float32",
+    10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16",
 }  # fmt: skip
 # The gates of ONNX: those of a cell of fastrnn, in its order, are taken by their letters. With
 # input_forget the rows of f have no meaning.

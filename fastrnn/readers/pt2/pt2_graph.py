@@ -31,7 +31,7 @@ _LONGEST_LIST = 100_000
 _LITERALS = ("as_int", "as_float", "as_bool", "as_string", "as_ints", "as_floats", "as_bools")
 _TYPES = {  # of elements, by their numbers in the schema
     1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32",
-    8: "float64", 12: "bool", 13: "float32",
+    8: "float64", 12: "bool", 13: "bfloat16",
 }  # fmt: skip
 _SYMBOLS = ("as_sym_int", "as_sym_float", "as_sym_bool")
 _SYMBOL_LISTS = ("as_sym_ints", "as_sym_floats", "as_sym_bools")

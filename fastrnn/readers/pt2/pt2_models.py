@@ -7,7 +7,7 @@ from ...stack_spec import CELLS
 from ..containers.elements import Entry
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
-from ..description import Description
+from ..description import Description, of_other_class
 from ..graph.graph import Graph, Node, Ref
 from ..graph.graph_describe import describe_graph
 from .pt2_archive import FORMAT, choose_program, read_programs
@@ -49,16 +49,22 @@ def read_pt2(archive: ZipArchive, source: Source) -> tuple[dict[str, Entry], Rec
 
 
 def _recurrent(graph: Graph) -> Recurrent:
-    """The options of the recurrent calls by the module whose parameters they take."""
+    """The options of the recurrent calls by the module whose parameters they take.
+
+    Modules of other classes are unsupported, unless a recurrent call takes their parameters.
+    """
     found: Recurrent = {}
+    others: Recurrent = {}
     for node in graph.nodes:
+        if node.module:
+            others |= of_other_class(node.owner, node.module)
         params = node.args.get("params")
         if node.op not in CELLS or not isinstance(params, list) or not params:
             continue
         if isinstance(params[0], Ref) and params[0].name in graph.weights:
             full = graph.weights[params[0].name][0]
             found.setdefault(full.rpartition(".")[0], _call_options(node))
-    return found
+    return others | found
 
 
 def _call_options(node: Node) -> dict[str, object]:

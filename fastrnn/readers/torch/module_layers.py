@@ -8,7 +8,7 @@ from typing import Any
 
 from ...stack_spec import LAYERS, Shape, Spec
 from ..containers.elements import Array
-from ..description import DescribedLayer
+from ..description import PYTORCH_MODULES, DescribedLayer
 from ..errors import UnsupportedError
 from .pickled_modules import PickledModule, recurrent_options, unknown_code
 
@@ -16,7 +16,6 @@ Options = dict[str, object]
 
 _MOST_LAYERS = 1000  # of a recurrent stack
 
-_MODULES = "torch.nn.modules."
 # The options that fastrnn's layers share with PyTorch's, by class.
 _OPTIONS: dict[str, tuple[str, ...]] = {
     "linear.Linear": ("in_features", "out_features"),
@@ -52,9 +51,9 @@ def describe_module(
 
     `is_last`: whether no other layer follows, which would get all results of a recurrent one.
     """
-    if code := unknown_code(module):
-        raise NoLayerError(f"{code} runs code, which is not in the file")
-    kind, name = module.kind.removeprefix(_MODULES), module.path or "model"
+    if why := unknown_code(module):
+        raise NoLayerError(why)
+    kind, name = module.kind.removeprefix(PYTORCH_MODULES), module.path or "model"
     if kind == "linear.Identity":
         return []
     recurrent = recurrent_options(module)

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from ...stack_spec import CELLS, LAYERS
 from ..containers.budget import Budget
 from ..containers.pickle_vm import Global, PickledObject
-from ..description import RecurrentOptions
+from ..description import PYTORCH_MODULES, RecurrentOptions
 from ..entry_names import check_name
 from ..errors import FormatError, quote
 from .torch_tensors import is_tensor
 
 _TABLES = ("_parameters", "_buffers", "_modules")
-_RNN = "torch.nn.modules.rnn."
+_RNN = f"{PYTORCH_MODULES}rnn."
 _CELL_CLASSES = {f"{_RNN}{layer}Cell": layer for layer in LAYERS}
 _OPTIONS = {
     "input_size": int, "hidden_size": int, "num_layers": int, "bias": bool, "batch_first": bool,
@@ -78,7 +78,7 @@ def walk_modules(root: PickledObject, budget: Budget) -> Iterator[PickledModule]
         budget.step(_WORK_PER_MODULE + entries, f"module {quote(path)}")
         if depth > _DEEPEST:
             raise FormatError(f"module {quote(path)}: the modules nest too deep")
-        module = PickledModule(path, node.name, node.state)
+        module = PickledModule(path, _torch_class(node.name), node.state)
         yield module
         inner = [
             (check_name(f"{path}.{name}" if path else name), depth + 1, child)
@@ -88,31 +88,38 @@ def walk_modules(root: PickledObject, budget: Budget) -> Iterator[PickledModule]
         pending.extend(reversed(inner))
 
 
+def _torch_class(name: str) -> str:
+    """The class of torch.nn whose attributes a class of fastrnn.torch has, or the class itself."""
+    short = name.rpartition(".")[2]
+    is_ours = name.startswith("fastrnn.torch.") and short.removesuffix("Cell") in LAYERS
+    return _RNN + short if is_ours else name
+
+
 def read_module(root: PickledObject, budget: Budget) -> tuple[dict[str, object], RecurrentOptions]:
     """The tensors of a module by name, and what its recurrent layers say of themselves.
 
-    A module that computes what only code tells is named in the place of the cell, so that no
-    layer fits it.
+    A module that computes what only code tells is unsupported.
     """
     tensors: dict[str, object] = {}
     recurrent: RecurrentOptions = {}
     for module in walk_modules(root, budget):
         tensors |= module.tensors()
-        unknown = unknown_code(module)
-        recurrent[module.path] = {"cell": unknown} if unknown else recurrent_options(module)
+        why = unknown_code(module)
+        recurrent[module.path] = {"unsupported": why} if why else recurrent_options(module)
     return tensors, {path: options for path, options in recurrent.items() if options}
 
 
 def unknown_code(module: PickledModule) -> str:
-    """The class or hook whose code the module runs, if that is not PyTorch's own; else empty."""
-    if not module.kind.startswith("torch.nn.modules.") or "forward" in module.attributes:
-        return module.kind
+    """Say which class or hook computes what only its code tells; empty if PyTorch's own do."""
+    if not module.kind.startswith(PYTORCH_MODULES) or "forward" in module.attributes:
+        return f"{quote(module.kind)[1:-1]} runs code, which is not in the file"
     for table in ("_forward_pre_hooks", "_forward_hooks"):
         hooks = module.attributes.get(table)
         for hook in hooks.values() if isinstance(hooks, dict) else ():
             name = hook.name if isinstance(hook, (Global, PickledObject)) else type(hook).__name__
             if not name.startswith(_KNOWN_HOOKS):
-                return f"{module.kind} with the hook {name}"
+                names = f"{quote(module.kind)[1:-1]} with the hook {quote(name)[1:-1]}"
+                return f"{names} runs code, which is not in the file"
     return ""
 
 

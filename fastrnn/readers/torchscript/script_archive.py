@@ -15,12 +15,13 @@ from ..containers.elements import Entry, Unreadable
 from ..containers.pickle_vm import PickledObject
 from ..containers.source import Source
 from ..containers.zip_archive import ZipArchive
+from ..description import PYTORCH_MODULES, of_other_class
 from ..entry_names import check_name
 from ..errors import FormatError, quote
 from ..graph.graph import flat_names
 from ..torch.torch_tensors import is_tensor
 from ..torch.torch_zip import TorchArchive
-from .script_code import Constants, RecurrentCall, ScriptClass, read_classes
+from .script_code import Constants, RecurrentCall, ScriptClass, plain_class, read_classes
 from .script_words import flat_weights_path
 
 Recurrent = dict[str, Constants]
@@ -36,7 +37,7 @@ _OPTIONS = {
     "batch_first": bool, "bidirectional": bool, "dropout": float, "nonlinearity": str, "cell": str,
     "coupled": bool, "reset_after": bool,
 }  # fmt: skip
-_CELL_CLASSES = {f"{layer}Cell": layer for layer in LAYERS}
+_CELL_CLASSES = {f"{PYTORCH_MODULES}rnn.{layer}Cell": layer for layer in LAYERS}
 
 
 def read_torchscript(
@@ -147,19 +148,26 @@ def _describe(
     classes: dict[str, ScriptClass],
     budget: Budget,
 ) -> tuple[Recurrent, list[RecurrentCall]]:
-    """Recurrent layers by path, and the calls whose weights are constants."""
+    """Recurrent layers by path, and the calls whose weights are constants.
+
+    Modules of other classes with tensors are unsupported, unless a recurrent call takes these.
+    """
     recurrent: Recurrent = {}
+    others: Recurrent = {}
     frozen: dict[tuple[int, ...], RecurrentCall] = {}
-    for path, class_name, _ in modules:
+    for path, class_name, attributes in modules:
         code = classes.get(class_name)
         if code is None:
             continue
         budget.step(sum(1 + len(call.constants) for call in code.calls), f"module {quote(path)}")
-        known = _from_constants(class_name.rpartition(".")[2], code.constants)
-        if known:
+        kind = plain_class(class_name)
+        if code.has_functions and any(map(is_tensor, attributes.values())):
+            others |= of_other_class(path, kind)
+        known = _from_constants(kind, code.constants)
+        if known and (code.calls or kind.startswith(PYTORCH_MODULES)):
             recurrent[path] = known
             continue
-        if nonlinearity := _traced_nonlinearity(class_name.rpartition(".")[2], code):
+        if nonlinearity := _traced_nonlinearity(kind, code):
             recurrent[path] = {"nonlinearity": nonlinearity}
         for call in code.calls:
             if call.constants:
@@ -167,23 +175,23 @@ def _describe(
             elif (owner := _owner(path, call)) is not None:
                 merged = recurrent.setdefault(owner, {})
                 merged.update({k: v for k, v in _typed(call.options).items() if k not in merged})
-    return recurrent, list(frozen.values())
+    return others | recurrent, list(frozen.values())
 
 
-def _from_constants(class_name: str, constants: Constants) -> Constants:
+def _from_constants(kind: str, constants: Constants) -> Constants:
     """Hyper-parameters of a scripted layer or cell; empty if the class is none."""
     if "hidden_size" not in constants or "input_size" not in constants:
         return {}
     known = _typed(constants)
-    if class_name in _CELL_CLASSES:
-        return known | {"cell": _CELL_CLASSES[class_name]}
+    if kind in _CELL_CLASSES:
+        return known | {"cell": _CELL_CLASSES[kind]}
     cell = CELLS.get(str(constants.get("mode", "")).lower())
     return known | {"cell": cell.layer, **cell.options} if cell else {}
 
 
-def _traced_nonlinearity(class_name: str, code: ScriptClass) -> str | None:
+def _traced_nonlinearity(kind: str, code: ScriptClass) -> str | None:
     """The nonlinearity of a traced RNNCell, whose code is two products and one function."""
-    if class_name != "RNNCell" or len(code.activations) != 1:
+    if _CELL_CLASSES.get(kind) != "RNN" or len(code.activations) != 1:
         return None
     (nonlinearity,) = code.activations
     return nonlinearity

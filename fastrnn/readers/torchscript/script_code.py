@@ -39,6 +39,7 @@ class ScriptClass:
     constants: Constants = field(default_factory=dict)
     calls: list[RecurrentCall] = field(default_factory=list)
     activations: set[str] = field(default_factory=set)  # of relu and tanh, those it calls
+    has_functions: bool = False  # archives of C++ have classes without any
 
 
 def read_classes(lines: list[str], budget: Budget) -> dict[str, ScriptClass]:
@@ -55,7 +56,7 @@ def read_classes(lines: list[str], budget: Budget) -> dict[str, ScriptClass]:
         if line.startswith("class ") and words[2:3] == ["("]:
             current = classes.setdefault(words[1], ScriptClass())
         elif line.startswith("  def "):
-            variables = {}
+            current.has_functions, variables = True, {}
         elif words[1:3] == [":", "Final"] and "=" in words:
             current.constants[words[0]] = _literal("".join(words[words.index("=") + 1 :]))
         elif words[1:2] == ["="] and "(" not in words:
@@ -67,6 +68,12 @@ def read_classes(lines: list[str], budget: Budget) -> dict[str, ScriptClass]:
             if call := read(found[0].removesuffix("_cell"), arguments, variables, budget):
                 current.calls.append(call)
     return classes
+
+
+def plain_class(name: str) -> str:
+    """A class as Python names it: "__torch__.torch.nn.___torch_mangle_3.GRU" is torch.nn.GRU."""
+    parts = name.removeprefix("__torch__.").split(".")
+    return ".".join(part for part in parts if not part.startswith("___torch_mangle_"))
 
 
 def _calls(words: list[str], names: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -29,6 +29,7 @@ from ..graph.graph import (
     writes_in_place,
 )
 from ..torch.torch_tensors import is_tensor
+from .script_code import plain_class
 from .script_text import (
     Attribute,
     Call,
@@ -65,7 +66,7 @@ _NUMERIC: dict[str, Callable[[float, float], object]] = {
 _DEVICE = object()  # any device: which one computes makes no difference
 _TYPES = {  # of elements, by their numbers in the code
     0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32",
-    7: "float64", 11: "bool", 15: "float32",
+    7: "float64", 11: "bool", 15: "bfloat16",
 }  # fmt: skip
 _LIST_CHANGES = (
     *("append", "extend", "insert", "pop", "clear", "remove", "reverse", "sort"),
@@ -425,8 +426,7 @@ class ScriptReader:
         label = f"{op}_{len(self.graph.nodes)}"
         count = _RESULTS.get(op, 2 if op == "max" and "dim" in args else 1)
         results = tuple(Ref(f"{label}.{i}") for i in range(count))
-        parts = owner.class_name.removeprefix("__torch__.").split(".")
-        module = ".".join(part for part in parts if not part.startswith("___torch_mangle_"))
+        module = plain_class(owner.class_name)
         names = tuple(ref.name for ref in results)
         self.graph.nodes.append(
             Node(op, args, names, owner.path or op, owner.path, module, in_place=in_place)
