@@ -128,11 +128,17 @@ def whole_model(opened: OpenModel, isa: str | None) -> Recurrent | Sequential:
         found: dict[str, FoundStack | FormatError] = {}
         with contextlib.suppress(FormatError):  # of arrays that are not read
             found = usable_stacks(opened.all_arrays())
-        if found:
-            raise UnsupportedModel(f"{error}; prefixes: {describe(found)}") from None
-        raise
+        raise UnsupportedModel(f"{error}; {prefixes(found)}") from None
     only = model[0] if len(model) == 1 else None
     return only if isinstance(only, Recurrent) and not model.initial_state else model
+
+
+def prefixes(found: dict[str, FoundStack | FormatError]) -> str:
+    """What may be the `prefix` of `load`, for the error about a model."""
+    if not found:
+        return "here there is no recurrent layer for prefix="
+    is_broken = all(isinstance(stack, FormatError) for stack in found.values())
+    return f"{'here no prefix= can be loaded' if is_broken else 'prefixes'}: {describe(found)}"
 
 
 def choose_stack(file: ModelFile, prefix: str | None) -> FoundStack:
@@ -169,9 +175,10 @@ def usable_stacks(file: ModelFile) -> dict[str, FoundStack | FormatError]:
 
     found = scan_file(file)
     for module, said in file.recurrent.items():
-        prefix = with_dot(module)
-        if "unsupported" in said and not isinstance(found.get(prefix), FormatError | None):
-            found[prefix] = FormatError(said["unsupported"])
+        stack = found.get(with_dot(module))
+        is_stack = stack is not None or "nodes" in said
+        if "unsupported" in said and is_stack and not isinstance(stack, FormatError):
+            found[with_dot(module)] = FormatError(said["unsupported"])
     return found
 
 

@@ -178,8 +178,9 @@ def refuse_others(
     if others:
         raise FormatError(
             f"unexpected tensors below {prefix.removesuffix('.')!r}, which a recurrent stack does "
-            f"not have: {listing(others)}; if they are not part of its computation, pass the "
-            "stack's own from fastrnn.read_state_dict to load_state_dict of a layer"
+            f"not have: {listing(others)}; if they are not part of its computation, take the "
+            "stack's own from fastrnn.read_state_dict, name them weight_ih_l0 and so on, and pass "
+            "them to load_state_dict of a layer"
         )
 
 

@@ -77,7 +77,7 @@ def test_weights_of_another_class(torch, tmp_path):
     x = torch.zeros(5, 3)
     for path in archives(torch, torch.nn.Sequential(OtherGates()), x, tmp_path):
         with pytest.raises(
-            UnsupportedModel, match=r"prefixes: '0' \(broken: '0' is a .*OtherGates"
+            UnsupportedModel, match=r"no prefix= can be loaded: '0' \(broken: '0' is .*OtherGates"
         ):
             fastrnn.load(path)
         for options in ({"prefix": "0"}, {"batch_first": True}):

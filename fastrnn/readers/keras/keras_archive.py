@@ -20,8 +20,8 @@ from .keras_weights import Options, Said, Variables, read_weights
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _SIGMOID_SINCE = (2, 3)  # the version whose LSTM and GRU got recurrent_activation "sigmoid"
 _ADVICE = (
-    "Take the weights alone with fastrnn.read_state_dict(path), or one recurrent layer with "
-    "fastrnn.load(path, prefix=...)."
+    "fastrnn.read_state_dict(path) returns all weights by name, fastrnn.load(path, prefix=...) one "
+    "recurrent layer"
 )
 
 
@@ -68,7 +68,7 @@ def _described(format: str, chain: Chain, variables: Variables) -> Description:
     if obstacles:
         raise unsupported(_in_order(obstacles, [layer.name for layer in chain.layers]), _ADVICE)
     if not mapper.layers:
-        raise UnsupportedModel(f"the model has no layers that compute anything. {_ADVICE}")
+        raise UnsupportedModel(f"the model has no layers that compute anything; {_ADVICE}")
     _check_unique(mapper.layers)
     return Description(format, tuple(mapper.layers))
 
