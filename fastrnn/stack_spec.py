@@ -8,7 +8,7 @@ Names, shapes and the order of gates are PyTorch's: gates are stacked along the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
@@ -97,7 +97,7 @@ def find_cell(layer: str, options: Mapping[str, Any]) -> Cell:
     chosen = {}
     for name, values in cell_options(layer).items():
         value = options.get(name, values[0])
-        if value not in values:
+        if not isinstance(value, Hashable) or value not in values:
             raise ValueError(f"{name}: expected {' or '.join(map(repr, values))}, got {value!r}")
         chosen[name] = value
     return next(cell for cell in LAYERS[layer] if cell.options == chosen)

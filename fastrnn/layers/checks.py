@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,7 +26,7 @@ def default_isa() -> str:
 
 def check_isa(name: str, argument: str) -> str:
     usable = _core.isas()
-    if name not in usable:
+    if not isinstance(name, str) or name not in usable:
         raise ValueError(
             f"{argument}: expected one of {usable}, which this machine can run, got {name!r}"
         )
@@ -61,6 +61,13 @@ def single(name: str, value: Any) -> Any:
     return value
 
 
+def check_ints(name: str, values: Any, lowest: int | None = None) -> tuple[int, ...]:
+    """Return a sequence of integers, numpy's own too, as a tuple of ints."""
+    if not isinstance(values, Sequence | np.ndarray) or np.ndim(values) != 1:
+        raise TypeError(f"{name}: expected a sequence of ints, got {type(values).__name__}")
+    return tuple(check_int(name, value, lowest, MOST_SIZE) for value in values)
+
+
 def check_size(name: str, value: Any) -> int:
     """Return a size of a layer, an int of at least 1."""
     return check_int(name, value, 1, MOST_SIZE)
@@ -80,11 +87,13 @@ def check_finite(name: str, value: Any) -> float:
     return number
 
 
-def check_eps(value: Any) -> float:
-    """Return what a norm adds to a variance."""
-    if not 0 <= check_number("eps", value) < math.inf:
-        raise ValueError(f"eps: expected a finite number of at least 0, got {value}")
-    return float(value)
+def check_from_zero(name: str, value: Any, most: float = MOST_NUMBER) -> float:
+    """Return a number of at least 0, which float32 holds, or at most `most`."""
+    number = check_number(name, value)
+    if not 0.0 <= number <= most:
+        finite = "finite " * (most < math.inf)
+        raise ValueError(f"{name}: expected a {finite}number of at least 0, got {value}")
+    return number
 
 
 def check_probability(name: str, value: Any) -> float:
@@ -95,7 +104,7 @@ def check_probability(name: str, value: Any) -> float:
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
-    if value not in choices:
+    if not isinstance(value, Hashable) or value not in choices:
         raise ValueError(f"{name}: expected {' or '.join(map(repr, choices))}, got {value!r}")
     return str(value)
 
@@ -129,6 +138,16 @@ def drawn_seed(seed: int | None) -> int:
     if seed is None:
         return int.from_bytes(os.urandom(8), "little")
     return check_int("seed", seed, 0, _MOST_SEED, "0 to 2**64 - 1")
+
+
+def source_of(seed: Any) -> np.random.Generator:
+    """The source of random numbers of a `seed`: None, an int, or what default_rng takes."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"seed: expected None, an int from 0 or a numpy.random.Generator, got {seed!r}"
+        ) from error
 
 
 def raise_from_layer(name: str, error: Exception) -> NoReturn:

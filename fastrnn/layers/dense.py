@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .arrays import FLOAT32, Array
-from .checks import MOST_SIZE, check_int, check_size, checked_flag, single
+from .checks import MOST_SIZE, check_int, check_size, checked_flag, single, source_of
 from .flow import Axes, Flow, Lengths, channel_axes
 from .stateless import Back, Stateless, as_rows
 
@@ -19,7 +19,7 @@ def _uniform(
     shapes: dict[str, tuple[int, ...]], fan_in: int, seed: int | np.random.Generator | None
 ) -> dict[str, Array]:
     """PyTorch's first weights, uniform within 1/sqrt(fan_in)."""
-    rng, bound = np.random.default_rng(seed), np.float32(fan_in**-0.5)
+    rng, bound = source_of(seed), np.float32(fan_in**-0.5)
     return {name: (rng.random(shape, np.float32) * 2 - 1) * bound for name, shape in shapes.items()}
 
 

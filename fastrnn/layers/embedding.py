@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import Array, dense_array
-from .checks import check_int, check_size
+from .checks import check_int, check_size, source_of
 from .flow import Flow
 from .stateless import Back, Stateless
 
@@ -41,7 +41,7 @@ class Embedding(Stateless):
         self.num_embeddings = check_size("num_embeddings", num_embeddings)
         self.embedding_dim = check_size("embedding_dim", embedding_dim)
         self.padding_idx = None if padding_idx is None else self._checked_padding(padding_idx)
-        rng = np.random.default_rng(seed)
+        rng = source_of(seed)
         table = rng.standard_normal((self.num_embeddings, self.embedding_dim), np.float32)
         if self.padding_idx is not None:
             table[self.padding_idx] = 0.0

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from .arrays import FLOAT32, Array
-from .checks import check_eps, check_size, checked_flag
+from .checks import check_from_zero, check_size, checked_flag
 from .flow import Axes, Flow
 from .state_dicts import with_dot
 from .stateless import Back, Stateless
@@ -47,7 +47,7 @@ class LayerNorm(Stateless):
         sizes = tuple(check_size("normalized_shape", size) for size in shape)
         super().__init__(isa)
         self.normalized_shape = sizes
-        self.eps = check_eps(eps)
+        self.eps = check_from_zero("eps", eps)
         self.elementwise_affine = checked_flag("elementwise_affine", elementwise_affine)
         self.bias = checked_flag("bias", bias)
         first = {"weight": np.ones, "bias": np.zeros}
@@ -126,7 +126,7 @@ class BatchNorm1d(Stateless):
     ) -> None:
         super().__init__(isa)
         self.num_features = check_size("num_features", num_features)
-        self.eps = check_eps(eps)
+        self.eps = check_from_zero("eps", eps)
         self.affine = checked_flag("affine", affine)
         first = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
         self._weights = {

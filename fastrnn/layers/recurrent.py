@@ -22,6 +22,7 @@ from .checks import (
     check_size,
     checked_flag,
     drawn_seed,
+    source_of,
 )
 from .flow import Axes, Flow, sequence_axes
 from .packing import fill_stack, new_stack
@@ -66,7 +67,7 @@ class Recurrent(Weighted):
         self._output_size, self._width, self._has_c = spec.output_size, spec.width, spec.has_c
         self._state_rows, self._state_sizes = spec.state_rows, spec.state_sizes
         self._weight_shapes = spec.shapes()
-        self._weights = self._initial_weights(np.random.default_rng(seed))
+        self._weights = self._initial_weights(source_of(seed))
 
     # --- Weights ---
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import Array, float_or_int_array
-from .checks import check_int, check_size
+from .checks import check_int, check_ints, check_size
 from .flow import Axes, Flow
 from .stateless import Back, Stateless, checked_dim
 
@@ -90,7 +90,7 @@ class Unflatten(_Moves):
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
         super().__init__()
         self.dim = check_int("dim", dim)
-        self.unflattened_size = tuple(check_size("unflattened_size", n) for n in unflattened_size)
+        self.unflattened_size = check_ints("unflattened_size", unflattened_size, 1)
 
     def _options(self) -> dict[str, object]:
         return {"dim": self.dim, "unflattened_size": self.unflattened_size}
@@ -158,7 +158,7 @@ class Permute(_Moves):
 
     def __init__(self, dims: Sequence[int]) -> None:
         super().__init__()
-        self.dims = tuple(check_int("dims", dim) for dim in dims)
+        self.dims = check_ints("dims", dims)
 
     def _options(self) -> dict[str, object]:
         return {"dims": self.dims}

@@ -10,16 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..layers.checks import check_from_zero, check_number
 from .blocks import blocks
 
 Gradients = Mapping[str, NDArray[Any]]
 
 
+def _arrays(gradients: Gradients) -> list[NDArray[Any]]:
+    """The arrays of gradients by name; TypeError for anything else."""
+    if not isinstance(gradients, Mapping):
+        found = type(gradients).__name__
+        raise TypeError(f"gradients: expected a mapping of names to arrays, got {found}")
+    for name, array in gradients.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise TypeError(f"gradients[{name!r}]: expected an array of floats, got {found}")
+    return list(gradients.values())
+
+
 def gradient_norm(gradients: Gradients, norm_type: float = 2.0) -> float:
     """The norm of all gradients together: 2, another p, or math.inf for the largest entry."""
-    if not norm_type > 0:
+    if not check_number("norm_type", norm_type) > 0:
         raise ValueError(f"norm_type: expected a number above 0, got {norm_type}")
-    arrays = [np.asarray(array) for array in gradients.values() if np.size(array)]
+    arrays = [array for array in _arrays(gradients) if array.size]
     if norm_type == math.inf:
         return float(np.max([np.abs(array).max() for array in arrays], initial=0.0))
     total = 0.0
@@ -40,11 +53,10 @@ def clip_grad_norm(gradients: Gradients, max_norm: float, norm_type: float = 2.0
     >>> clip_grad_norm(gradients, 1.0), gradients["w"].round(4)
     (5.0, array([0.6, 0.8]))
     """
-    if not max_norm >= 0:
-        raise ValueError(f"max_norm: expected a number from 0, got {max_norm}")
+    check_from_zero("max_norm", max_norm, math.inf)
     norm = gradient_norm(gradients, norm_type)
     if math.isfinite(norm) and norm > max_norm:
-        for array in gradients.values():
+        for array in _arrays(gradients):
             array *= max_norm / norm
     return norm
 
@@ -57,7 +69,6 @@ def clip_grad_value(gradients: Gradients, clip_value: float) -> None:
     >>> gradients["w"]
     array([ 1. , -0.5])
     """
-    if not clip_value >= 0:
-        raise ValueError(f"clip_value: expected a number from 0, got {clip_value}")
-    for array in gradients.values():
+    check_from_zero("clip_value", clip_value, math.inf)
+    for array in _arrays(gradients):
         np.clip(array, -clip_value, clip_value, out=array)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..layers.arrays import Array
+from ..layers.checks import check_int, source_of
 from .clipping import clip_grad_norm, clip_grad_value, gradient_norm
 from .data import Batches, Data
 from .optimizers import Optimizer
@@ -82,7 +83,7 @@ def fit(
     run = _Run(model, loss, optimizer, per_step, metrics or {}, clip_norm, clip_value)
     batches = Batches(data, "data", batch_size, axes)
     held_out = None if validation is None else Batches(validation, "validation", batch_size, axes)
-    rng = np.random.default_rng(seed)
+    rng = source_of(seed)
     history: dict[str, list[float]] = {}
     best = _Best(patience, "loss" if held_out is None else "validation_loss")
     for epoch in range(1, epochs + 1):
@@ -96,11 +97,10 @@ def fit(
 
 
 def _check_counts(epochs: int, batch_size: int, patience: int | None) -> None:
-    if epochs < 0 or batch_size < 1 or (patience is not None and patience < 1):
-        raise ValueError(
-            "expected epochs from 0, batch_size and patience from 1, "
-            f"got {epochs}, {batch_size}, {patience}"
-        )
+    check_int("epochs", epochs, 0, expected="at least 0")
+    check_int("batch_size", batch_size, 1, expected="at least 1")
+    if patience is not None:
+        check_int("patience", patience, 1, expected="at least 1")
 
 
 def _check_functions(model: Any, loss: Any, optimizer: Any, metrics: Any, progress: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..layers.arrays import Array, float_array
+from ..layers.checks import check_from_zero, check_int, check_probability
 
 Lengths = Sequence[int] | ArrayLike | None
 
@@ -38,8 +39,7 @@ def cross_entropy(
     rows = float_array(logits, "logits")
     if rows.ndim < 1 or rows.shape[-1] == 0:
         raise ValueError(f"logits: expected shape (..., classes), got {rows.shape}")
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing: expected 0 to 1, got {label_smoothing}")
+    check_probability("label_smoothing", label_smoothing)
     wanted = np.asarray(targets)
     if wanted.dtype.kind not in "iu" and wanted.size:
         raise TypeError(f"targets: expected integers, got {wanted.dtype}")
@@ -47,7 +47,7 @@ def cross_entropy(
         raise ValueError(f"targets: expected shape {rows.shape[:-1]}, got {wanted.shape}")
     valid = _valid(wanted.shape, lengths, None, batch_first)
     if ignore_index is not None:
-        valid = valid & (wanted != ignore_index)
+        valid = valid & (wanted != check_int("ignore_index", ignore_index))
     chosen = wanted[valid].astype(np.intp)
     classes = rows.shape[-1]
     if chosen.size and not (chosen.min() >= 0 and chosen.max() < classes):
@@ -91,7 +91,7 @@ def mse(
     >>> mse([1.0, 4.0], [1.0, 2.0])
     (2.0, array([0., 2.], dtype=float32))
     """
-    rows, wanted, valid = _pair(predictions, targets, lengths, mask, batch_first)
+    rows, wanted, valid = _pair("predictions", predictions, targets, lengths, mask, batch_first)
     gradient = np.zeros(rows.shape, np.float32)
     difference = rows[valid] - wanted[valid]
     if not difference.size:
@@ -117,7 +117,8 @@ def bce_with_logits(
     >>> bce_with_logits([0.0, 0.0], [1.0, 0.0])
     (0.6931471805599453, array([-0.25,  0.25], dtype=float32))
     """
-    rows, wanted, valid = _pair(logits, targets, lengths, mask, batch_first)
+    check_from_zero("pos_weight", pos_weight)
+    rows, wanted, valid = _pair("logits", logits, targets, lengths, mask, batch_first)
     gradient = np.zeros(rows.shape, np.float32)
     z, t = rows[valid].astype(np.float64), wanted[valid].astype(np.float64)
     if not z.size:
@@ -131,9 +132,9 @@ def bce_with_logits(
 
 
 def _pair(
-    predictions: ArrayLike, targets: ArrayLike, lengths: Lengths, mask: Any, batch_first: bool
+    name: str, given: ArrayLike, targets: ArrayLike, lengths: Lengths, mask: Any, batch_first: bool
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
-    rows, wanted = float_array(predictions, "predictions"), float_array(targets, "targets")
+    rows, wanted = float_array(given, name), float_array(targets, "targets")
     if wanted.shape != rows.shape:
         raise ValueError(f"targets: expected shape {rows.shape}, got {wanted.shape}")
     return rows, wanted, _valid(rows.shape, lengths, mask, batch_first)

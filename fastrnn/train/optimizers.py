@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..layers.checks import check_from_zero, check_number, checked_flag
 from .blocks import BLOCK, blocks
 
 Floats = NDArray[Any]  # float32, or float64 if the caller's own weights are
@@ -29,8 +30,8 @@ class Optimizer:
     lr: float
 
     def __init__(self, target: Target, lr: float, weight_decay: float) -> None:
-        self.lr = _checked("lr", lr)
-        self.weight_decay = _checked("weight_decay", weight_decay)
+        self.lr = check_from_zero("lr", lr)
+        self.weight_decay = check_from_zero("weight_decay", weight_decay)
         self._target = target
         self._state: dict[str, dict[str, Floats]] = {}
         with _editing(target) as weights:
@@ -43,6 +44,9 @@ class Optimizer:
         A weight whose name is not among them stays. ValueError names an unknown one or a wrong
         shape; nothing has then changed.
         """
+        if not isinstance(gradients, Mapping):
+            found = type(gradients).__name__
+            raise TypeError(f"gradients: expected a mapping of names to arrays, got {found}")
         given = {name: np.asarray(gradient) for name, gradient in gradients.items()}
         for name, gradient in given.items():
             if name not in self._shapes:
@@ -146,10 +150,10 @@ class SGD(Optimizer):
         nesterov: bool = False,
     ) -> None:
         super().__init__(target, lr, weight_decay)
-        self.momentum = _checked("momentum", momentum)
-        self.dampening = float(dampening)
-        self.nesterov = bool(nesterov)
-        if nesterov and (momentum == 0 or dampening != 0):
+        self.momentum = check_from_zero("momentum", momentum)
+        self.dampening = check_number("dampening", dampening)
+        self.nesterov = checked_flag("nesterov", nesterov)
+        if self.nesterov and (momentum == 0 or dampening != 0):
             raise ValueError(
                 "nesterov: expected momentum above 0 and dampening=0 with it, "
                 f"got momentum={momentum}, dampening={dampening}"
@@ -216,11 +220,9 @@ class Adam(Optimizer):
         amsgrad: bool = False,
     ) -> None:
         super().__init__(target, lr, weight_decay)
-        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
-            raise ValueError(f"betas: expected two numbers from 0 to below 1, got {betas}")
-        self.betas = (float(betas[0]), float(betas[1]))
-        self.eps = _checked("eps", eps)
-        self.amsgrad = bool(amsgrad)
+        self.betas = _checked_betas(betas)
+        self.eps = check_from_zero("eps", eps)
+        self.amsgrad = checked_flag("amsgrad", amsgrad)
 
     def _kinds(self, rates: Mapping[str, Any]) -> tuple[str, ...]:
         kinds = ("mean", "square")
@@ -285,10 +287,13 @@ class AdamW(Adam):
         )
 
 
-def _checked(name: str, value: float) -> float:
-    if not 0.0 <= value < math.inf:
-        raise ValueError(f"{name}: expected a finite number from 0, got {value}")
-    return float(value)
+def _checked_betas(betas: Any) -> tuple[float, float]:
+    if not isinstance(betas, Sequence) or len(betas) != 2:
+        raise TypeError(f"betas: expected two numbers, got {betas!r}")
+    first, second = (check_number("betas", beta) for beta in betas)
+    if not (0.0 <= first < 1.0 and 0.0 <= second < 1.0):
+        raise ValueError(f"betas: expected two numbers from 0 to below 1, got {betas}")
+    return first, second
 
 
 @contextmanager

@@ -214,7 +214,7 @@ def test_names_are_no_functions():
         ({"data": [X]}, TypeError, "got ndarray"),
         ({"validation": (X[:0], Y[:0])}, ValueError, "validation: expected at least one sample"),
         ({"validation": []}, ValueError, "validation: expected at least one sample"),
-        ({"epochs": -1}, ValueError, "epochs from 0"),
+        ({"epochs": -1}, ValueError, "epochs: expected at least 0"),
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"patience": 0}, ValueError, "patience"),
     ],

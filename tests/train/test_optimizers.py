@@ -156,7 +156,7 @@ def test_refused_steps_change_nothing():
 @pytest.mark.parametrize(
     ("call", "kind", "words"),
     [
-        (lambda w: fastrnn.SGD(w, lr=-1), ValueError, "lr: expected a finite number from 0"),
+        (lambda w: fastrnn.SGD(w, lr=-1), ValueError, "lr: expected a finite number of at least 0"),
         (lambda w: fastrnn.SGD(w, nesterov=True), ValueError, "nesterov: expected momentum"),
         (lambda w: fastrnn.Adam(w, betas=(0.9, 1.0)), ValueError, "betas"),
         (lambda w: fastrnn.Adam(w, eps=float("nan")), ValueError, "eps"),
