@@ -5,20 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from inspect import signature
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from .. import layers as public
-from ..layers import AddInput, Layer, Sequential
+from ..layers import AddInput, Layer, Residual, Sequential
 from ..readers.description import STATES, DescribedLayer, Description, Obstacle, unsupported
 from ..stack_spec import LAYERS
 
-# The layers by their names, which are the kinds of a description.
+# Layers that hold others, which follow them in a description.
+CONTAINERS: dict[str, type[Sequential]] = {"Residual": Residual}
+# The other layers by their names, which are the kinds of a description.
 KINDS: dict[str, type[Any]] = {
     name: getattr(public, name)
     for name in public.__all__
-    if issubclass(getattr(public, name), Layer) and name not in ("Layer", "Sequential")
+    if issubclass(getattr(public, name), Layer) and name not in ("Layer", "Sequential", *CONTAINERS)
 }
 # The kinds whose arithmetic is the core's: their packed weights or results depend on isa.
 WITH_KERNELS = [kind for kind in KINDS.values() if "isa" in signature(kind).parameters]
@@ -33,23 +36,55 @@ def from_description(description: Description, isa: str | None = None) -> Sequen
     `c_0` of a recurrent layer become its entry in `initial_state`.
     UnsupportedModel, a ValueError, lists every layer that cannot be made.
     """
-    layers: dict[str, Any] = {}
-    initial: dict[str, Any] = {}
     obstacles: list[Obstacle] = []
-    for described in description.layers:
-        try:
-            if described.name in layers:
-                raise ValueError("two layers have this name")
-            layer = _made(described, isa)
-            layers[described.name] = layer
-            first = tuple(described.arrays[n] for n in STATES if n in described.arrays)
-            if first:
-                initial[described.name] = first if len(first) == 2 else first[0]
-        except (ValueError, TypeError) as error:
-            obstacles.append(Obstacle(described.name, described.kind, str(error)))
+    layers, initial = _several(iter(description.layers), None, "", isa, obstacles)
     if obstacles:
         raise unsupported(obstacles, _ADVICE)
     model = Sequential(layers)
+    model.initial_state = initial
+    return model
+
+
+def _several(
+    rest: Iterator[DescribedLayer],
+    count: int | None,
+    prefix: str,
+    isa: str | None,
+    obstacles: list[Obstacle],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """So many layers, or all, of a container with this prefix, and their initial states."""
+    layers: dict[str, Any] = {}
+    initial: dict[str, Any] = {}
+    for described in islice(rest, count):
+        name = described.name.removeprefix(prefix)
+        try:
+            if name in layers:
+                raise ValueError("two layers have this name")
+            if described.kind in CONTAINERS:
+                layers[name] = _container(described, rest, isa, obstacles)
+                continue
+            layers[name] = _made(described, isa)
+            first = tuple(described.arrays[n] for n in STATES if n in described.arrays)
+            if first:
+                initial[name] = first if len(first) == 2 else first[0]
+        except (ValueError, TypeError) as error:
+            obstacles.append(Obstacle(described.name, described.kind, str(error)))
+    return layers, initial
+
+
+def _container(
+    described: DescribedLayer,
+    rest: Iterator[DescribedLayer],
+    isa: str | None,
+    obstacles: list[Obstacle],
+) -> Sequential:
+    """A layer with those that follow it inside."""
+    options: dict[str, Any] = dict(described.options)
+    count = options.pop("layers")
+    layers, initial = _several(rest, count, f"{described.name}.", isa, obstacles)
+    if len(layers) < count:
+        raise ValueError(f"{count} layers belong inside, {len(layers)} of them can be made")
+    model = CONTAINERS[described.kind](layers, **options)
     model.initial_state = initial
     return model
 
@@ -85,6 +120,11 @@ def describe(model: Sequential, format: str = "fastrnn") -> Description:
     return Description(format, tuple(_described("", model)))
 
 
+def container_kind(model: Layer) -> str | None:
+    """The kind of a container that is more than a `Sequential`."""
+    return next((kind for kind, made in CONTAINERS.items() if isinstance(model, made)), None)
+
+
 def _described(prefix: str, model: Sequential) -> Iterator[DescribedLayer]:
     initial = model.initial_state
     for name, child in model.items():
@@ -95,6 +135,10 @@ def _described(prefix: str, model: Sequential) -> Iterator[DescribedLayer]:
                     f"layer {whole!r}: its AddInput adds the input of this inner Sequential, "
                     "expected AddInput in the outermost one only"
                 )
+            kind = container_kind(child)
+            if kind is not None:
+                options = {"layers": _count(child), **child._options()}
+                yield DescribedLayer(whole, kind, options)
             yield from _described(f"{whole}.", child)
             continue
         arrays: dict[str, Any] = child.state_dict()
@@ -102,3 +146,11 @@ def _described(prefix: str, model: Sequential) -> Iterator[DescribedLayer]:
             parts = initial[name] if isinstance(initial[name], tuple) else (initial[name],)
             arrays |= {n: np.array(p) for n, p in zip(STATES, parts, strict=False)}
         yield DescribedLayer(whole, type(child).__name__, child._options(), arrays)
+
+
+def _count(model: Sequential) -> int:
+    """The layers in a container, where those of a plain `Sequential` are not one but several."""
+    return sum(
+        _count(child) if isinstance(child, Sequential) and not container_kind(child) else 1
+        for child in model
+    )

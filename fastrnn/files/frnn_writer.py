@@ -18,7 +18,14 @@ from ..readers.containers.source import Bytes, open_named
 from ..readers.description import DescribedLayer, Description
 from ..readers.errors import quote
 from ..readers.frnn.frnn_fields import pack, unpack
-from ..readers.frnn.frnn_kinds import KINDS, check_arrays, in_order, plain_options, role_of
+from ..readers.frnn.frnn_kinds import (
+    KINDS,
+    check_arrays,
+    check_nesting,
+    in_order,
+    plain_options,
+    role_of,
+)
 from ..readers.frnn.frnn_reader import (
     ALIGNMENT,
     ARRAY,
@@ -144,6 +151,7 @@ def lay_out(description: Description) -> list[Bytes]:
             raise FormatError(
                 f"layer {quote(layer.name)} ({quote(layer.kind)[1:-1]}): {error}"
             ) from None
+    check_nesting(description.layers)
     at = aligned(ALIGNMENT * (1 + len(layout.records)) + len(layout.names))
     for number, count in layout.places:
         struct.pack_into("<Q", layout.records[number], ARRAY_OFFSET_AT, at)

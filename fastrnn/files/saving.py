@@ -40,6 +40,8 @@ def describe_model(model: Any, name: str = "rnn") -> Description:
         raise TypeError(
             f"model: expected a fastrnn.Sequential or a layer, got {type(model).__name__}"
         )
-    from .build import describe
+    from .build import container_kind, describe
 
-    return describe(model if isinstance(model, Sequential) else Sequential({name: model}))
+    if isinstance(model, Sequential) and container_kind(model) is None:
+        return describe(model)
+    return describe(Sequential({name: model}))

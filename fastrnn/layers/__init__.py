@@ -25,6 +25,7 @@ from .dense import Conv1d, Linear
 from .embedding import Embedding
 from .norm import BatchNorm1d, LayerNorm
 from .recurrent import GRU, LSTM, RNN
+from .residual import Residual
 from .sequential import Sequential
 from .shape import Flatten, Permute, RepeatVector, Squeeze, Transpose, Unflatten, Unsqueeze
 from .signal import Magnitude, MaxPool1d, ReflectionPad1d, ZeroPad1d
@@ -62,6 +63,7 @@ __all__ = [
     "ReLU",
     "ReflectionPad1d",
     "RepeatVector",
+    "Residual",
     "Scale",
     "Sequential",
     "SequentialStream",

@@ -157,7 +157,8 @@ class Sequential(Layer):
 
     def __repr__(self) -> str:
         lines = [f"  ({name}): {layer!r}" for name, layer in self._children.items()]
-        return f"Sequential(\n{_indented(lines)}\n)" if lines else "Sequential()"
+        kind = type(self).__name__
+        return f"{kind}(\n{_indented(lines)}\n)" if lines else f"{kind}()"
 
     # --- Weights ---
 

@@ -109,6 +109,29 @@ RESIDUAL = (
     make("tanh", "Tanh"),
     make("dropout", "Dropout", p=0.5),
 )
+BLOCKS = (
+    make("linear", "Linear", in_features=6, out_features=5),
+    make("outer", "Residual", layers=3),
+    make("tanh", "Tanh"),
+    make("inner", "Residual", layers=2),
+    make("lstm", "LSTM", True, input_size=5, hidden_size=3, bidirectional=True),
+    make("fc", "Linear", in_features=6, out_features=5),
+    make("relu", "ReLU"),
+    make("twice", "Residual", layers=1),
+    make("dropout", "Dropout", p=0.5),
+    make("gru", "GRU", input_size=5, hidden_size=4),
+)
+CAUSAL = (
+    make("block", "Residual", layers=4),
+    make("pad.0", "ZeroPad1d", padding=(2, 0)),
+    make("conv.0", "Conv1d", in_channels=5, out_channels=5, kernel_size=3),
+    make("pad.1", "ZeroPad1d", padding=(4, 0)),
+    make("conv.1", "Conv1d", in_channels=5, out_channels=5, kernel_size=3, dilation=2),
+    make("block.2", "Residual", layers=2),
+    make("conv.2", "Conv1d", in_channels=5, out_channels=5, kernel_size=3, padding=1),
+    make("last", "Residual", layers=1),
+    make("sigmoid", "Sigmoid"),
+)
 SAMPLES = (
     make("unsqueeze", "Unsqueeze", dim=1),
     make("pad", "ZeroPad1d", padding=(2, 1)),
@@ -148,6 +171,8 @@ MODELS = {
     "functions": (FUNCTIONS, floats(7, 3, 6), "TBF", "TBF", [3, 7, 5]),
     "channels": (CHANNELS, floats(3, 3, 21), "BFT", "TBF", [21, 5, 13]),
     "residual": (RESIDUAL, floats(7, 2, 6), "TBF", "TBF", [3, 7]),
+    "blocks": (BLOCKS, floats(7, 3, 6), "TBF", "TBF", [3, 7, 5]),
+    "causal": (CAUSAL, floats(3, 5, 9), "BFT", "BFT", [9, 3, 1]),
     "samples": (SAMPLES, floats(2, 12), "BT", "BT", [12, 4]),
     "many stacks": (MANY_STACKS, floats(5, 3, 6), "TBF", "TBF", [5, 2, 4]),
     "one step": (STEP, floats(3, 4), "BF", "BF", None),
@@ -186,7 +211,9 @@ def test_same_bits_in_cuts(in_c, cut):
     layers = (
         make("rnn", "LSTM", True, input_size=3, hidden_size=9, num_layers=2),
         make("gru", "GRU", input_size=9, hidden_size=5),
-        make("out", "Linear", in_features=5, out_features=2),
+        make("block", "Residual", layers=2),
+        make("deep", "GRU", input_size=5, hidden_size=5),
+        make("out", "Linear", in_features=5, out_features=5),
         make("tanh", "Tanh"),
     )
     model, x = Description("", layers), floats(10, 2, 3)
@@ -225,6 +252,9 @@ LSTM = make("lstm", "LSTM", input_size=3, hidden_size=3)
         (LSTM, make("embedding", "Embedding", num_embeddings=3, embedding_dim=2)),
         (LSTM, make("conv", "Conv1d", in_channels=3, out_channels=3, kernel_size=1)),
         (LSTM, make("add", "AddInput", features=4)),
+        (make("add", "Residual", layers=1), make("l", "LSTM", input_size=3, hidden_size=4)),
+        (LSTM, make("add", "Residual", layers=1), make("last", "Last")),
+        (LSTM, make("add", "Residual", layers=1), make("t", "Transpose", dim0=0, dim1=1)),
     ],
     ids=lambda layers: layers[-1].name,
 )

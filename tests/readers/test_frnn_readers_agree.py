@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_files import EVERY_KIND, sample, written
+from model_files import EVERY_KIND, NESTED, make, sample, written
 
 from fastrnn.readers import FormatError
 from fastrnn.readers.containers.budget import Budget
 from fastrnn.readers.description import Description
+from fastrnn.readers.frnn.frnn_kinds import KINDS
 from fastrnn.readers.frnn.frnn_reader import _check_head, _Reader
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,8 +96,8 @@ def compare(c_status, count: int, seed: int) -> tuple[int, int]:
     """The files that both accept and refuse."""
     rng, accepted, refused = random.Random(seed), 0, 0
     files = [written(Description("", (layer,))) for layer in EVERY_KIND]
-    several = [EVERY_KIND[i] for i in range(0, len(EVERY_KIND), 4)]
-    files += [written(sample()), written(Description("", tuple(several)))] * 8
+    several = tuple(EVERY_KIND[i] for i in range(0, len(EVERY_KIND), 4))
+    files += [written(Description("", layers)) for layers in (sample().layers, several, NESTED)] * 8
     for _ in range(count):
         data = bytes(rng.choice(files))
         for _ in range(rng.choice([1, 1, 2, 3])):
@@ -133,3 +134,19 @@ def test_names(c_status) -> None:
                 data[start + 4 : start + length] = b"a" * (length - 4)
                 accepted = c_status(bytes(data)) in (OK, UNSUPPORTED)
                 assert (refusal_in_python(bytes(data)) == "") == accepted
+
+
+def test_layers_that_hold_layers(c_status) -> None:
+    """Residuals at any places, holding numbers of layers that fit or do not, some too deep."""
+    rng, count, accepted = random.Random(2), 12, 0
+    flat = bytearray(written(Description("", tuple(make(f"t{i}", "Tanh") for i in range(count)))))
+    for _ in range(2000):
+        data, often = bytearray(flat), rng.random()
+        for at in range(64, 64 * (1 + count), 64):
+            if rng.random() < often:
+                struct.pack_into("<H", data, at + 2, KINDS["Residual"].number)
+                struct.pack_into("<i", data, at + 16, rng.choice([1, 1, 1, 2, 3, -1, 2**31 - 1]))
+        why, status = refusal_in_python(bytes(data)), c_status(bytes(data))
+        assert (why == "") == (status in (OK, UNSUPPORTED)), (why, status, data.hex())
+        accepted += why == ""
+    assert 100 < accepted < 1900

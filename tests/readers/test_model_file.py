@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from description_runner import run
 from limits import REFERENCE, error
-from model_files import EVERY_KIND, patched, sample, written
+from model_files import EVERY_KIND, NESTED, make, patched, sample, written
 
 import fastrnn
 from fastrnn.files.frnn_writer import read_model, write_c_array, write_model
@@ -40,22 +40,41 @@ def path(tmp_path):
 
 
 def test_every_kind_is_tried():
-    assert {layer.kind for layer in EVERY_KIND} == set(KINDS)
+    assert {layer.kind for layer in (*EVERY_KIND, *NESTED)} == set(KINDS)
 
 
-@pytest.mark.parametrize("layer", EVERY_KIND, ids=lambda layer: layer.name)
-def test_round_trip(path, layer):
-    write_model(path, Description("", (layer,)))
-    (found,) = read_model(path).layers
-    assert (found.name, found.kind) == (layer.name, layer.kind)
-    assert found.options.items() >= layer.options.items()
-    assert list(found.arrays) == list(layer.arrays)
-    for name, array in layer.arrays.items():
-        assert found.arrays[name].tobytes() == array.tobytes()
-        assert found.arrays[name].shape == array.shape
+@pytest.mark.parametrize(
+    "layers", [*((layer,) for layer in EVERY_KIND), NESTED], ids=lambda layers: layers[0].name
+)
+def test_round_trip(path, layers):
+    write_model(path, Description("", layers))
+    found = read_model(path).layers
+    for read, layer in zip(found, layers, strict=True):
+        assert (read.name, read.kind) == (layer.name, layer.kind)
+        assert read.options.items() >= layer.options.items()
+        assert list(read.arrays) == list(layer.arrays)
+        for name, array in layer.arrays.items():
+            assert read.arrays[name].tobytes() == array.tobytes()
+            assert read.arrays[name].shape == array.shape
     again = BytesIO()
-    write_model(again, Description("", (found,)))
+    write_model(again, Description("", found))
     assert again.getvalue() == path.read_bytes()
+
+
+def deep(depth: int) -> tuple[DescribedLayer, ...]:
+    """A Tanh in so many layers that hold each other."""
+    names = (f"residual{at}" for at in range(depth))
+    return *(make(name, "Residual", layers=1) for name in names), make("tanh", "Tanh")
+
+
+def test_layers_that_hold_layers(path):
+    write_model(path, Description("", deep(8)))
+    assert len(read_model(path).layers) == 9
+    with pytest.raises(FormatError, match="more than 8 layers hold each other"):
+        write_model(path, Description("", deep(9)))
+    with pytest.raises(FormatError, match="the last 1 layers that another one holds are missing"):
+        write_model(path, Description("", (make("tanh", "Tanh"), make("a", "Residual", layers=1))))
+    refused(path, patched(written(Description("", deep(1))), 64 + 16, "<i", 2), "the last 1 layers")
 
 
 @pytest.mark.parametrize(

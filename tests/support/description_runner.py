@@ -18,13 +18,15 @@ Last       batch_first, bidirectional   y at each row's last valid step; of a bi
 Pool       mode, batch_first "mean" or "max" over each row's valid steps
 MergeDirections   mode        "sum", "mean" or "mul" of the two halves of the features
 Scale      factor, offset    factor x + offset
+Residual   layers            adds its input to what the next so many layers make of it
 AddInput   features          adds the first features of the model's own input
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from limits import IMPORTED, error
@@ -83,15 +85,30 @@ def run_in_numpy(
     states: dict[str, object] | None,
 ) -> Value:
     value = Value(np.asarray(x), lengths)
+    run_several(iter(description.layers), None, value, states)
+    return value
+
+
+def run_several(
+    layers: Iterator[DescribedLayer],
+    count: int | None,
+    value: Value,
+    states: dict[str, object] | None,
+) -> None:
+    """Take the value through so many layers, or all; those that others hold follow these."""
     first = value.x
-    for layer in description.layers:
+    for layer in islice(layers, count):
         if layer.kind == "AddInput":
             value.x = value.x + first[..., : layer.options["features"]]
+        elif layer.kind == "Residual":
+            before = value.x
+            run_several(layers, layer.options["layers"], value, states)
+            assert value.x.shape == before.shape
+            value.x = value.x + before
         elif layer.name in (states or {}):
             value.x = recurrent(layer, value, state=states[layer.name], **layer.options)
         else:
             value.x = KINDS[layer.kind](layer, value, **layer.options)
-    return value
 
 
 def valid(layer: DescribedLayer, value: Value) -> np.ndarray:

@@ -85,6 +85,15 @@ EVERY_KIND = (
     make("größe", "Tanh"),
 )  # fmt: skip
 
+# The kinds that hold layers, with these.
+NESTED = (
+    make("residual", "Residual", layers=2),
+    make("residual.0", "Linear", in_features=3, out_features=3),
+    make("residual.1", "Residual", layers=1),
+    make("residual.1.0", "GRU", True, input_size=3, hidden_size=3),
+    make("after", "Tanh"),
+)
+
 
 def sample(small: bool = False) -> Description:
     """A tagger, or a smaller one with fewer bytes."""

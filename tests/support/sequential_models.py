@@ -32,6 +32,7 @@ from fastrnn import (
     ReflectionPad1d,
     ReLU,
     RepeatVector,
+    Residual,
     Scale,
     Sequential,
     Sigmoid,
@@ -94,6 +95,15 @@ MORE: dict[str, Any] = {
     "functions": lambda: [
         Linear(6, 5), ELU(), LSTM(5, 4, batch_first=True), Scale(3.0, 0.5), SiLU(), Softplus(2.0),
         GELU(), GELU("tanh"),
+    ],
+    "residual": lambda: [
+        Linear(6, 5),
+        Residual(
+            Residual(rnn=LSTM(5, 3, bidirectional=True, batch_first=True), fc=Linear(6, 5)),
+            Sequential(LayerNorm(5), Tanh()),
+        ),
+        Residual(Transpose(1, 2), Conv1d(5, 5, 3, padding=1), Transpose(1, 2)),
+        GRU(5, 2, batch_first=True),
     ],
 }  # fmt: skip
 # And with corners, where differences are no gradients.

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
 from ...stack_spec import LAYERS, MOST_LAYERS, Spec, cell_options, constructor_options
 from ..containers.elements import Array
+from ..description import DescribedLayer
 from ..errors import FormatError
 from .frnn_fields import (
     MOST_SIZES,
@@ -27,6 +28,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 MOST_DIMENSIONS = 4  # of an array
 MOST_AXES = MOST_SIZES  # of a value that goes from layer to layer
+MOST_DEPTH = 8  # of layers that hold layers
 _LOWEST_AXIS = -MOST_AXES
 
 ROLES = {
@@ -52,6 +54,11 @@ class Kind:
     fields: tuple[Field, ...] = ()
     shapes: Callable[[Options], Shapes] = lambda options: {}
     check: Callable[[Options], None] = lambda options: None
+
+    @property
+    def holds_layers(self) -> bool:
+        """Whether layers follow its record that run inside of it."""
+        return _LAYERS in self.fields
 
 
 def _check_recurrent(options: Options) -> None:
@@ -173,6 +180,7 @@ def _axis(name: str, place: int = 0) -> Integer:
     return Integer(name, place, _LOWEST_AXIS)
 
 
+_LAYERS = Integer("layers", 0)
 _BIAS = Flag("bias", 0, True)
 _BATCH_FIRST = Flag("batch_first", 1, False)
 _LARGE = 3.4e38  # the largest float32, nearly
@@ -279,6 +287,7 @@ KINDS: dict[str, Kind] = {
     "PReLU": Kind(36, (Integer("num_parameters", 0, default=1),), _prelu),
     "MergeDirections": Kind(37, (Word("mode", 0, ("sum", "mean", "mul")),)),
     "RepeatVector": Kind(38, (Integer("n", 0),)),
+    "Residual": Kind(39, (_LAYERS,)),
 }
 
 BY_NUMBER = {kind.number: name for name, kind in KINDS.items()}
@@ -315,6 +324,24 @@ def torch_options(kind: str, options: Options) -> Options:
     if kind == "ZeroPad1d":
         return {"padding": (options["left"], options["right"])}
     return options
+
+
+def check_nesting(layers: Sequence[DescribedLayer]) -> None:
+    """Require enough layers behind one that holds others, and not too many that hold each other."""
+    missing: list[int] = []  # for each layer around the next one, how many it still needs
+    for layer in layers:
+        if missing:
+            missing[-1] -= 1
+        if KINDS[layer.kind].holds_layers:
+            count = layer.options["layers"]
+            assert isinstance(count, int)
+            missing.append(count)
+            if len(missing) > MOST_DEPTH:
+                raise FormatError(f"more than {MOST_DEPTH} layers hold each other")
+        while missing and not missing[-1]:
+            missing.pop()
+    if missing:
+        raise FormatError(f"the last {missing[-1]} layers that another one holds are missing")
 
 
 def check_arrays(kind: str, options: Options, found: Shapes) -> None:

@@ -24,6 +24,7 @@ from .frnn_kinds import (
     MOST_DIMENSIONS,
     ROLES,
     check_arrays,
+    check_nesting,
     role_of,
     torch_options,
 )  # fmt: skip
@@ -144,6 +145,7 @@ class _Reader:
             raise FormatError(f"layer {quote(current.name)}: {current.missing} arrays are missing")
         if not layers:
             raise FormatError("a model without layers")
+        check_nesting(layers)
         return Description("frnn", tuple(layers))
 
     def _layer(self, raw: bytes, number: int) -> _Open:

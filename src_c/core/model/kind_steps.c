@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Kinds of layers that move steps: Embedding, Last, Pool, Flip, Mask, Unmask, ZeroPad1d, MaxPool1d,
- * AddInput. */
+/* Kinds of layers that move steps: Embedding, Last, Pool, Flip, Mask, Unmask, ZeroPad1d,
+ * MaxPool1d. */
 #include "kinds.h"
 
 #include <string.h>
@@ -235,49 +235,4 @@ const layer_kind frnn_kind_max_pool = {
     .steps = max_pool_steps,
     .length = max_pool_length,
     .run = run_max_pool,
-};
-
-/* ---- AddInput -------------------------------------------------------------------------------- */
-
-static int follow_add_input(model_axes *value, const layer_options *options)
-{
-    const int features = options->add_input.features;
-    for (int i = 0; i < value->rank; i++)
-        if (value->axes[i] != value->first[i])
-            return 0;
-    return value->rank == value->first_rank && frnn_axes_have_features(value, features) &&
-           value->inputs >= features;
-}
-
-/* The value has to have as many steps as the input. */
-static size_t add_input_steps(const model_layer *layer, size_t steps, size_t input_steps)
-{
-    (void)layer;
-    return steps == input_steps ? steps : 0;
-}
-
-static frnn_status run_add_input(const layer_call *call)
-{
-    const frnn_model_call *const of = call->model;
-    const layer_value *const y = &call->y;
-    for (size_t step = 0; step < y->steps; step++)
-        for (size_t row = 0; row < y->batch; row++) {
-            const float *const a = value_row(&call->x, step, row);
-            const float *const b =
-                of->x + (ptrdiff_t)step * of->x_step + (ptrdiff_t)row * of->x_row;
-            float *const sum = value_row(y, step, row);
-            for (size_t i = 0; i < y->features; i++) sum[i] = a[i] + b[i];
-        }
-    frnn_value_clear(y);
-    return FRNN_OK;
-}
-
-static const layer_field add_input_fields[] = {INTEGER_FIELD(0, add_input.features, 1)};
-
-const layer_kind frnn_kind_add_input = {
-    .name = "AddInput",
-    FIELDS(add_input_fields),
-    .axes = follow_add_input,
-    .steps = add_input_steps,
-    .run = run_add_input,
 };

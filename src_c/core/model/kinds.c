@@ -41,6 +41,7 @@ static const layer_kind *const kinds[] = {
     [36] = &frnn_kind_prelu,
     [37] = &frnn_kind_merge_directions,
     [38] = &frnn_kind_repeat_vector,
+    [39] = &frnn_kind_residual,
 };
 
 static int is_in_range(const layer_field *field, double value)

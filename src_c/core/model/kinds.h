@@ -29,6 +29,7 @@ typedef struct {
     const float *running_mean, *running_var; /* BatchNorm1d; in the file */
     const float *h_0, *c_0;     /* initial states, [states][..] or NULL; in the file */
     size_t state_floats;        /* of the states of one row, h and c; 0: none */
+    int keeps; /* of the layers that hold this one, so many begin with its x, which is kept for them */
 } model_layer;
 
 /* Where a layer takes its arrays from and packs them to. Without memory, sizes are counted. */
@@ -52,6 +53,7 @@ typedef struct {
     const frnn_isa *isa;
     const frnn_model_call *model; /* the call of the model */
     layer_value x, y;
+    layer_value kept; /* of a kind that holds layers: what they took, where x is what they return */
     layer_size size;
     const float *state0; /* the caller's initial states of this layer; NULL: the file's, or zeros */
     float *state;        /* where the last states go; NULL: not wanted */
@@ -81,6 +83,9 @@ struct layer_kind {
     /* Follows axes through the layer. 0: they do not fit. NULL: the kind does not run in C. */
     int (*axes)(model_axes *value, const layer_options *options);
     int accepts_tokens; /* axes() also takes token ids */
+    /* Of a kind that holds layers instead of axes(): their records follow its own, and it runs after
+     * them. Follows the axes of what they return, where `kept` is what they took. */
+    int (*join)(model_axes *value, const model_axes *kept, const layer_options *options);
     /* Steps of y, 0 if x has too few; input_steps: of the model's input. NULL: as many as x. */
     size_t (*steps)(const model_layer *layer, size_t steps, size_t input_steps);
     size_t (*length)(const model_layer *layer, size_t length); /* the same for the length of a row */
@@ -91,7 +96,7 @@ struct layer_kind {
     /* Runs the layer by one of these; neither: it only changes axes, and nothing is left to do. */
     frnn_status (*run)(const layer_call *call);
     frnn_status (*run_rows)(const layer_call *call, const frnn_rows *rows); /* each row by itself */
-    int in_place;           /* run_rows accepts y equal to x */
+    int in_place;           /* run or run_rows accepts y equal to x */
     frnn_function function; /* of an elementwise kind */
 };
 
@@ -119,8 +124,9 @@ extern const layer_kind frnn_kind_gelu, frnn_kind_softplus, frnn_kind_hardtanh;
 extern const layer_kind frnn_kind_hardsigmoid, frnn_kind_scale, frnn_kind_batch_norm;
 extern const layer_kind frnn_kind_prelu, frnn_kind_merge_directions;
 extern const layer_kind frnn_kind_embedding, frnn_kind_last, frnn_kind_pool;    /* kind_steps.c */
-extern const layer_kind frnn_kind_flip, frnn_kind_mask, frnn_kind_zero_pad, frnn_kind_add_input;
+extern const layer_kind frnn_kind_flip, frnn_kind_mask, frnn_kind_zero_pad;
 extern const layer_kind frnn_kind_unmask, frnn_kind_max_pool;
+extern const layer_kind frnn_kind_add_input, frnn_kind_residual;                /* kind_joins.c */
 extern const layer_kind frnn_kind_squeeze, frnn_kind_unsqueeze, frnn_kind_flatten; /* kind_axes.c */
 extern const layer_kind frnn_kind_transpose, frnn_kind_permute, frnn_kind_repeat_vector;
 

@@ -111,6 +111,11 @@ typedef struct {
     int n;
 } repeat_options;
 
+/* Residual: the layers inside. */
+typedef struct {
+    int layers;
+} container_options;
+
 typedef union {
     recurrent_options recurrent;
     embedding_options embedding;
@@ -133,6 +138,7 @@ typedef union {
     prelu_options prelu;
     merge_options merge;
     repeat_options repeat;
+    container_options container;
 } layer_options;
 
 #endif

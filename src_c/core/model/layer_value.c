@@ -37,3 +37,14 @@ void frnn_value_copy(const layer_value *x, const layer_value *y, size_t shift)
 }
 
 void frnn_value_reverse(const layer_value *x, const layer_value *y) { copy_steps(x, y, 0, 1); }
+
+void frnn_value_add(const layer_value *a, const layer_value *b, const layer_value *y)
+{
+    for (size_t step = 0; step < y->steps; step++)
+        for (size_t row = 0; row < y->batch; row++) {
+            const float *const one = value_row(a, step, row), *const other = value_row(b, step, row);
+            float *const sum = value_row(y, step, row);
+            for (size_t i = 0; i < y->features; i++) sum[i] = one[i] + other[i];
+        }
+    frnn_value_clear(y);
+}

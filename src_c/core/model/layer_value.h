@@ -24,5 +24,7 @@ void frnn_value_clear(const layer_value *y);
 void frnn_value_copy(const layer_value *x, const layer_value *y, size_t shift);
 /* The same without a shift, and with the valid steps in reverse order. */
 void frnn_value_reverse(const layer_value *x, const layer_value *y);
+/* y = a + b, zeros beyond the lengths of y. y may be a; b has at least the features of y. */
+void frnn_value_add(const layer_value *a, const layer_value *b, const layer_value *y);
 
 #endif

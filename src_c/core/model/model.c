@@ -50,38 +50,83 @@ static frnn_status choose_order(frnn_model *model, const model_axes *orders)
     return FRNN_UNSUPPORTED;
 }
 
+/* A model while its file is read. Without memory, sizes are counted and the file is checked. */
+typedef struct {
+    layer_source from;
+    frnn_model model;
+    model_axes orders[MODEL_ORDERS];
+    int keeps; /* layers that hold others and begin with the next one that runs */
+} builder;
+
+static void add_layer(builder *b, model_layer *layer)
+{
+    b->model.stacks += layer->stack != NULL;
+    if (!does_run(layer->kind) || !b->model.layers)
+        return;
+    layer->keeps = b->keeps;
+    b->keeps = 0;
+    b->model.layers[b->model.count++] = *layer;
+}
+
+static frnn_status read_container(builder *b, model_layer *layer, int depth);
+
+/* Reads the next layer, with those that it holds. */
+static frnn_status read_next(builder *b, int depth, int *found)
+{
+    model_layer layer;
+    const frnn_status status = read_layer(&b->from, &layer, found);
+    if (status != FRNN_OK || !*found)
+        return status;
+    if (layer.kind->join)
+        return read_container(b, &layer, depth);
+    for (int i = 0; i < MODEL_ORDERS; i++)
+        if (b->orders[i].fits)
+            follow_axes(&b->orders[i], &layer);
+    add_layer(b, &layer);
+    return FRNN_OK;
+}
+
+/* Reads the layers that a layer holds, behind which it comes in the model. */
+static frnn_status read_container(builder *b, model_layer *layer, int depth)
+{
+    model_axes kept[MODEL_ORDERS];
+    if (depth == MOST_DEPTH)
+        return FRNN_BAD_FILE;
+    for (int i = 0; i < MODEL_ORDERS; i++) kept[i] = b->orders[i];
+    b->keeps++;
+    for (int i = 0; i < layer->options.container.layers; i++) {
+        int found;
+        const frnn_status status = read_next(b, depth + 1, &found);
+        if (status != FRNN_OK || !found)
+            return status != FRNN_OK ? status : FRNN_BAD_FILE;
+    }
+    for (int i = 0; i < MODEL_ORDERS; i++)
+        b->orders[i].fits = b->orders[i].fits && layer->kind->join(&b->orders[i], &kept[i],
+                                                                   &layer->options);
+    add_layer(b, layer);
+    return FRNN_OK;
+}
+
 /* Reads the file into memory. Without memory, counts what that takes and checks the file. */
 static frnn_status build(model_file file, const frnn_isa *isa, arena *memory, frnn_model **placed)
 {
-    frnn_model model = {.isa = isa};
-    layer_source from = {.file = &file, .isa = isa, .memory = memory};
-    model_axes orders[MODEL_ORDERS];
+    builder b = {.from = {.file = &file, .isa = isa, .memory = memory}, .model = {.isa = isa}};
     const size_t layers = frnn_file_layers(&file);
     if (layers < 1 || layers > MOST_MODEL_LAYERS)
         return FRNN_BAD_FILE;
-    frnn_axes_begin(orders);
-    *placed = arena_take(memory, 1, sizeof model);
-    model.layers = arena_take(memory, layers, sizeof(model_layer));
-    for (;;) {
-        model_layer layer;
-        int found;
-        const frnn_status status = read_layer(&from, &layer, &found);
+    frnn_axes_begin(b.orders);
+    *placed = arena_take(memory, 1, sizeof b.model);
+    b.model.layers = arena_take(memory, layers, sizeof(model_layer));
+    for (int found = 1; found;) {
+        const frnn_status status = read_next(&b, 0, &found);
         if (status != FRNN_OK)
             return status;
-        if (!found)
-            break;
-        for (int i = 0; i < MODEL_ORDERS; i++)
-            if (orders[i].fits)
-                follow_axes(&orders[i], &layer);
-        model.stacks += layer.stack != NULL;
-        if (does_run(layer.kind) && model.layers)
-            model.layers[model.count++] = layer;
     }
-    const frnn_status status = choose_order(&model, orders);
+    const frnn_status status = choose_order(&b.model, b.orders);
     if (status != FRNN_OK)
         return status;
     if (*placed)
-        **placed = model;
+        **placed = b.model;
     return FRNN_OK;
 }
 
@@ -137,12 +182,37 @@ int frnn_model_outputs(const frnn_model *model) { return model->outputs; }
 
 int frnn_model_stacks(const frnn_model *model) { return model->stacks; }
 
+model_walk frnn_walk_begin(const frnn_model *model, size_t steps)
+{
+    const size_t taken = model->is_one_step && steps != 1 ? 0 : steps;
+    return (model_walk){.input_steps = steps, .now = {taken, (size_t)model->inputs}};
+}
+
+void frnn_walk_layer(model_walk *walk, const model_layer *layer)
+{
+    const layer_kind *const kind = layer->kind;
+    for (int i = 0; i < layer->keeps; i++) walk->kept[walk->depth++] = walk->now;
+    value_size *const now = &walk->now;
+    if (kind->join) {
+        const value_size kept = walk->kept[--walk->depth];
+        *now = (value_size){kept.steps == now->steps ? now->steps : 0, kept.features};
+    }
+    if (layer->outputs > 0)
+        now->features = (size_t)layer->outputs;
+    else if (kind->halves_features)
+        now->features /= 2;
+    if (kind->ends_time)
+        now->steps = now->steps > 0;
+    else if (kind->steps && now->steps > 0)
+        now->steps = kind->steps(layer, now->steps, walk->input_steps);
+}
+
 size_t frnn_model_steps(const frnn_model *model, size_t steps)
 {
-    size_t now = model->is_one_step && steps != 1 ? 0 : steps;
-    for (int i = 0; i < model->count && now > 0; i++)
-        now = layer_steps(&model->layers[i], now, steps);
-    return now;
+    model_walk walk = frnn_walk_begin(model, steps);
+    for (int i = 0; i < model->count && walk.now.steps > 0; i++)
+        frnn_walk_layer(&walk, &model->layers[i]);
+    return walk.now.steps;
 }
 
 frnn_status frnn_model_state_size(const frnn_model *model, size_t batch, size_t *floats)
@@ -165,14 +235,14 @@ frnn_status frnn_model_plan_make(const frnn_model *model, const frnn_machine *ma
 {
     if (!model || !plans || frnn_model_steps(model, steps) == 0)
         return FRNN_BAD_ARGUMENT;
-    size_t now = steps;
+    model_walk walk = frnn_walk_begin(model, steps);
     for (int i = 0; i < model->count; i++) {
-        const model_layer *const layer = &model->layers[i];
+        const frnn_stack *const stack = model->layers[i].stack;
         const frnn_status status =
-            layer->stack ? frnn_plan_make(layer->stack, machine, now, batch, plans++) : FRNN_OK;
+            stack ? frnn_plan_make(stack, machine, walk.now.steps, batch, plans++) : FRNN_OK;
         if (status != FRNN_OK)
             return status;
-        now = layer_steps(layer, now, steps);
+        frnn_walk_layer(&walk, &model->layers[i]);
     }
     return FRNN_OK;
 }

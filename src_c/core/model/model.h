@@ -14,21 +14,20 @@ struct frnn_model {
     int is_one_step;     /* the input has no time axis */
 };
 
-/* Features of y for so many of x. */
-static inline size_t layer_features(const model_layer *layer, size_t features)
-{
-    return layer->outputs > 0             ? (size_t)layer->outputs
-           : layer->kind->halves_features ? features / 2
-                                          : features;
-}
+/* The size of a value of each row. */
+typedef struct {
+    size_t steps, features;
+} value_size;
 
-/* Steps of y for so many steps of x; 0 if they are too few. */
-static inline size_t layer_steps(const model_layer *layer, size_t steps, size_t input_steps)
-{
-    const layer_kind *const kind = layer->kind;
-    if (kind->ends_time)
-        return 1;
-    return kind->steps ? kind->steps(layer, steps, input_steps) : steps;
-}
+/* Sizes on the way through the layers: of the value there, and of those that are kept. */
+typedef struct {
+    size_t input_steps;
+    value_size now, kept[MOST_DEPTH];
+    int depth;
+} model_walk;
+
+model_walk frnn_walk_begin(const frnn_model *model, size_t steps);
+/* Takes the value through a layer. now.steps becomes 0 if that takes no such number of steps. */
+void frnn_walk_layer(model_walk *walk, const model_layer *layer);
 
 #endif

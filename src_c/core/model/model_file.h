@@ -9,7 +9,8 @@ enum {
     RECORD_INTEGERS = 8,
     RECORD_NUMBERS = 2,
     MOST_DIMENSIONS = 4,
-    MOST_MODEL_LAYERS = 1024 /* each name is compared with those before */
+    MOST_MODEL_LAYERS = 1024, /* each name is compared with those before */
+    MOST_DEPTH = 8            /* of layers that hold layers */
 };
 
 typedef enum {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Running a model: values go from layer to layer through two buffers. */
+#include <string.h>
+
 #include "../pass/plan.h"
 #include "model.h"
 
@@ -15,6 +17,12 @@ typedef struct {
     frnn_plan kept[PLANS_KEPT];
     int made; /* plans in kept */
     float *buffer[2];
+    /* What layers that hold others took, while these run: the values, memory for their lengths, and a
+     * buffer in exchange for the one that holds the values. */
+    layer_value held[MOST_DEPTH];
+    size_t *held_lengths[MOST_DEPTH];
+    float *spare[MOST_DEPTH];
+    int depth;
     float *initial;     /* copies of a layer's initial states for all rows */
     size_t *lengths[2]; /* [batch]: after layers that change them */
     void *rest;         /* workspace of a layer */
@@ -50,9 +58,10 @@ static frnn_status plan_stack(pass *p, const frnn_stack *stack, int number, size
 /* ---- Workspace ------------------------------------------------------------------------------- */
 
 /* The largest that any layer needs: floats of a row in a buffer and of its initial states, bytes of
- * workspace. */
+ * workspace, values that are kept at a time. */
 typedef struct {
     size_t values, states, bytes;
+    int kept;
 } pass_needs;
 
 /* Bytes of workspace of one layer. */
@@ -70,28 +79,34 @@ static frnn_status layer_bytes(pass *p, const model_layer *layer, int stack, siz
     return status;
 }
 
+static size_t floats_of(const value_size *value)
+{
+    return checked_product(value->steps, value->features);
+}
+
 static frnn_status measure(pass *p, pass_needs *needs)
 {
     const frnn_model *const model = p->model;
-    size_t steps = p->steps, features = (size_t)model->inputs;
+    model_walk walk = frnn_walk_begin(model, p->steps);
     int stacks = 0;
     /* Buffers hold all values but the input, unless that is copied, and the output. */
-    size_t values = model->layers->kind->sees_padding ? checked_product(steps, features) : 0;
+    size_t values = model->layers->kind->sees_padding ? floats_of(&walk.now) : 0;
     *needs = (pass_needs){0};
     for (int i = 0; i < model->count; i++) {
         const model_layer *const layer = &model->layers[i];
         size_t bytes;
-        const frnn_status status = layer_bytes(p, layer, stacks, steps, &bytes);
+        const frnn_status status = layer_bytes(p, layer, stacks, walk.now.steps, &bytes);
         if (status != FRNN_OK)
             return status;
         stacks += layer->stack != NULL;
         needs->bytes = size_max(needs->bytes, bytes);
         if (layer->h_0)
             needs->states = size_max(needs->states, layer->state_floats);
-        steps = layer_steps(layer, steps, p->steps);
-        features = layer_features(layer, features);
+        needs->kept = walk.depth + layer->keeps > needs->kept ? walk.depth + layer->keeps
+                                                              : needs->kept;
+        frnn_walk_layer(&walk, layer);
         needs->values = size_max(needs->values, values);
-        values = checked_product(steps, features);
+        values = floats_of(&walk.now);
     }
     return FRNN_OK;
 }
@@ -105,6 +120,10 @@ static void lay_out(pass *p, const pass_needs *needs, arena *memory)
     p->initial = arena_take(memory, checked_product(needs->states, p->batch), sizeof(float));
     p->lengths[0] = arena_take(memory, p->batch, sizeof(size_t));
     p->lengths[1] = arena_take(memory, p->batch, sizeof(size_t));
+    for (int i = 0; i < needs->kept; i++) {
+        p->spare[i] = arena_take(memory, values, sizeof(float));
+        p->held_lengths[i] = arena_take(memory, p->batch, sizeof(size_t));
+    }
     p->rest = arena_take(memory, needs->bytes, 1);
     p->rest_bytes = needs->bytes;
 }
@@ -186,27 +205,56 @@ static layer_value in_buffer(const pass *p, int buffer, size_t steps, size_t fea
                          .features = features};
 }
 
+/* Keeps a value for the layer that holds those to come. A buffer that it is in is exchanged for
+ * another, so that they do not write there. */
+static void keep(pass *p, const layer_value *x)
+{
+    const int at = p->depth++;
+    p->held[at] = *x;
+    for (int i = 0; i < 2; i++)
+        if (x->at == p->buffer[i]) {
+            p->buffer[i] = p->spare[at];
+            p->spare[at] = x->at;
+        }
+    if (x->lengths) {
+        memcpy(p->held_lengths[at], x->lengths, p->batch * sizeof(size_t));
+        p->held[at].lengths = p->held_lengths[at];
+    }
+}
+
+/* Takes back what was kept for a layer. 0: the rows of x have other lengths. */
+static int take_kept(pass *p, const layer_value *x, layer_value *kept)
+{
+    *kept = p->held[--p->depth];
+    for (size_t row = 0; x->lengths && kept->lengths && row < p->batch; row++)
+        if (x->lengths[row] != kept->lengths[row])
+            return 0;
+    return !x->lengths == !kept->lengths;
+}
+
 static frnn_status run_layers(pass *p, const frnn_model_call *call)
 {
     const frnn_model *const model = p->model;
     layer_value x = {.at = (float *)call->x, .step = call->x_step, .row = call->x_row,
                      .steps = p->steps, .batch = p->batch, .features = (size_t)model->inputs,
                      .lengths = call->lengths};
-    int is_input = 1; /* x is the caller's: not to be written, and not 0 beyond the lengths */
+    int is_input = 1; /* x is the caller's and not 0 beyond the lengths */
     int buffer = 1;   /* the one that was written last */
     int stacks = 0;
     size_t state_at = 0;
+    model_walk walk = frnn_walk_begin(model, p->steps);
     for (int i = 0; i < model->count; i++) {
         const model_layer *const layer = &model->layers[i];
-        const size_t features = layer_features(layer, x.features);
+        for (int k = 0; k < layer->keeps; k++) keep(p, &x);
         if (is_input && x.lengths && layer->kind->sees_padding) {
             const layer_value clean = in_buffer(p, 1, x.steps, x.features);
             frnn_value_copy(&x, &clean, 0);
-            x.at = clean.at, x.step = clean.step, x.row = clean.row, is_input = 0;
+            x.at = clean.at, x.step = clean.step, x.row = clean.row;
         }
-        if (is_input || !layer->kind->in_place)
+        if (x.at != p->buffer[buffer] || !layer->kind->in_place)
             buffer = 1 - buffer;
-        layer_value y = in_buffer(p, buffer, layer_steps(layer, x.steps, p->steps), features);
+        frnn_walk_layer(&walk, layer);
+        layer_value y = in_buffer(p, buffer, walk.now.steps, walk.now.features);
         if (i == model->count - 1)
             y.at = call->y, y.step = call->y_step, y.row = call->y_row;
         y.lengths = new_lengths(p, layer, &x);
@@ -223,6 +271,8 @@ static frnn_status run_layers(pass *p, const frnn_model_call *call)
                         .workspace_bytes = p->rest_bytes};
         frnn_plan spare;
         frnn_status status = FRNN_OK;
+        if (layer->kind->join && !take_kept(p, &x, &c.kept))
+            status = FRNN_BAD_ARGUMENT;
         if (layer->stack)
             status = plan_stack(p, layer->stack, stacks++, x.steps, &spare, &c.size.plan);
         if (status == FRNN_OK && i > 0 && call->stop && call->stop(call->stop_context))
