@@ -169,6 +169,23 @@ def test_casts_that_round(torch, tmp_path):
     assert error(y, half(x).detach().numpy()) < 2e-3  # float16 has eleven bits
 
 
+def test_indices_that_a_layer_makes(torch, tmp_path):
+    class Words(torch.nn.Module):
+        def __init__(self, change):
+            super().__init__()
+            self.words = torch.nn.Embedding(9, 4)
+            self.is_flipped = change
+
+        def forward(self, x):
+            return self.words(x.flip(1) if self.is_flipped else x.clamp(max=5))
+
+    for change in (True, False):
+        path = str(tmp_path / "m.pt")
+        torch.jit.trace(Words(change), torch.ones(2, 5, dtype=torch.long)).save(path)
+        with pytest.raises(UnsupportedModel, match="its indices are not the model's input"):
+            describe_file(path)
+
+
 def test_training_mode(torch, tmp_path):
     """A fixed flag makes results random; that of a module is a state, as after eval()."""
 

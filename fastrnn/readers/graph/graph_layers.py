@@ -209,6 +209,9 @@ def _normalised(
 # --- Embedding ---
 
 
+_NOT_THE_INPUT = "its indices are not the model's input"
+
+
 def _embedding(call: OperatorCall) -> Value:
     padding = call.literal("padding_idx", -1)
     data = whole(index_data(call.get("indices")))
@@ -223,11 +226,13 @@ def _gather(call: OperatorCall) -> Value:
         raise ObstructionError("it is no embedding: expected rows of a table")
     data = whole(index_data(call.get("index")))
     if data.step.is_integer is not True:
-        raise ObstructionError("its indices are not the model's input")
+        raise ObstructionError(_NOT_THE_INPUT)
     return _table(call, "self", data)
 
 
 def _table(call: OperatorCall, table: str, data: Data, **options: object) -> Data:
+    if data.step.parent is not None:  # other layers make floats of whole numbers
+        raise ObstructionError(_NOT_THE_INPUT)
     weight = call.weight(table, 2)
     count, width = weight.array.shape
     options = {"num_embeddings": count, "embedding_dim": width, **options}
