@@ -51,6 +51,11 @@ CLI_TERMS = {
     "batch_first=False contradicts": "--no-batch-first contradicts",
     "assumes batch_first=False": "assumes --no-batch-first",
     ": pass batch_first": "; pass --batch-first or --no-batch-first",
+    "reset_after=False contradicts": "--reset-before contradicts",
+    "reset_after=True contradicts": "--no-reset-before contradicts",
+    "reset_after=True or reset_after=False as an argument": "--reset-before or --no-reset-before",
+    "nonlinearity='tanh' or nonlinearity='relu' as an argument": "--nonlinearity tanh or relu",
+    "name: expected a C identifier": "--c-array: expected a C identifier",
     "nonlinearity='tanh' contradicts": "--nonlinearity tanh contradicts",
     "nonlinearity='relu' contradicts": "--nonlinearity relu contradicts",
 }
@@ -142,7 +147,11 @@ def _add_choice_of_layer(parser: argparse.ArgumentParser) -> None:
     add("--prefix", metavar="NAME", help="which recurrent layer, if MODEL holds several")
     add("--key", metavar="KEY", help="which state dict, if a checkpoint holds several")
     add("--nonlinearity", choices=("tanh", "relu"), help="of an RNN, if MODEL does not record it")
-    add("--reset-before", action="store_true", help="GRU with the reset gate before the product")
+    add(
+        "--reset-before",
+        action=argparse.BooleanOptionalAction,
+        help="GRU with the reset gate before the product, if MODEL does not record it",
+    )
     add("--coupled", action="store_true", help="LSTM whose forget gate is 1 - i")
 
 
@@ -341,8 +350,8 @@ def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
         options["batch_first"] = args.batch_first
     if args.nonlinearity is not None:
         options["nonlinearity"] = args.nonlinearity
-    if args.reset_before:
-        options["reset_after"] = False
+    if args.reset_before is not None:
+        options["reset_after"] = not args.reset_before
     if args.coupled:
         options["coupled"] = True
     return options
@@ -350,6 +359,9 @@ def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def read_array(path: str) -> NDArray[Any]:
     """Read a .npy file. It is mapped first, because that detects a truncated file."""
+    with open(path, "rb") as file:  # numpy would show the first bytes of any other file
+        if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+            raise ValueError(f"{path}: not a readable .npy array: it does not begin as one")
     try:
         with np.errstate(over="ignore"):  # numpy multiplies absurd shapes before it refuses them
             mapped = np.lib.format.open_memmap(path, mode="r")

@@ -341,6 +341,12 @@ def test_run_refuses_a_broken_npy(folder, capsys, contents):
     assert message.startswith("broken.npy: not a readable .npy array: ")
 
 
+def test_messages_show_no_bytes_of_other_files(folder, capsys):
+    Path("secret").write_bytes(b"hunter2!" * 9)
+    for arguments in (("LSTM.npz", "secret"), ("secret", "x.npy")):
+        assert "hunter" not in run_fails(capsys, "run", *arguments, "-o", "y.npy")
+
+
 def test_failed_write_keeps_the_old_file(folder, capsys, monkeypatch):
     Path("y.npy").write_bytes(b"old")
 
