@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fastrnn
+from fastrnn.cli_arrays import read_array, read_lengths, read_state, size_text, write_state
 from fastrnn.files.atomic import write_atomically
 from fastrnn.layers import Sequential
 from fastrnn.layers.recurrent import Recurrent
@@ -254,8 +255,8 @@ def run(args: argparse.Namespace) -> None:
     else:
         plural = "" if threads == 1 else "s"
         print(
-            f"{cell} {_size(x.shape)} -> {_size(y.shape)} {y.dtype}, {_way(layer, x.ndim)}, "
-            f"{threads} thread{plural}, {seconds * 1e3:.3f} ms: "
+            f"{cell} {size_text(x.shape)} -> {size_text(y.shape)} {y.dtype}, "
+            f"{_way(layer, x.ndim)}, {threads} thread{plural}, {seconds * 1e3:.3f} ms: "
             f"{_printable(args.output)}"
         )
 
@@ -357,56 +358,6 @@ def _layer_options(args: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def read_array(path: str) -> NDArray[Any]:
-    """Read a .npy file. It is mapped first, because that detects a truncated file."""
-    with open(path, "rb") as file:  # numpy would show the first bytes of any other file
-        if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
-            raise ValueError(f"{path}: not a readable .npy array: it does not begin as one")
-    try:
-        with np.errstate(over="ignore"):  # numpy multiplies absurd shapes before it refuses them
-            mapped = np.lib.format.open_memmap(path, mode="r")
-    except OSError:
-        raise
-    except Exception as error:  # its header parser lets the tokenizer's and others through
-        raise ValueError(f"{path}: not a readable .npy array: {error}") from error
-    return np.array(mapped, dtype=mapped.dtype.newbyteorder("="))
-
-
-def read_lengths(path: str) -> NDArray[np.int64]:
-    """Read sequence lengths from a .npy file of integers."""
-    lengths = read_array(path)
-    if lengths.dtype.kind not in "iu" or lengths.ndim != 1:
-        raise ValueError(
-            f"{path}: lengths: expected a list of integers, "
-            f"got {lengths.dtype} {_size(lengths.shape)}"
-        )
-    return lengths.astype(np.int64)
-
-
-def read_state(path: str | None, cell_path: str | None, states: Sequence[str]) -> Any:
-    """Read the initial state in the form the layer takes: None, h, or (h, c), named by `states`."""
-    if path is None:
-        if cell_path is not None:
-            raise ValueError("--cell-state: expected --state-in with it, got none")
-        return None
-    arrays = fastrnn.read_state_dict(path) if path.endswith(".npz") else {"h": read_array(path)}
-    if cell_path is not None:
-        if "c" in arrays:
-            raise ValueError(f"--cell-state: {path} holds a cell state c already")
-        arrays["c"] = read_array(cell_path)
-    expected = set(states)
-    if set(arrays) != expected:
-        raise ValueError(
-            f"initial state: expected {_names(expected)} for this layer, got {_names(arrays)}"
-        )
-    return tuple(arrays[name] for name in states) if len(states) > 1 else arrays["h"]
-
-
-def write_state(path: str, state: Any) -> None:
-    arrays = dict(zip("hc", state, strict=True)) if isinstance(state, tuple) else {"h": state}
-    write_atomically(path, lambda file: np.savez(file, **arrays))
-
-
 def convert(args: argparse.Namespace) -> None:
     from fastrnn.files.frnn_writer import write_c_array, write_model
     from fastrnn.files.saving import describe_model
@@ -444,7 +395,7 @@ def inspect(args: argparse.Namespace) -> None:
     print(f"{_printable(model.path)}: {model.format}, {len(tensors)} tensors")
     _print_table(
         ["tensor", "shape", "dtype"],
-        ([_printable(t["name"]), _size(t["shape"]), t["dtype"]] for t in tensors),
+        ([_printable(t["name"]), size_text(t["shape"]), t["dtype"]] for t in tensors),
     )
     for name, entry in model.unreadable.items():
         print(f"not readable: {_printable(name)}: {_printable(entry.why)}")
@@ -586,14 +537,6 @@ def _print_table(head: list[str], rows: Iterable[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         print("  ".join(map(str.ljust, row, widths)).rstrip())
-
-
-def _size(shape: Sequence[int]) -> str:
-    return "[" + ", ".join(map(str, shape)) + "]"
-
-
-def _names(names: Iterable[str]) -> str:
-    return " and ".join(sorted(names, reverse=True)) or "nothing"
 
 
 def _printable(text: str) -> str:

@@ -55,7 +55,8 @@ PY_LAYERS: dict[str, set[str]] = {
     "torch": LAYERS | {"files", "runtime"},
     "demo": {"files", *READERS},
     "bench": LAYERS | {"reference", "runtime"},
-    "cli": LAYERS | {"fastrnn", "bench", "demo", "files", "runtime"},
+    "cli": LAYERS | {"fastrnn", "bench", "cli_arrays", "demo", "files", "runtime"},
+    "cli_arrays": {"fastrnn", "files"},
     "__main__": {"cli"},
     "__init__": LAYERS | {"files", "runtime", "train"},
 }
