@@ -17,6 +17,8 @@ RecurrentOptions = dict[str, dict[str, object]]
 # Where PyTorch's own modules are. What a module of another class computes, only its code tells.
 PYTORCH_MODULES = "torch.nn.modules."
 
+MOST_DEPTH = 8  # of layers that hold layers
+
 # The arrays of a described recurrent layer that are its initial states, and the option that says
 # that the file has them.
 STATES = ("h_0", "c_0")
@@ -35,7 +37,11 @@ class DescribedLayer:
 
 @dataclass(frozen=True)
 class Description:
-    """The layers of a model, run one after another, each on the y of the one before."""
+    """The layers of a model, run one after another, each on the y of the one before.
+
+    A layer with an option "layers" holds so many of those that follow it, each with those that it
+    holds itself. They run on its x, and it makes its y of theirs and of x.
+    """
 
     format: str
     layers: tuple[DescribedLayer, ...]

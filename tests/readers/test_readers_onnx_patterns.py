@@ -629,7 +629,7 @@ def test_rows_of_a_learned_state(tmp_path):
 
 
 REFUSED_GRAPHS = {
-    "residual": ([op("MatMul", "x S", "a"), op("Add", "a x", "out")], "two branches"),
+    "product": ([op("MatMul", "x S", "a"), op("Mul", "a x", "out")], "two branches"),
     "scale": ([op("Relu", "x", "a"), op("Mul", "a S", "out")], "does not belong|neither"),
     "reciprocal": ([op("Div", "half x", "out")], "no layer for this operator"),
     "clip": ([op("Clip", "x half half", "out")], "lower bound is 0.5, expected less than 0.5"),

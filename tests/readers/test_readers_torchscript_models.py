@@ -199,7 +199,7 @@ def test_hand_made(tmp_path):
         ("torch.linear(x, x)", "weight is computed by the model"),
         ("torch.linear(w, w)", "a weight or constant, not the output of a layer"),
         ("torch.linear(nobody, w)", "no tensor"),
-        ("torch.add(torch.relu(x), x)", "it joins two branches of the model"),
+        ("torch.add(torch.relu(x), torch.tanh(x))", "it joins two branches of the model"),
         ("torch.gru(x, None, [w, w], False, 1, 0., False, False, False)", "expected"),
         ("torch.gru(x, None, [w, w], False, 10000000000000000000000, 0., False, False, False)",
          "do not fit"),

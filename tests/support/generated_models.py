@@ -178,6 +178,18 @@ class Residual(nn.Module):
         return x + torch.tanh(x)
 
 
+class Around(nn.Module):
+    """A sum around layers; `twice` adds x once more, or an x from before them."""
+
+    def __init__(self, inner: nn.Module, twice: bool) -> None:
+        super().__init__()
+        self.inner, self.twice = inner, twice
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inner(x) + x
+        return torch.relu(y) + x if self.twice else y
+
+
 # --- Models of torch ---
 
 
@@ -200,6 +212,8 @@ class TorchModel:
         self.front()
         for _ in range(self.draw.choice([1, 1, 2])):
             self.recur()
+            if self.draw.random() < 0.3:
+                self.grow(self.around())
         for _ in range(self.draw.choice([0, 1, 2, 3, 4])):
             self.grow(self.head())
         self.module = nn.Sequential(*self.pieces).eval()
@@ -252,6 +266,29 @@ class TorchModel:
         else:
             self.grow(FirstOfPair(rnn))
 
+    def around(self) -> nn.Module:
+        """A residual sum, mostly of values of one shape."""
+        draw, width = self.draw, self.y.size(-1) if self.y.dim() else 1
+        wide = draw.choice([width, width, width, 1])
+        both = draw.random() < 0.5
+        rnn = draw.choice([nn.GRU, nn.RNN])(
+            width, wide, draw.choice([1, 2]), batch_first=self.batch_first, bidirectional=both
+        )
+        inner: list[nn.Module] = [FirstOfPair(rnn)]
+        if both or draw.random() < 0.3:
+            inner.append(nn.Linear((1 + both) * wide, width))
+        dense = nn.Sequential(nn.Linear(width, 3), nn.Tanh(), nn.Linear(3, wide))
+        conv = ConvolvedBatch(width, wide, 3, 1)
+        choices = [
+            nn.Sequential(*inner),
+            nn.Sequential(*inner),
+            dense,
+            conv,
+            Turned(),
+            Swapped(0, 1),
+        ]
+        return Around(draw.choice(choices), draw.random() < 0.25)
+
     def head(self) -> nn.Module:
         draw, width = self.draw, self.y.size(-1) if self.y.dim() else 1
         dim = draw.choice([-1, 0, 1, 2, -2])
@@ -264,7 +301,7 @@ class TorchModel:
                 *(nn.Softmax(dim), nn.LogSoftmax(dim), nn.Softmax(dim), nn.Sigmoid(), nn.ReLU()),
                 *(nn.Dropout(0.2), nn.LayerNorm(width), nn.Linear(width, self.size())),
                 *(nn.Linear(width, self.size()), nn.Linear(width, 1, bias=False)),
-                *(InPlace(), Doubled(), Residual(), nn.ELU()),
+                *(InPlace(), Doubled(), Residual(), nn.ELU(), self.around()),
             ]
         )
 

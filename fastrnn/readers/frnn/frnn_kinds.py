@@ -9,7 +9,7 @@ from math import inf
 
 from ...stack_spec import LAYERS, MOST_LAYERS, Spec, cell_options, constructor_options
 from ..containers.elements import Array
-from ..description import DescribedLayer
+from ..description import MOST_DEPTH, DescribedLayer
 from ..errors import FormatError
 from .frnn_fields import (
     MOST_SIZES,
@@ -28,7 +28,6 @@ Shapes = dict[str, tuple[int, ...]]
 
 MOST_DIMENSIONS = 4  # of an array
 MOST_AXES = MOST_SIZES  # of a value that goes from layer to layer
-MOST_DEPTH = 8  # of layers that hold layers
 _LOWEST_AXIS = -MOST_AXES
 
 ROLES = {

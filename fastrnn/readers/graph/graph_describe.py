@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from .graph_layers import LAYERS
 from .graph_moves import MOVES
 from .graph_recurrent import RECURRENT, options_of, parameters
 from .graph_select import SELECTIONS
+from .graph_spans import Branch, branches, flat, named
 from .graph_steps import exactly, final_data, whole
 from .graph_values import Data, Finals, ObstructionError, Poison, Step, Value
 from .translation import Translation
@@ -43,7 +44,7 @@ _MODULES = {f"{PYTORCH_MODULES}rnn.{cell}" for cell in stack_spec.LAYERS}
 _MOST_OBSTACLES = 100
 _ENDINGS = ("Last", "Pool")  # take the time axis away
 _ZERO_TO_ZERO = (
-    *("Linear", "LayerNorm", "ReLU", "Tanh", "Dropout", "Flip", "MergeDirections"),
+    *("Linear", "LayerNorm", "ReLU", "Tanh", "Dropout", "Flip", "MergeDirections", "Residual"),
     *("ELU", "LeakyReLU", "SiLU", "GELU", "PReLU"),
     *("Flatten", "Unflatten", "Transpose", "Permute", "Squeeze", "Unsqueeze"),
 )
@@ -62,21 +63,22 @@ def describe_graph(graph: Graph, format_name: str, advice: str, budget: Budget) 
     translation = Translation(_folded(graph), _HANDLERS, budget)
     values = translation.run()
     obstacles = translation.obstacles
-    layers: tuple[DescribedLayer, ...] = ()
+    found: list[Branch] = []
     try:
         if not any(isinstance(value, Poison) for value in values):
             steps = _chain(_result(values))
-            layers = _stacks(steps) if graph.is_onnx else tuple(step.layer for step in steps)
+            if graph.is_onnx:
+                _check_states(steps)
+            found = branches(steps, _stacks if graph.is_onnx else _as_they_are)
     except ObstructionError as error:
         obstacles.append(Obstacle("output", "result", str(error)))
-    if not layers and not obstacles:
+    if not found and not obstacles:
         why = "it is not computed from the model's input by layers"
         obstacles.append(Obstacle("output", "result", why))
     if obstacles:
         raise unsupported(_merged(obstacles), advice)
-    names = _unique([layer.name for layer in layers])
-    named = (replace(layer, name=name) for layer, name in zip(layers, names, strict=True))
-    return Description(format_name, tuple(named))
+    names = _unique([layer.name for layer in flat(found)])
+    return Description(format_name, tuple(named(found, iter(names), set(names))))
 
 
 def describe_node(graph: Graph, node: Node, budget: Budget) -> DescribedLayer:
@@ -189,11 +191,19 @@ def _chain(end: Step) -> list[Step]:
         inner = steps[:-1] if steps[-1].layer.kind in ("Permute", "Transpose") else steps
         found = [step.layer.kind for step in inner if _sees_all_steps(step.layer)]
         found += [step.layer.kind for step in _not_zero_beyond(steps)]
+        found += [step.layer.kind for step in steps if not _keeps_zeros(step.source)]
         if found:
             raise ObstructionError(
                 f"with sequence_lens, {found[0]} would see what lies beyond the lengths"
             )
     return steps
+
+
+def _keeps_zeros(source: Step | None) -> bool:
+    """Whether what a layer adds is zero beyond the lengths, or it adds nothing."""
+    if source is None:
+        return True
+    return source.lengths is not None and not any(_not_zero_beyond(_chain(source)))
 
 
 def _not_zero_beyond(steps: list[Step]) -> Iterator[Step]:
@@ -227,9 +237,12 @@ def _check_states(steps: list[Step]) -> None:
             ends[part, name] = rows.stop
 
 
-def _stacks(steps: list[Step]) -> tuple[DescribedLayer, ...]:
+def _as_they_are(steps: Sequence[Step]) -> Sequence[DescribedLayer]:
+    return [step.layer for step in steps]
+
+
+def _stacks(steps: Sequence[Step]) -> Sequence[DescribedLayer]:
     """The layers, with consecutive recurrent ones of one module joined to a stack."""
-    _check_states(steps)
     layers: list[DescribedLayer] = []
     last: Step | None = None
     for step in steps:
@@ -238,7 +251,7 @@ def _stacks(steps: list[Step]) -> tuple[DescribedLayer, ...]:
         else:
             layers.append(step.layer)
         last = step
-    return tuple(layers)
+    return layers
 
 
 def _are_one_stack(below: Step, above: Step) -> bool:

@@ -11,8 +11,19 @@ import numpy as np
 from ..containers.elements import Array
 from .graph import NO_LAYER
 from .graph_call import Handler, OperatorCall
+from .graph_spans import added
 from .graph_steps import after, merged, same, whole
-from .graph_values import Axis, Const, Data, ObstructionError, Value, fixed_size, scalar, solid
+from .graph_values import (
+    Axis,
+    Const,
+    Data,
+    Finals,
+    ObstructionError,
+    Value,
+    fixed_size,
+    scalar,
+    solid,
+)
 
 # The kind of layer, and its options with the operator's defaults.
 _FUNCTIONS: dict[str, tuple[str, dict[str, float | str]]] = {
@@ -94,8 +105,10 @@ def _hard_sigmoid(call: OperatorCall) -> Value:
     return applied(call, line, "Hardtanh", min_val=0.0, max_val=1.0)
 
 
-def joined_data(call: OperatorCall, a: Data, b: Data) -> Data:
-    """Two branches as one: both directions of a layer, or x times its own sigmoid."""
+def joined_data(call: OperatorCall, a: Data | Finals, b: Data | Finals) -> Data:
+    """Two branches as one: both directions of a layer, x times its sigmoid, or x plus layers(x)."""
+    if isinstance(a, Finals) or isinstance(b, Finals):
+        a, b = whole(a), whole(b)
     if call.op in ("add", "mul") and {a.part, b.part} == {0, 1}:
         plain = (a.instant, b.instant, a.rows, b.rows) == (None,) * 4
         if plain and a.step is b.step and a.axes == b.axes:
@@ -105,7 +118,9 @@ def joined_data(call: OperatorCall, a: Data, b: Data) -> Data:
         before = gate.step.parent
         if gate.step.layer.kind == "Sigmoid" and same(before, x.step) and x.axes == gate.axes:
             return applied(call, whole(x), "SiLU")
-    raise ObstructionError("it joins two branches of the model")
+    if call.op != "add":
+        raise ObstructionError("it joins two branches of the model")
+    return added(call, whole(a), whole(b))
 
 
 # --- Arithmetic with constants ---

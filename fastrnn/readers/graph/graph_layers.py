@@ -90,7 +90,7 @@ def _arithmetic(call: OperatorCall) -> Value:
         return arithmetic(call, a, b)
     if isinstance(a, Moment) or isinstance(b, Moment):
         return _moment(call, a, b)
-    if isinstance(a, Data) and isinstance(b, Data):
+    if isinstance(a, Data | Finals) and isinstance(b, Data | Finals):
         return joined_data(call, a, b)
     if not isinstance(a, Const) and not isinstance(b, Const):
         raise ObstructionError("it joins two branches of the model")

@@ -30,6 +30,7 @@ from .graph_values import (
 Name = tuple[str, bool]  # of a layer, and whether it is that of a module
 
 NOT_TIME = "it works on an axis that is not known to be time"
+_MOST_MOVES = 16  # layers without weights that two steps may each have put before themselves
 _HIDDEN = Atom("hidden", None)  # the hidden units of any layer, to compare axes
 
 # --- Axes in another order ---
@@ -408,13 +409,15 @@ def merged(data: Data, mode: str, name: Name, axes: Axes) -> Data:
 
 
 def same(a: Step | None, b: Step | None) -> bool:
-    """Whether two steps are one, but for layers that both put before themselves."""
-    while a is not b:
+    """Whether two steps are one, but for a few layers that both put before themselves."""
+    for _ in range(_MOST_MOVES):
+        if a is b:
+            return a is not None
         if a is None or b is None or a.layer.arrays or b.layer.arrays:
             return False
         if (a.layer.kind, a.layer.options) != (b.layer.kind, b.layer.options):
             return False
-        if a.recurrence is not None or b.recurrence is not None:
+        if any((a.recurrence, b.recurrence, a.source, b.source)):
             return False
         a, b = a.parent, b.parent
-    return a is not None
+    return False

@@ -141,6 +141,7 @@ class Step:
     is_scoped: bool = False  # the layer's name is that of a module
     is_integer: bool | None = None  # of an input: whether it holds whole numbers
     lengths: str | None = None  # the input of the graph that holds those of the rows
+    source: Step | None = None  # of a layer that holds those since this step: what they take
 
 
 # --- Values ---

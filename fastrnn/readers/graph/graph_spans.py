@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT
+"""Layers that hold others: what a graph computes from a value and from what layers make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..description import MOST_DEPTH, DescribedLayer
+from ..errors import quote
+from .graph_call import OperatorCall
+from .graph_steps import after, exactly, same
+from .graph_values import (
+    Axis,
+    Data,
+    ObstructionError,
+    Step,
+    dim_of,
+    solid,
+)
+
+_BRANCHES = "it joins two branches of the model"
+# The options that say how many features a layer takes.
+_TAKEN = ("input_size", "in_features", "in_channels", "num_features", "normalized_shape")
+
+# --- A sum ---
+
+
+def added(call: OperatorCall, a: Data, b: Data) -> Data:
+    """A value and what layers make of it, added: these layers in a Residual."""
+    for x, y in ((a, b), (b, a)):
+        source = _source(call, y.step, x.step)
+        if source is not None:
+            return _residual(call, x, y, source)
+    raise ObstructionError(_BRANCHES)
+
+
+def _before(step: Step) -> Step | None:
+    """What a layer takes, with the layers that it holds."""
+    return step.source or step.parent
+
+
+def _source(call: OperatorCall, end: Step, wanted: Step) -> Step | None:
+    """The step before `end` that is the wanted one; those that another layer holds do not count."""
+    at = _before(end)
+    while at is not None:
+        call.budget.step(1, f"node {quote(call.node.label)}")
+        if at is wanted or (at.layer.kind == wanted.layer.kind and same(at, wanted)):
+            return at
+        at = _before(at)
+    return None
+
+
+def _residual(call: OperatorCall, x: Data, y: Data, source: Step) -> Data:
+    if source.is_integer is True:
+        raise ObstructionError("its input holds whole numbers")
+    if len(x.axes) != len(y.axes):
+        raise ObstructionError(f"it adds values of {len(x.axes)} and {len(y.axes)} axes")
+    changed = [
+        (old, new) for old, new in zip(x.axes, y.axes, strict=True) if solid(old) != solid(new)
+    ]
+    for old, new in changed:
+        _check_features(source, y.step, old, new)
+    if len(changed) > 1:
+        raise ObstructionError(_BRANCHES)
+    renamed = {solid(old): new for old, new in changed}
+    layout = tuple(renamed.get(solid(axis), axis) for axis in source.layout)
+    made = after(exactly(y.step, layout), "Residual", call.name("Residual"), layout=layout)
+    return Data(replace(made, source=source), y.axes)
+
+
+def _check_features(source: Step, end: Step, old: Axis, new: Axis) -> None:
+    """Require that layers made as many new features as there were old ones."""
+    count, known = dim_of(new).number, dim_of(old).number
+    if known is None:  # of an input: the first layer that takes features knows their number
+        inside = [step.layer.options for step in _between(source, end)]
+        taken = [options[name] for options in inside for name in _TAKEN if name in options]
+        first = taken[0] if taken else None
+        known = first[0] if isinstance(first, list | tuple) and len(first) == 1 else first  # type: ignore[assignment]
+    if not all(atom.is_feature for atom in new) or count is None or known != count:
+        raise ObstructionError("it adds values of different sizes")
+
+
+def _between(source: Step, end: Step) -> list[Step]:
+    """The steps from one to another, in their order."""
+    found = [end]
+    while found[-1].parent is not None and found[-1].parent is not source:
+        found.append(found[-1].parent)
+    return found[::-1]
+
+
+# --- The layers as a description has them ---
+
+
+@dataclass
+class Branch:
+    """A layer with those that it holds."""
+
+    layer: DescribedLayer
+    inside: list[Branch] = field(default_factory=list)
+
+
+Joined = Callable[[Sequence[Step]], Sequence[DescribedLayer]]
+
+
+def branches(steps: Sequence[Step], joined: Joined, depth: int = 0) -> list[Branch]:
+    """The layers of steps that follow each other; `joined` makes those of a stretch of them."""
+    if depth > MOST_DEPTH:
+        raise ObstructionError(f"more than {MOST_DEPTH} layers of it hold each other")
+    places = {id(step): at + 1 for at, step in enumerate(steps)}
+    found: list[Branch] = []
+    end = start = len(steps)
+    while start > 0:
+        step = steps[start - 1]
+        start -= 1
+        if step.source is None and start > 0:
+            continue
+        stretch = steps[start + (step.source is not None) : end]
+        found += [Branch(layer) for layer in reversed(joined(stretch))]
+        if step.source is not None:
+            first = places.get(id(step.source), 0)  # 0: all of them
+            found.append(Branch(step.layer, branches(steps[first:start], joined, depth + 1)))
+            start = first
+        end = start
+    return found[::-1]
+
+
+def flat(found: Sequence[Branch]) -> Iterator[DescribedLayer]:
+    """The layers with those that they hold behind them."""
+    for branch in found:
+        yield branch.layer
+        yield from flat(branch.inside)
+
+
+def named(
+    found: Sequence[Branch], names: Iterator[str], taken: set[str], prefix: str = ""
+) -> Iterator[DescribedLayer]:
+    """The same with these names, which begin with that of the layer that holds them.
+
+    A layer that holds those of one module, and no other layers of it, has the module's name.
+    """
+    for branch in found:
+        name = next(names)
+        own = name if name.startswith(prefix) else prefix + name
+        if not branch.inside:
+            yield replace(branch.layer, name=own)
+            continue
+        inner = [next(names) for _ in flat(branch.inside)]
+        path = _module(branch.inside, inner)
+        if path.startswith(prefix) and path and path not in taken:
+            own = path
+        taken.add(own)
+        options = {"layers": len(branch.inside), **branch.layer.options}
+        yield replace(branch.layer, name=own, options=options)
+        yield from named(branch.inside, iter(inner), taken, f"{own}.")
+
+
+def _module(inside: Sequence[Branch], names: Sequence[str]) -> str:
+    """The path of the module that all layers belong to; empty if there is none."""
+    paths = [
+        name.split(".")[:-1]
+        for layer, name in zip(flat(inside), names, strict=True)
+        if layer.kind != "Residual"
+    ]
+    common = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return ".".join(common)
