@@ -43,6 +43,17 @@ def error(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.max(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))))
 
 
+def error_of_largest(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest |found - wanted| / max(1, the largest |wanted|).
+
+    For ReLU, whose state adds up: one unit with a recurrent weight of 0.9999 had an `error` of
+    5.8e-6 after 50 steps (PyTorch's: 4.4e-6), where its state had been larger before.
+    """
+    assert found.shape == wanted.shape, f"shape {found.shape}, wanted {wanted.shape}"
+    largest = float(np.max(np.abs(wanted), initial=1.0))
+    return float(np.max(np.abs(found - wanted.astype(np.float64)), initial=0.0)) / largest
+
+
 # Gradients in float32 against float64, up to 100 steps, relative to the largest entry of a tensor,
 # or to SMALL if all entries are smaller. That is so in one of the 670 configurations, in which
 # 1 - h^2 of one saturated unit is rounded to a multiple of 6e-8.
