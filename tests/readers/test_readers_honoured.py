@@ -88,6 +88,35 @@ def test_weights_of_another_class(torch, tmp_path):
     assert repr(fastrnn.load(path, "")) == "LSTM(3, 4)"
 
 
+def test_parts_of_an_axis(torch, tmp_path):
+    class Parts(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = torch.nn.GRU(3, 4, bidirectional=True)
+
+        def forward(self, x):
+            y, _ = self.rnn(x)
+            a, b = y.chunk(2, -1)
+            c, d = torch.split(torch.cat([a, b], 2), 4, dim=2)
+            e, f = torch.cat([c, d], 2).split([4, 4], 2)
+            return e + f
+
+    class Others(Parts):
+        def forward(self, x):
+            a, b, c = self.rnn(x)[0].chunk(3, -1)
+            return torch.cat([a, b, c], 2)
+
+    x = torch.randn(5, 2, 3)
+    for path in archives(torch, Parts(), x, tmp_path):
+        model = fastrnn.load(path)
+        assert [type(layer).__name__ for layer in model] == ["GRU", "MergeDirections"]
+    y, _ = model(x.numpy())
+    assert error(y, torch.export.load(path).module()(x).detach().numpy()) < 1e-5
+    for path in archives(torch, Others(), x, tmp_path):  # parts that are no directions
+        with pytest.raises(UnsupportedModel, match="chunk"):
+            fastrnn.load(path)
+
+
 # --- What a program changes while it runs ---
 
 

@@ -16,6 +16,7 @@ from ..containers.elements import Array
 from ..description import Obstacle
 
 MOST_NODES = 100_000
+MOST_PARTS = 16  # of a split in TorchScript, whose code does not tell how many there are
 _MOST_LAYERS = 10_000
 NO_LAYER = "there is no layer for this operator"
 _CHANGED = "it takes a tensor that another operator has changed in place"
@@ -124,6 +125,9 @@ _SCHEMAS = {
     "flatten": "self start_dim end_dim",
     "unflatten": "self dim sizes",
     "cat": "tensors dim",
+    "chunk": "self chunks dim",
+    "split": "self split_size dim",
+    "split_with_sizes": "self split_sizes dim",
     "mean sum": "self dim keepdim dtype",
     "batch_norm": "input weight bias running_mean running_var training momentum eps cudnn_enabled",
     "_native_batch_norm_legit_no_training": (

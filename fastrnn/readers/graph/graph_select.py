@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from .graph import NO_LAYER
+from .graph import MOST_PARTS, NO_LAYER
 from .graph_call import Handler, OperatorCall
 from .graph_moves import joined, picked, sliced
 from .graph_steps import (
@@ -144,19 +144,50 @@ def _slices(call: OperatorCall) -> Value:
 
 def _split(call: OperatorCall) -> Value:
     """ONNX's Split: parts of these lengths, or so many of one length."""
-    value, lengths, count = call.tensor(), call.ints("split"), call.integer("count", 1)
-    place = value.place(call.get("dim"))
-    size = value.dims[place].number
-    if size is None:
-        raise ObstructionError("it splits an axis of unknown size")
+    lengths, count = call.ints("split"), call.integer("count", 1)
+    size = _split_size(call)
     if lengths is None:
         if not 0 < count <= max(size, 1):
             raise ObstructionError(f"it splits {size} into {count}")
         longest = -(-size // count)
         lengths = [min(longest, size - longest * at) for at in range(count)]
+    return _parts(call, lengths)
+
+
+def _chunk(call: OperatorCall) -> Value:
+    """So many parts of one length, the last one shorter, or fewer parts."""
+    return _equal_parts(call, -(-_split_size(call) // max(call.integer("chunks", 1), 1)))
+
+
+def _split_by_size(call: OperatorCall) -> Value:
+    """Parts of these lengths, or of one length, the last one shorter."""
+    if isinstance(call.get("split_size"), int):
+        return _equal_parts(call, call.integer("split_size", 1))
+    return _parts(call, call.ints("split_sizes") or call.ints("split_size") or [])
+
+
+def _equal_parts(call: OperatorCall, length: int) -> Value:
+    size = _split_size(call)
+    if not 0 < length <= size <= MOST_PARTS * length:
+        raise ObstructionError(f"it splits {size} into parts of {length}")
+    return _parts(call, [min(length, size - at) for at in range(0, size, length)])
+
+
+def _split_size(call: OperatorCall) -> int:
+    """The size of the axis that is split."""
+    value = call.tensor()
+    size = value.dims[value.place(call.get("dim", 0))].number
+    if size is None:
+        raise ObstructionError("it splits an axis of unknown size")
+    return size
+
+
+def _parts(call: OperatorCall, lengths: list[int]) -> Value:
+    """Parts of these lengths, which must be those of the axis together."""
+    value, size = call.tensor(), _split_size(call)
     if sum(lengths) != size or min(lengths, default=0) < 0:
         raise ObstructionError(f"it splits {size} into {lengths[:8]}")
-    points = accumulate(lengths, initial=0)
+    place, points = value.place(call.get("dim", 0)), accumulate(lengths, initial=0)
     return tuple(_part(call, value, place, slice(a, b, 1)) for a, b in pairwise(points))
 
 
@@ -354,6 +385,8 @@ SELECTIONS: dict[str, Handler] = {
     "slice": _slice,
     "onnx.Slice": _slices,
     "onnx.Split": _split,
+    "chunk": _chunk,
+    **dict.fromkeys(("split", "split_with_sizes"), _split_by_size),
     "flip": _flip,
     "cat": _cat,
     "mean": _mean,

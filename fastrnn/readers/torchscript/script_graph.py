@@ -19,6 +19,7 @@ from ..description import Obstacle
 from ..entry_names import check_name
 from ..errors import FormatError, WrongRank, quote
 from ..graph.graph import (
+    MOST_PARTS,
     SCHEMAS,
     UNKNOWN,
     Graph,
@@ -55,6 +56,7 @@ _RESULTS = {
     "lstm": 3, "gru": 2, "rnn_tanh": 2, "rnn_relu": 2, "adaptive_max_pool1d": 2,
     "native_layer_norm": 3, "dropout": 1,
 }  # fmt: skip
+_SPLITS = ("chunk", "split", "split_with_sizes")
 _PASS_ON = ("annotate", "unchecked_cast", "int", "float", "bool")
 _COMPARE: dict[str, Callable[[object, object], object]] = {
     "eq": operator.eq, "ne": operator.ne, "__is__": operator.is_, "__isnot__": operator.is_not,
@@ -75,6 +77,12 @@ _LIST_CHANGES = (
 _NOT_KNOWN = ("size", "format", "list", "warn", "len", "numel", "is_cuda", "tensor")
 
 Value = object  # Ref, Module, _Function, UNKNOWN, number, str, None, list or tuple of values
+
+
+class _Parts(tuple[Ref, ...]):
+    """The results of a split. How many there are is known only when its axis is."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +235,8 @@ class ScriptReader:
                 variables[statement.targets[0]] = value
             return
         items = list(value) if isinstance(value, (tuple, list)) else []
+        if isinstance(value, _Parts):
+            items = items[: len(statement.targets)]
         if not items:
             items = [value] * len(statement.targets)  # of a call that is not known
         if len(items) != len(statement.targets):
@@ -425,6 +435,7 @@ class ScriptReader:
     ) -> Value:
         label = f"{op}_{len(self.graph.nodes)}"
         count = _RESULTS.get(op, 2 if op == "max" and "dim" in args else 1)
+        count = MOST_PARTS if op in _SPLITS else count
         results = tuple(Ref(f"{label}.{i}") for i in range(count))
         module = plain_class(owner.class_name)
         names = tuple(ref.name for ref in results)
@@ -433,6 +444,8 @@ class ScriptReader:
         )
         rank = self.result_rank(op, args)
         self.ranks.update(dict.fromkeys(names, rank))
+        if op in _SPLITS:
+            return _Parts(results)
         return results if count > 1 else results[0]
 
     def argument(self, value: Value, depth: int = 0) -> object:
