@@ -108,8 +108,10 @@ NUMBERS = [
     ints("zero_", 0),
     ints("three", 3),
     ints("end", END),
+    ints("beginning", -END),
     tensor(np.array(0, np.int64), "zero"),
     tensor(np.array(1, np.int64), "unit"),
+    tensor(np.array(2, np.int64), "third"),
     tensor(np.array(-1, np.int64), "last"),
 ]
 
@@ -244,6 +246,19 @@ PARTS = {
         ],
         "Pool",
     ),
+    "first step": ([op("Gather", "y zero", "out", axis=0)], "Flip Last"),
+    "first step by a slice": (
+        [op("Slice", "y zero_ one zero_", "s"), op("Squeeze", "s zero_", "out")],
+        "Flip Last",
+    ),
+    "last of the steps backwards": (
+        [op("Slice", "y minus beginning zero_ minus", "r"), op("Gather", "r last", "out", axis=0)],
+        "Flip Last",
+    ),
+    "first of the steps backwards": (
+        [op("Slice", "y minus beginning zero_ minus", "r"), op("Gather", "r zero", "out", axis=0)],
+        "Last",
+    ),
     "global max": (
         [
             op("Transpose", "y", "a", perm=[1, 2, 0]),
@@ -295,7 +310,7 @@ def test_ends_of_both_directions(tmp_path):
 
 
 REFUSED_PARTS = {
-    "first step": ([op("Gather", "y zero", "out", axis=0)], "expected -1, the last"),
+    "third step": ([op("Gather", "y third", "out", axis=0)], "step 2 .* expected 0 or -1"),
     "two steps": ([op("Slice", "y zero_ two zero_", "out")], "part of an axis"),
     "half": ([op("Slice", "y zero_ two two", "out")], "part of an axis"),
     "one row": ([op("Gather", "y zero", "out", axis=1)], "not known to be time"),
@@ -761,17 +776,17 @@ def test_direction_stays_an_axis(tmp_path):
 
 
 def test_parts_that_are_not_used(tmp_path):
-    """Of two steps the first is no layer's y, which matters only if it is used."""
+    """Of three steps the second is no layer's y, which matters only if it is used."""
     nodes = [
         one_unit("forward", "a", "x", "Y"),
         op("Squeeze", "Y one", "y"),
-        op("Split", "y parts", "first second", axis=0),
-        op("Squeeze", "second zero_", "out"),
+        op("Split", "y parts", "first middle final", axis=0),
+        op("Squeeze", "final zero_", "out"),
     ]
-    arrays = [*one_unit_weights("a", INPUTS), *NUMBERS, ints("parts", 1, 1)]
-    assert check(tmp_path, nodes, arrays, (2, BATCH, INPUTS), free=False) == ["GRU", "Last"]
-    nodes.append(op("Relu", "first", "other"))
-    refuses(tmp_path, nodes, arrays, "takes step 0", (2, None, INPUTS), ("out", "other"))
+    arrays = [*one_unit_weights("a", INPUTS), *NUMBERS, ints("parts", 1, 1, 1)]
+    assert check(tmp_path, nodes, arrays, (3, BATCH, INPUTS), free=False) == ["GRU", "Last"]
+    nodes.append(op("Relu", "middle", "other"))
+    refuses(tmp_path, nodes, arrays, "takes step 1", (3, None, INPUTS), ("out", "other"))
 
 
 # --- Functions of each value, maxima over windows, both directions as one ---

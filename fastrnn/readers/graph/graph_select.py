@@ -89,9 +89,9 @@ def _pick(call: OperatorCall, value: Tensor, place: int, index: int, keep: bool)
 def _instant(value: Data, place: int, index: int, axes: Axes) -> Tensor:
     """One place of an axis of data: a step, or a row of an initial state, or both."""
     axis = value.axes[place]
-    size, recurrence = fixed_size(axis), value.step.recurrence
+    size = fixed_size(axis)
     is_last = index == -1 or index + 1 == size
-    is_first = index in (0, -(size or 0)) and recurrence and recurrence.direction.size == 2
+    is_first = index in (0, -(size or 0))
     first = size + index if index < 0 and size is not None else index
     rows = _rows(value, place, first, first + 1)
     if not may_be_time(value.step, axis) or value.instant is not None:
@@ -100,7 +100,7 @@ def _instant(value: Data, place: int, index: int, axes: Axes) -> Tensor:
         instant = -1 if is_last else 0
         return settle(replace(value, axes=axes, instant=instant, time=axis, rows=rows))
     else:
-        why = f"it takes step {index} of the sequence, expected -1, the last"
+        why = f"it takes step {index} of the sequence, expected 0 or -1"
     if rows is None:
         raise ObstructionError(why)
     return replace(value, axes=axes, rows=rows)

@@ -238,18 +238,21 @@ def whole(value: Value) -> Data:
         raise ObstructionError(f"its input is {kind}, not the output of a layer")
     if value.part is not None:
         raise ObstructionError("it takes one direction of a bidirectional layer alone")
-    if value.instant == 0:
-        raise ObstructionError("it takes step 0 of the sequence, expected -1, the last")
     if value.instant is not None:
-        if value.step.lengths is not None:
-            raise ObstructionError(
-                "with sequence_lens, the last step is past the end of short rows"
-            )
-        step = over_time(value.step, value.time, "Last", ("last", False), {"of": "step"})
-        return Data(step, value.axes)
+        return _one_step(value, value.instant)
     if value.rows is not None:
         raise ObstructionError("it takes a part of an axis")
     return value
+
+
+def _one_step(data: Data, instant: int) -> Data:
+    """The last step, or the first one, which is the last one of time backwards."""
+    step, time = without_ones(data.step, [data.time]), data.time
+    if instant == 0:
+        step = reverse(Data(step, data.axes), time, lengths=step.lengths).step
+    elif step.lengths is not None:
+        raise ObstructionError("with sequence_lens, the last step is past the end of short rows")
+    return Data(over_time(step, time, "Last", ("last", False), {"of": "step"}), data.axes)
 
 
 def pool(data: Data, place: int, mode: str, keep: bool, name: Name = ("pool", False)) -> Data:
