@@ -53,27 +53,32 @@ def layer_norm(str isa, x, y, const float[::1] weight or None, const float[::1] 
         pair.close()
 
 
-def batch_norm(str isa, x, y, const float[::1] running_mean not None,
-               const float[::1] running_var not None, const float[::1] weight or None,
+def batch_norm(str isa, x, y, const float[::1] running_mean or None,
+               const float[::1] running_var or None, const float[::1] weight or None,
                const float[::1] bias or None, double eps) -> None:
-    """Normalize each row of x (N, size) by statistics (size,); weight, bias or None; y may be x."""
+    """Normalize each row of x (N, size) by statistics and weights (size,), or None; y may be x."""
     cdef const frnn_isa *table = find_isa(isa)
     cdef Pair pair = Pair()
     cdef frnn_rows rows
     cdef frnn_batch_norm_call call
-    call.weight = call.bias = NULL
+    call.running_mean = call.running_var = call.weight = call.bias = NULL
     try:
         pair.open(x, y, 2, True)
         pair.has(pair.x.shape[1], pair.x.shape[1])
         pair.point(&rows)
-        check_count(running_mean.shape[0], pair.x.shape[1], "running_mean")
-        check_count(running_var.shape[0], pair.x.shape[1], "running_var")
+        if running_mean is not None:
+            check_count(running_mean.shape[0], pair.x.shape[1], "running_mean")
+        if running_var is not None:
+            check_count(running_var.shape[0], pair.x.shape[1], "running_var")
         if weight is not None:
             check_count(weight.shape[0], pair.x.shape[1], "weight")
         if bias is not None:
             check_count(bias.shape[0], pair.x.shape[1], "bias")
         if rows.size:
-            call.running_mean, call.running_var = &running_mean[0], &running_var[0]
+            if running_mean is not None:
+                call.running_mean = &running_mean[0]
+            if running_var is not None:
+                call.running_var = &running_var[0]
             if weight is not None:
                 call.weight = &weight[0]
             if bias is not None:

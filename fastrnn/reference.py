@@ -95,6 +95,13 @@ def softplus(x: Array, beta: float, threshold: float) -> Array:
     return y
 
 
+def mish_slope(x: Array, a: float, b: float) -> Array:
+    """The derivative of x tanh(log(1 + e^x)) (Misra 2019, 1908.08681)."""
+    t = np.tanh(np.logaddexp(x, 0.0))
+    slope: Array = t + x * sigmoid(x) * (1.0 - t * t)
+    return slope
+
+
 class Elementwise(NamedTuple):
     """A function of each value by itself, and its derivative: of x and the parameters a and b."""
 
@@ -135,6 +142,14 @@ FUNCTIONS: dict[str, Elementwise] = {
     "hardsigmoid": Elementwise(
         lambda x, a, b: np.minimum(np.maximum(x / 6.0 + 0.5, 0.0), 1.0),
         lambda x, a, b: np.where((x > -3.0) & (x < 3.0), 1.0 / 6.0, 0.0),
+    ),
+    "mish": Elementwise(lambda x, a, b: x * np.tanh(np.logaddexp(x, 0.0)), mish_slope),
+    "softsign": Elementwise(
+        lambda x, a, b: x / (1.0 + np.abs(x)), lambda x, a, b: 1.0 / (1.0 + np.abs(x)) ** 2
+    ),
+    "hardswish": Elementwise(
+        lambda x, a, b: x * np.minimum(np.maximum(x / 6.0 + 0.5, 0.0), 1.0),
+        lambda x, a, b: np.where(x > 3.0, 1.0, np.where(x > -3.0, x / 3.0 + 0.5, 0.0)),
     ),
     "scale": Elementwise(lambda x, a, b: a * x + b, lambda x, a, b: np.full_like(x, a)),
 }

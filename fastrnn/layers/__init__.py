@@ -8,9 +8,11 @@ from .activations import (
     GELU,
     Dropout,
     Hardsigmoid,
+    Hardswish,
     Hardtanh,
     LeakyReLU,
     LogSoftmax,
+    Mish,
     PReLU,
     ReLU,
     Scale,
@@ -18,12 +20,13 @@ from .activations import (
     SiLU,
     Softmax,
     Softplus,
+    Softsign,
     Tanh,
 )
 from .base import Layer
 from .dense import Conv1d, Linear
 from .embedding import Embedding
-from .norm import BatchNorm1d, LayerNorm
+from .norm import BatchNorm1d, LayerNorm, ScaleFeatures
 from .recurrent import GRU, LSTM, RNN
 from .residual import Residual
 from .sequential import Sequential
@@ -46,6 +49,7 @@ __all__ = [
     "Flatten",
     "Flip",
     "Hardsigmoid",
+    "Hardswish",
     "Hardtanh",
     "Last",
     "Layer",
@@ -57,6 +61,7 @@ __all__ = [
     "Mask",
     "MaxPool1d",
     "MergeDirections",
+    "Mish",
     "PReLU",
     "Permute",
     "Pool",
@@ -65,12 +70,14 @@ __all__ = [
     "RepeatVector",
     "Residual",
     "Scale",
+    "ScaleFeatures",
     "Sequential",
     "SequentialStream",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Softsign",
     "Squeeze",
     "Stream",
     "Tanh",

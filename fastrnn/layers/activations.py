@@ -212,6 +212,40 @@ class Hardsigmoid(_Function):
     _name = "hardsigmoid"
 
 
+class Hardswish(_Function):
+    """x times its Hardsigmoid, as torch.nn.Hardswish (Howard et al. 2019, 1905.02244).
+
+    x of any shape; y the same, float32. isa: one of `fastrnn.isas()`.
+
+    >>> Hardswish()([-4.0, 0.0, 3.0])[0].tolist()
+    [-0.0, 0.0, 3.0]
+    """
+
+    _name = "hardswish"
+
+
+class Mish(_Function):
+    """x tanh(log(1 + exp(x))), as torch.nn.Mish (Misra 2019, 1908.08681).
+
+    x of any shape; y the same, float32. isa: one of `fastrnn.isas()`.
+
+    >>> Mish()([0.0, 1.0])[0].round(3).tolist()
+    [0.0, 0.8650000095367432]
+    """
+
+    _name = "mish"
+
+
+class Softsign(_Function):
+    """x / (1 + |x|) of an x of any shape, as torch.nn.Softsign. isa: one of `fastrnn.isas()`.
+
+    >>> Softsign()([-1.0, 0.0, 3.0])[0].tolist()
+    [-0.5, 0.0, 0.75]
+    """
+
+    _name = "softsign"
+
+
 class Scale(_Function):
     """factor x + offset, with constants that training leaves as they are.
 

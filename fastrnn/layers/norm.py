@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""`LayerNorm`: mean 0 and variance 1 over the last axes. `BatchNorm1d`: by given statistics."""
+"""`LayerNorm`: mean 0 and variance 1 over the last axes. `BatchNorm1d`: by given statistics.
+
+`ScaleFeatures`: by given numbers.
+"""
 
 from __future__ import annotations
 
@@ -182,5 +185,57 @@ class BatchNorm1d(Stateless):
             normal = (self._rows(x) - weights["running_mean"]) * scale
             grads = {"weight": (drows * normal).sum(0), "bias": drows.sum(0)} if self.affine else {}
             return self._shaped(drows * (scale * weights.get("weight", np.float32(1))), x), grads
+
+        return self._forward(x, flow), back
+
+
+class ScaleFeatures(Stateless):
+    """weight x + bias, with a weight and a bias for each feature.
+
+    So files normalise their inputs, and so layers end that scale their outputs. x: (...,
+    num_features) of floats; y: the same, float32. Weights: `weight` and `bias`, both
+    (num_features,), at first ones and zeros. isa: instruction set, one of `fastrnn.isas()`.
+
+    >>> import numpy as np
+    >>> layer = ScaleFeatures(2)
+    >>> layer.load_state_dict({"weight": np.array([2.0, 3.0]), "bias": np.array([0.0, 1.0])})
+    >>> layer(np.array([[1.0, 1.0]]))[0].tolist()
+    [[2.0, 4.0]]
+    """
+
+    def __init__(self, num_features: int, *, isa: str | None = None) -> None:
+        super().__init__(isa)
+        self.num_features = check_size("num_features", num_features)
+        self._weights = {
+            "weight": np.ones(self.num_features, FLOAT32),
+            "bias": np.zeros(self.num_features, FLOAT32),
+        }
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return dict.fromkeys(("weight", "bias"), (self.num_features,))
+
+    def _options(self) -> dict[str, object]:
+        return {"num_features": self.num_features}
+
+    def _takes(self, axes: Axes, ndim: int) -> bool:
+        return super()._takes(axes, ndim - 1)
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        if x.shape[-1:] != (self.num_features,):
+            raise ValueError(f"x: expected {self.num_features} features, got shape {x.shape}")
+        rows = np.ascontiguousarray(x).reshape(-1, self.num_features)
+        y = np.empty_like(rows)
+        if y.size:
+            weights = (self._weights["weight"], self._weights["bias"])
+            _core.batch_norm(self.isa, rows, y, None, None, *weights, 0.0)
+        return y.reshape(x.shape)
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        weight = self._weights["weight"].copy()
+
+        def back(dy: Array) -> tuple[Array, dict[str, Array]]:
+            rows = (-1, self.num_features)
+            dw = (dy * x).reshape(rows).sum(0)
+            return dy * weight, {"weight": dw, "bias": dy.reshape(rows).sum(0)}
 
         return self._forward(x, flow), back

@@ -362,8 +362,8 @@ frnn_status frnn_log_softmax(const frnn_isa *isa, const frnn_rows *rows);
 frnn_status frnn_layer_norm(const frnn_isa *isa, const frnn_rows *rows, const float *weight,
                             const float *bias, float eps);
 
-/* Statistics and weights of each feature: arrays of the size of a row. weight, bias NULL: ones,
- * zeros. eps >= 0. */
+/* Statistics and weights of each feature: arrays of the size of a row. running_mean, bias NULL:
+ * zeros; running_var, weight NULL: ones. eps >= 0. */
 typedef struct {
     const float *running_mean, *running_var, *weight, *bias;
     double eps;
@@ -438,6 +438,9 @@ typedef enum {
     FRNN_SOFTPLUS,    /* log(1 + exp(a x)) / a; x where a x > b. a > 0 */
     FRNN_HARDTANH,    /* x, at least a and at most b */
     FRNN_HARDSIGMOID, /* x / 6 + 1 / 2, at least 0 and at most 1 */
+    FRNN_MISH,        /* x tanh(log(1 + exp(x))) */
+    FRNN_SOFTSIGN,    /* x / (1 + |x|) */
+    FRNN_HARDSWISH,   /* x times the hard sigmoid of x */
     FRNN_SCALE,       /* a x + b, the product rounded */
     FRNN_FUNCTION_COUNT
 } frnn_function;

@@ -116,7 +116,59 @@ ALWAYS_INLINE vec vec_softplus_slope(vec x, vec beta, vec threshold)
     return vec_choose(vec_sub(z, threshold), vec_set(1.0f), vec_sigmoid_to_zero(z));
 }
 
+/* tanh(log(1 + e^x)) = inside / (inside + rest), of terms that are finite for every x: with
+ * e = exp(-|x|), both are divided by e^(2 x) where x > 0. */
+typedef struct {
+    vec inside, rest;
+} mish_parts;
+
+ALWAYS_INLINE mish_parts vec_mish_parts(vec x)
+{
+    const vec two = vec_set(2.0f), e = vec_exp_minus(vec_abs(x), EXP_LIMIT);
+    return (mish_parts){vec_choose(x, vec_fma(two, e, vec_set(1.0f)), vec_mul(e, vec_add(e, two))),
+                        vec_choose(x, vec_mul(two, vec_mul(e, e)), two)};
+}
+
+ALWAYS_INLINE vec vec_mish(vec x)
+{
+    const mish_parts m = vec_mish_parts(x);
+    return vec_mul(x, vec_div(m.inside, vec_add(m.inside, m.rest)));
+}
+
+/* t + x (1 - t^2) sigmoid(x), t = tanh(log(1 + e^x)). */
+ALWAYS_INLINE vec vec_mish_slope(vec x)
+{
+    const mish_parts m = vec_mish_parts(x);
+    const vec one = vec_set(1.0f), whole = vec_add(m.inside, m.rest);
+    const vec t = vec_div(m.inside, whole);
+    const vec falling = vec_mul(vec_div(m.rest, whole), vec_add(one, t));
+    const vec near = vec_bounded(x, EXP_LIMIT);
+    return vec_fma(vec_mul(near, vec_sigmoid_to_zero(x)), falling, t);
+}
+
+ALWAYS_INLINE vec vec_softsign_slope(vec x)
+{
+    const vec part = vec_div(vec_set(1.0f), vec_add(vec_set(1.0f), vec_abs(x)));
+    return vec_mul(part, part);
+}
+
 ALWAYS_INLINE vec vec_clamp(vec x, vec low, vec high) { return vec_min(high, vec_max(low, x)); }
+
+/* x / 6 + 1 / 2, at least 0 and at most 1. */
+ALWAYS_INLINE vec vec_hardsigmoid(vec x)
+{
+    const vec six = vec_set(6.0f);
+    return vec_div(vec_clamp(vec_add(x, vec_set(3.0f)), vec_zero(), six), six);
+}
+
+/* x / 3 + 1 / 2 between -3 and 3; 0 below, 1 above. */
+ALWAYS_INLINE vec vec_hardswish_slope(vec x)
+{
+    const vec near = vec_clamp(x, vec_set(-3.0f), vec_set(3.0f));
+    const vec inside = vec_fma(near, vec_set(1.0f / 3.0f), vec_set(0.5f));
+    const vec above = vec_choose(vec_sub(x, vec_set(3.0f)), vec_set(1.0f), inside);
+    return vec_if_positive(vec_add(x, vec_set(3.0f)), above);
+}
 
 ALWAYS_INLINE vec vec_if_between(vec x, vec low, vec high, vec value)
 {
@@ -165,8 +217,11 @@ ROW(gelu_tanh, vec_mul(x, vec_gelu_sigmoid(x)), vec_mul(dy, vec_gelu_tanh_slope(
 ROW(softplus, vec_softplus(x, a, b), vec_mul(dy, vec_softplus_slope(x, a, b)))
 ROW(hardtanh, vec_clamp(x, a, b), vec_if_between(x, a, b, dy))
 ROW(hardsigmoid,
-    vec_div(vec_clamp(vec_add(x, vec_set(3.0f)), vec_zero(), vec_set(6.0f)), vec_set(6.0f)),
+    vec_hardsigmoid(x),
     vec_if_between(x, vec_set(-3.0f), vec_set(3.0f), vec_div(dy, vec_set(6.0f))))
+ROW(mish, vec_mish(x), vec_mul(dy, vec_mish_slope(x)))
+ROW(softsign, vec_div(x, vec_add(vec_set(1.0f), vec_abs(x))), vec_mul(dy, vec_softsign_slope(x)))
+ROW(hardswish, vec_mul(x, vec_hardsigmoid(x)), vec_mul(dy, vec_hardswish_slope(x)))
 ROW(scale, vec_add(vec_mul(a, x), b), vec_mul(a, dy))
 #undef ROW
 

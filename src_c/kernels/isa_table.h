@@ -55,6 +55,9 @@ static unsigned long long ticks(void) { return vec_ticks(); }
             [FRNN_SOFTPLUS] = FUNCTION(softplus),                                                  \
             [FRNN_HARDTANH] = FUNCTION(hardtanh),                                                  \
             [FRNN_HARDSIGMOID] = FUNCTION(hardsigmoid),                                            \
+            [FRNN_MISH] = FUNCTION(mish),                                                          \
+            [FRNN_SOFTSIGN] = FUNCTION(softsign),                                                  \
+            [FRNN_HARDSWISH] = FUNCTION(hardswish),                                                \
             [FRNN_SCALE] = FUNCTION(scale),                                                        \
         },                                                                                         \
         .softmax = softmax, .log_softmax = log_softmax, .layer_norm = layer_norm,                  \

@@ -199,11 +199,12 @@ static void batch_norm(const frnn_rows *rows, const frnn_batch_norm_call *c)
     for (size_t first = 0; first < rows->size; first += BLOCK) {
         const size_t count = rows->size - first < BLOCK ? rows->size - first : BLOCK;
         for (size_t i = 0; i < count; i++) {
-            const double factor = inverse_root((double)c->running_var[first + i] + c->eps) *
+            const double mean = c->running_mean ? (double)c->running_mean[first + i] : 0.0;
+            const double variance = c->running_var ? (double)c->running_var[first + i] : 1.0;
+            const double factor = inverse_root(variance + c->eps) *
                                   (c->weight ? (double)c->weight[first + i] : 1.0);
             scale[i] = (float)factor;
-            shift[i] = (float)((c->bias ? (double)c->bias[first + i] : 0.0) -
-                               (double)c->running_mean[first + i] * factor);
+            shift[i] = (float)((c->bias ? (double)c->bias[first + i] : 0.0) - mean * factor);
         }
         for (size_t row = 0; row < rows->rows; row++) {
             const float *const x = rows->x + (ptrdiff_t)row * rows->x_row + first;

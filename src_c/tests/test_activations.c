@@ -36,6 +36,9 @@ static double softplus(double x)
 }
 static double hardtanh(double x) { return fmax(-B, fmin(A, x)); }
 static double hardsigmoid(double x) { return fmax(0.0, fmin(1.0, x / 6.0 + 0.5)); }
+static double mish(double x) { return x * tanh(fmax(x, 0.0) + log1p(exp(-fabs(x)))); }
+static double softsign(double x) { return x / (1.0 + fabs(x)); }
+static double hardswish(double x) { return x * hardsigmoid(x); }
 static double scale(double x) { return (double)((float)x * (float)A) + B; }
 
 /* Allowed beside the constant: the rounding of the argument of exp, in ulp of the result. */
@@ -64,6 +67,9 @@ static const struct {
     [FRNN_SOFTPLUS] = {{(float)A, 20.0f}, softplus, 5.0, of_softplus, 2.0},
     [FRNN_HARDTANH] = {{(float)-B, (float)A}, hardtanh, 0.0, none, 1.0},
     [FRNN_HARDSIGMOID] = {{0, 0}, hardsigmoid, 1.5, none, 1.0},
+    [FRNN_MISH] = {{0, 0}, mish, 5.0, none, 128.0},
+    [FRNN_SOFTSIGN] = {{0, 0}, softsign, 1.5, none, 1.0},
+    [FRNN_HARDSWISH] = {{0, 0}, hardswish, 2.0, none, 2.0},
     [FRNN_SCALE] = {{(float)A, (float)B}, scale, 0.6, none, 1.0},
 };
 

@@ -90,6 +90,10 @@ FUNCTIONS = (
     make("hardtanh", "Hardtanh", min_val=-1.0, max_val=2.0),
     make("softplus", "Softplus", beta=2.0, threshold=1.0),
     make("hardsigmoid", "Hardsigmoid"),
+    make("scales", "ScaleFeatures", num_features=17),
+    make("hardswish", "Hardswish"),
+    make("mish", "Mish"),
+    make("softsign", "Softsign"),
 )
 CHANNELS = (
     make("norm", "BatchNorm1d", num_features=3),

@@ -36,6 +36,16 @@ class Merged(torch.nn.Module):
         return self.function(*x.chunk(2, -1))
 
 
+class ScaleFeatures(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.linspace(-1, 2, 17))
+        self.bias = torch.nn.Parameter(torch.linspace(1, -1, 17))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight + self.bias
+
+
 class Scale(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * -1.5 + 0.3
@@ -79,6 +89,10 @@ PAIRS: dict[str, tuple[Any, Any, np.ndarray]] = {
     "softplus": (fastrnn.Softplus(2.0, 1.0), torch.nn.Softplus(2.0, 1.0), floats(3, 17)),
     "hardtanh": (fastrnn.Hardtanh(-0.5, 1), torch.nn.Hardtanh(-0.5, 1), floats(3, 17)),
     "hardsigmoid": (fastrnn.Hardsigmoid(), torch.nn.Hardsigmoid(), 3 * floats(3, 17)),
+    "scale features": (fastrnn.ScaleFeatures(17), ScaleFeatures(), floats(3, 4, 17)),
+    "hardswish": (fastrnn.Hardswish(), torch.nn.Hardswish(), 3 * floats(3, 17)),
+    "mish": (fastrnn.Mish(), torch.nn.Mish(), 3 * floats(3, 17)),
+    "softsign": (fastrnn.Softsign(), torch.nn.Softsign(), 3 * floats(3, 17)),
     "scale": (fastrnn.Scale(-1.5, 0.3), Scale(), floats(3, 4, 5)),
     "prelu": (fastrnn.PReLU(), torch.nn.PReLU(), floats(3, 4, 5)),
     "prelu channels": (fastrnn.PReLU(4), torch.nn.PReLU(4), floats(3, 4, 5)),

@@ -645,13 +645,14 @@ def test_rows_of_a_learned_state(tmp_path):
 
 REFUSED_GRAPHS = {
     "product": ([op("MatMul", "x S", "a"), op("Mul", "a x", "out")], "two branches"),
-    "scale": ([op("Relu", "x", "a"), op("Mul", "a S", "out")], "does not belong|neither"),
+    "scale": ([op("Relu", "x", "a"), op("Mul", "a S", "out")], "a value for each feature"),
     "reciprocal": ([op("Div", "half x", "out")], "no layer for this operator"),
     "clip": ([op("Clip", "x half half", "out")], "lower bound is 0.5, expected less than 0.5"),
     "ceil": ([op("MaxPool", "x", "out", kernel_shape=[2], pads=[1, 0])], "as much at both ends"),
     "selected product": ([op("Tanh", "x", "a"), op("Mul", "a x", "out")], "two branches"),
     "matmul of data": ([op("MatMul", "x x", "out")], "computed by the model"),
-    "unknown": ([op("Erf", "x", "out")], "no layer for this operator"),
+    "unknown": ([op("Cosh", "x", "out")], "no layer for this operator"),
+    "half a function": ([op("Erf", "x", "out")], "part of a function that is written out"),
     "mixing reshape": ([op("Reshape", "x mix", "out")], "splits or mixes"),
     "repeats": ([op("Expand", "x wide", "out")], "repeats"),
     "decoder": (

@@ -18,6 +18,7 @@ Last       batch_first, bidirectional   y at each row's last valid step; of a bi
 Pool       mode, batch_first "mean" or "max" over each row's valid steps
 MergeDirections   mode        "sum", "mean" or "mul" of the two halves of the features
 Scale      factor, offset    factor x + offset
+ScaleFeatures   num_features  weight x + bias of each feature
 Residual   layers            adds its input to what the next so many layers make of it
 AddInput   features          adds the first features of the model's own input
 """
@@ -343,6 +344,12 @@ KINDS: dict[str, Callable] = {
     "BatchNorm1d": batch_norm,
     "MaxPool1d": max_pool,
     "PReLU": prelu,
+    "ScaleFeatures": lambda layer, value, num_features: (
+        value.x * layer.arrays["weight"] + layer.arrays["bias"]
+    ),
+    "Mish": lambda layer, value: function("mish", value),
+    "Softsign": lambda layer, value: function("softsign", value),
+    "Hardswish": lambda layer, value: function("hardswish", value),
     "MergeDirections": merge,
     "ELU": lambda layer, value, alpha=1.0: function("elu", value, alpha),
     "LeakyReLU": lambda layer, value, negative_slope=0.01: function(

@@ -110,10 +110,13 @@ FUNCTION_ULP: dict[str, Callable[[np.ndarray], np.ndarray | float]] = {
     "softplus": lambda x: 5.0 + 2.0 * 1.375 * np.maximum(-x, 0.0),
     "hardtanh": lambda x: 0.0,
     "hardsigmoid": lambda x: 1.5,
+    "mish": lambda x: 5.0,
+    "softsign": lambda x: 1.5,
+    "hardswish": lambda x: 2.0,
     # The product and the sum are rounded.
     "scale": lambda x: 1.0 + np.abs(1.375 * x) / np.maximum(np.abs(1.375 * x + 0.3125), 1e-30),
 }
-# Results below it may be flushed to zero: the smallest normal float, times x in SiLU and GELU.
+# Results below it may be flushed to zero: the smallest normal float, times x in SiLU, GELU, Mish.
 FUNCTION_SMALLEST = 128 * float(np.finfo(np.float32).tiny)
 
 # The kernels' derivative of such a function against float64, relative to max(1, |derivative|).

@@ -126,6 +126,10 @@ def _prelu(options: Options) -> Shapes:
     return {"weight": (options["num_parameters"],)}
 
 
+def _scale_features(options: Options) -> Shapes:
+    return dict.fromkeys(("weight", "bias"), (options["num_features"],))
+
+
 def _embedding(options: Options) -> Shapes:
     return {"weight": (options["num_embeddings"], options["embedding_dim"])}
 
@@ -286,6 +290,10 @@ KINDS: dict[str, Kind] = {
     "PReLU": Kind(36, (Integer("num_parameters", 0, default=1),), _prelu),
     "MergeDirections": Kind(37, (Word("mode", 0, ("sum", "mean", "mul")),)),
     "RepeatVector": Kind(38, (Integer("n", 0),)),
+    "Mish": Kind(41),
+    "Softsign": Kind(42),
+    "Hardswish": Kind(43),
+    "ScaleFeatures": Kind(44, (Integer("num_features", 0),), _scale_features),
     "Residual": Kind(39, (_LAYERS,)),
 }
 

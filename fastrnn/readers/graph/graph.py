@@ -97,6 +97,7 @@ _SCHEMAS = {
     "matmul mul div floor_divide": "self other",
     "add sub rsub": "self other alpha",
     "elu": "self alpha scale input_scale",
+    "celu": "self alpha",
     "leaky_relu": "self negative_slope",
     "gelu": "self approximate",
     "softplus": "self beta threshold",
@@ -143,7 +144,8 @@ _SCHEMAS = {
     "full": "size fill_value dtype layout device pin_memory",
     "full_like": "self fill_value dtype layout device pin_memory memory_format",
     "clone contiguous": "self memory_format",
-    "relu relu6 tanh sigmoid silu selu hardsigmoid neg sqrt reciprocal": "self",
+    "relu relu6 tanh sigmoid silu selu hardsigmoid hardswish mish softsign log_sigmoid": "self",
+    "erf abs log neg sqrt reciprocal": "self",
     "t numpy_T to _to_copy": "self",
     "alias detach lift_fresh_copy": "self",
 }

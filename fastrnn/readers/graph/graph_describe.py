@@ -31,6 +31,7 @@ from .graph_select import SELECTIONS
 from .graph_spans import Branch, branches, flat, named
 from .graph_steps import exactly, final_data, whole
 from .graph_values import Data, Finals, ObstructionError, Poison, Step, Value
+from .graph_written import WRITTEN
 from .translation import Translation
 
 _TAKES_PACKED = (
@@ -38,14 +39,14 @@ _TAKES_PACKED = (
     "lengths=, or convert it by fastrnn.torch.from_module(module, (x, lengths))"
 )
 _HANDLERS = {
-    **MOVES, **SELECTIONS, **FUNCTIONS, **INDICES, **LAYERS, **CHANNELS, **RECURRENT,
+    **MOVES, **SELECTIONS, **FUNCTIONS, **WRITTEN, **INDICES, **LAYERS, **CHANNELS, **RECURRENT,
 }  # fmt: skip
 _MODULES = {f"{PYTORCH_MODULES}rnn.{cell}" for cell in stack_spec.LAYERS}
 _MOST_OBSTACLES = 100
 _ENDINGS = ("Last", "Pool")  # take the time axis away
 _ZERO_TO_ZERO = (
     *("Linear", "LayerNorm", "ReLU", "Tanh", "Dropout", "Flip", "MergeDirections", "Residual"),
-    *("ELU", "LeakyReLU", "SiLU", "GELU", "PReLU"),
+    *("ELU", "LeakyReLU", "SiLU", "GELU", "PReLU", "Hardswish", "Mish", "Softsign"),
     *("Flatten", "Unflatten", "Transpose", "Permute", "Squeeze", "Unsqueeze"),
 )
 _OF_TIME = (  # see all steps, or move them

@@ -12,13 +12,14 @@ from ..containers.elements import Array
 from .graph import NO_LAYER
 from .graph_call import Handler, OperatorCall
 from .graph_spans import added
-from .graph_steps import after, merged, same, whole
+from .graph_steps import after, features_last, merged, same, whole
 from .graph_values import (
     Axis,
     Const,
     Data,
     Finals,
     ObstructionError,
+    Step,
     Value,
     fixed_size,
     scalar,
@@ -37,6 +38,9 @@ _FUNCTIONS: dict[str, tuple[str, dict[str, float | str]]] = {
     "softplus": ("Softplus", {"beta": 1.0, "threshold": 20.0}),
     "hardtanh": ("Hardtanh", {"min_val": -1.0, "max_val": 1.0}),
     "hardsigmoid": ("Hardsigmoid", {}),
+    "hardswish": ("Hardswish", {}),
+    "mish": ("Mish", {}),
+    "softsign": ("Softsign", {}),
 }
 # Klambauer et al. 2017, "Self-normalizing neural networks": selu(x) is scale elu(x, alpha).
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -58,7 +62,7 @@ def _option(call: OperatorCall, name: str, default: float | str) -> object:
     return default if value is None else value
 
 
-def _function(call: OperatorCall) -> Value:
+def _function(call: OperatorCall) -> Data:
     kind, defaults = _FUNCTIONS[call.op]
     options: dict[str, object] = {
         name: _option(call, name, default) for name, default in defaults.items()
@@ -70,12 +74,42 @@ def _elu(call: OperatorCall) -> Value:
     """ELU, whose result may be scaled; the scale of its exponent has to be 1."""
     if call.literal("input_scale", 1.0) != 1.0:
         raise ObstructionError("it scales its exponent")
-    return _scaled(call, _function(call), call.literal("scale", 1.0))
+    return scaled(call, _function(call), call.literal("scale", 1.0))
 
 
 def _selu(call: OperatorCall) -> Value:
     elu = applied(call, call.data(), "ELU", alpha=_SELU_ALPHA)
-    return _scaled(call, elu, _SELU_SCALE)
+    return scaled(call, elu, _SELU_SCALE)
+
+
+def _celu(call: OperatorCall) -> Value:
+    """alpha ELU(x / alpha) (Barron 2017, 1704.07483)."""
+    alpha = call.literal("alpha", 1.0)
+    if not alpha:
+        raise ObstructionError("its alpha is 0")
+    elu = applied(call, scaled(call, call.data(), 1 / alpha), "ELU", alpha=1.0)
+    return scaled(call, elu, alpha)
+
+
+def _log_sigmoid(call: OperatorCall) -> Value:
+    return _log_of_sigmoid(call, call.data())
+
+
+def _log_of_sigmoid(call: OperatorCall, x: Data) -> Data:
+    """-softplus(-x)."""
+    made = applied(call, scaled(call, x, -1.0), "Softplus", beta=1.0, threshold=20.0)
+    return scaled(call, made, -1.0)
+
+
+def _log(call: OperatorCall) -> Value:
+    """The logarithm of a sigmoid or a softmax."""
+    data = call.data()
+    step, layer = data.step, data.step.layer
+    if step.parent is None or layer.kind not in ("Sigmoid", "Softmax"):
+        raise ObstructionError(NO_LAYER)
+    if layer.kind == "Sigmoid":
+        return _log_of_sigmoid(call, replace(data, step=step.parent))
+    return replace(data, step=replace(step, layer=replace(layer, kind="LogSoftmax")))
 
 
 def _relu6(call: OperatorCall) -> Value:
@@ -105,8 +139,41 @@ def _hard_sigmoid(call: OperatorCall) -> Value:
     return applied(call, line, "Hardtanh", min_val=0.0, max_val=1.0)
 
 
+# x times what these layers make of it is another layer, times a number.
+_Layers = list[tuple[str, dict[str, object]]]
+_RELU6: _Layers = [
+    ("Scale", {"factor": 1.0, "offset": 3.0}),
+    ("Hardtanh", {"min_val": 0.0, "max_val": 6.0}),
+]
+_GATES: list[tuple[_Layers, str, float]] = [
+    ([("Sigmoid", {})], "SiLU", 1.0),
+    ([("Hardsigmoid", {})], "Hardswish", 1.0),
+    (_RELU6, "Hardswish", 6.0),
+    ([*_RELU6, ("Scale", {"factor": 1 / 6, "offset": 0.0})], "Hardswish", 1.0),
+    ([("Softplus", {"beta": 1.0, "threshold": 20.0}), ("Tanh", {})], "Mish", 1.0),
+]
+
+
+def _before(step: Step | None, layers: _Layers) -> Step | None:
+    """The step before these layers, if the last ones are these."""
+    for kind, options in reversed(layers):
+        if step is None or (step.layer.kind, step.layer.options) != (kind, options):
+            return None
+        step = step.parent
+    return step
+
+
+def _swish(call: OperatorCall, line: Data) -> Data:
+    """x sigmoid(factor x) of x with a Scale by the factor behind it."""
+    layer = line.step.layer
+    factor = layer.options.get("factor") if layer.kind == "Scale" else None
+    if not isinstance(factor, float) or not factor or layer.options["offset"]:
+        raise ObstructionError("it joins two branches of the model")
+    return scaled(call, applied(call, line, "SiLU"), 1 / factor)
+
+
 def joined_data(call: OperatorCall, a: Data | Finals, b: Data | Finals) -> Data:
-    """Two branches as one: both directions of a layer, x times its sigmoid, or x plus layers(x)."""
+    """Two branches as one: both directions of a layer, x times a function of x, x plus layers(x)."""
     if isinstance(a, Finals) or isinstance(b, Finals):
         a, b = whole(a), whole(b)
     if call.op in ("add", "mul") and {a.part, b.part} == {0, 1}:
@@ -114,10 +181,13 @@ def joined_data(call: OperatorCall, a: Data | Finals, b: Data | Finals) -> Data:
         if plain and a.step is b.step and a.axes == b.axes:
             mode = "sum" if call.op == "add" else "mul"
             return merged(a, mode, call.name("MergeDirections"), a.axes)
-    for x, gate in ((a, b), (b, a)) if call.op == "mul" else ():
-        before = gate.step.parent
-        if gate.step.layer.kind == "Sigmoid" and same(before, x.step) and x.axes == gate.axes:
-            return applied(call, whole(x), "SiLU")
+    for x, gate in ((a, b), (b, a)) if call.op == "mul" and a.axes == b.axes else ():
+        for layers, kind, factor in _GATES:
+            before = _before(gate.step, layers)
+            if before is not None and same(before, x.step):
+                return scaled(call, applied(call, whole(x), kind), factor)
+            if kind == "SiLU" and before is not None and same(before.parent, x.step):
+                return _swish(call, replace(whole(x), step=before))
     if call.op != "add":
         raise ObstructionError("it joins two branches of the model")
     return added(call, whole(a), whole(b))
@@ -148,36 +218,66 @@ def with_constant(call: OperatorCall, a: Value, b: Value) -> Value:
         raise ObstructionError("its constant has more axes than its input")
     if constant.array.size == 1:
         return _with_number(call, data, scalar(constant), is_first)
-    raise ObstructionError("its constant is neither a number nor a bias")
+    return _with_vector(call, data, constant, is_first)
 
 
 def _with_number(call: OperatorCall, data: Data, number: float, is_first: bool) -> Value:
     """The data and one number; `is_first`: the data come before it."""
     if call.op == "mul":
-        return _scaled(call, data, number)
+        return scaled(call, data, number)
     if call.op == "div" and is_first and number:
-        return _scaled(call, data, 1 / number)
+        return scaled(call, data, 1 / number)
     if call.op == "add":
         return _shifted(call, data, number)
     if call.op == "sub" and is_first:
         return _shifted(call, data, -number)
     if call.op in ("sub", "rsub"):
-        return _shifted(call, _scaled(call, data, -1.0), number)
+        return _shifted(call, scaled(call, data, -1.0), number)
     raise ObstructionError(NO_LAYER)
 
 
+def _with_vector(call: OperatorCall, data: Data, constant: Const, is_first: bool) -> Value:
+    """The data and a constant with a value for each feature: a ScaleFeatures."""
+    places = [at for at, size in enumerate(constant.array.shape) if size != 1]
+    features = data.axes[places[0] - constant.array.ndim] if len(places) == 1 else ()
+    values = feature_values(constant, data, features)
+    if values is None:
+        raise ObstructionError(
+            f"its constant of shape {constant.array.shape} does not have a value for each feature"
+        )
+    ones, zeros = np.ones_like(values), np.zeros_like(values)
+    if call.op in ("add", "sub", "rsub"):
+        is_negative = (call.op == "sub" and not is_first) or call.op == "rsub"
+        weight = -ones if is_negative else ones
+        bias = -values if call.op == "sub" and is_first else values
+    elif call.op == "mul" or (call.op == "div" and is_first and values.all()):
+        weight, bias = values if call.op == "mul" else 1 / values, zeros
+    else:
+        raise ObstructionError(NO_LAYER)
+    step = features_last(data.step, features)
+    options: dict[str, object] = {"num_features": len(values)}
+    arrays, name = {"weight": weight, "bias": bias}, call.name("ScaleFeatures")
+    if data.step.is_integer is True:
+        raise ObstructionError("its input holds whole numbers")
+    return Data(after(step, "ScaleFeatures", name, options, arrays), data.axes)
+
+
 def _negated(call: OperatorCall) -> Value:
-    return _scaled(call, call.data(), -1.0)
+    return scaled(call, call.data(), -1.0)
 
 
-def _scaled(call: OperatorCall, data: Value, factor: float) -> Value:
-    assert isinstance(data, Data)
+def scaled(call: OperatorCall, data: Data, factor: float) -> Data:
+    """The data times a number; it becomes part of a Scale before it."""
+    step, before = data.step, data.step.layer
+    if before.kind == "Scale" and before.options["offset"] == 0.0 and step.parent is not None:
+        earlier = before.options["factor"]
+        assert isinstance(earlier, float)
+        data, factor = replace(data, step=step.parent), earlier * factor
     return data if factor == 1 else applied(call, data, "Scale", factor=factor, offset=0.0)
 
 
-def _shifted(call: OperatorCall, data: Value, offset: float) -> Value:
+def _shifted(call: OperatorCall, data: Data, offset: float) -> Data:
     """A number added; it becomes part of a Scale before it."""
-    assert isinstance(data, Data)
     step, before = data.step, data.step.layer
     if before.kind == "Scale" and before.options["offset"] == 0.0 and step.parent is not None:
         options = before.options | {"offset": offset}
@@ -189,6 +289,9 @@ FUNCTIONS: dict[str, Handler] = {
     **dict.fromkeys(_FUNCTIONS, _function),
     "elu": _elu,
     "selu": _selu,
+    "celu": _celu,
+    "log": _log,
+    "log_sigmoid": _log_sigmoid,
     "relu6": _relu6,
     "clamp": _clamp,
     "clamp_min": _clamp,

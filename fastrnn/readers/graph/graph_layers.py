@@ -28,6 +28,7 @@ from .graph_values import (
     made_features,
     scalar,
 )
+from .graph_written import written
 
 # --- Products ---
 
@@ -90,6 +91,8 @@ def _arithmetic(call: OperatorCall) -> Value:
         return arithmetic(call, a, b)
     if isinstance(a, Moment) or isinstance(b, Moment):
         return _moment(call, a, b)
+    if (term := written(call, a, b)) is not None:
+        return term
     if isinstance(a, Data | Finals) and isinstance(b, Data | Finals):
         return joined_data(call, a, b)
     if not isinstance(a, Const) and not isinstance(b, Const):
@@ -119,6 +122,8 @@ def _part_of_layer(call: OperatorCall, a: Value, b: Value) -> Data | None:
     options, arrays = dict(layer.options), dict(layer.arrays)
     if layer.kind in ("Linear", "Conv1d") and call.op == "add" and "bias" not in arrays:
         options["bias"] = True
+    elif layer.kind == "ScaleFeatures" and call.op == "add" and not arrays["bias"].any():
+        pass
     elif layer.kind == "LayerNorm" and call.op == "mul" and not arrays:
         options["elementwise_affine"], options["bias"] = True, False
     elif layer.kind == "LayerNorm" and call.op == "add" and "bias" not in arrays:

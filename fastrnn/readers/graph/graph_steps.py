@@ -23,6 +23,7 @@ from .graph_values import (
     ObstructionError,
     Row,
     Step,
+    Term,
     Value,
     solid,
 )
@@ -233,6 +234,8 @@ def whole(value: Value) -> Data:
         return pool(value.data, len(value.data.axes) - 1, "mean", keep=True)
     if isinstance(value, Index):
         raise ObstructionError("its input holds whole numbers")
+    if isinstance(value, Term):
+        raise ObstructionError(f"it takes a part of a function that is written out, {value.name}")
     if not isinstance(value, Data):
         kind = "a weight or constant" if isinstance(value, Const) else "no tensor"
         raise ObstructionError(f"its input is {kind}, not the output of a layer")

@@ -253,6 +253,19 @@ class Index(Shaped):
         return self.data.axes
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Term:
+    """A factor times a power or function of x, in a function that is written out.
+
+    x is the data times `inner`.
+    """
+
+    name: str
+    data: Data
+    factor: float
+    inner: float = 1.0
+
+
 class Poison:
     """The result of an unsupported node: what follows is not judged by it."""
 

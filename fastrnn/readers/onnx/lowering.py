@@ -376,7 +376,22 @@ _PLAIN_CONSTANTS: dict[str, tuple[Callable[[OnnxNode, str], object], str]] = {
     "value_float": (OnnxNode.float_of, "float32"),
     "value_floats": (OnnxNode.floats_of, "float32"),
 }
-_UNARY = ("Relu", "Tanh", "Sigmoid", "Softplus", "Selu", "Neg", "Sqrt", "Reciprocal")
+_UNARY = (
+    "Relu",
+    "Tanh",
+    "Sigmoid",
+    "Softplus",
+    "Selu",
+    "Neg",
+    "Sqrt",
+    "Reciprocal",
+    "Erf",
+    "Log",
+    "Abs",
+    "Mish",
+    "Softsign",
+    "HardSwish",
+)
 _BINARY = ("MatMul", "Add", "Sub", "Mul", "Div")
 _COMPARISONS = {"Less": "lt", "LessOrEqual": "le", "Greater": "gt", "GreaterOrEqual": "ge"}
 _RULES: dict[str, Rule] = {
@@ -401,6 +416,7 @@ _RULES: dict[str, Rule] = {
     "ReduceSum": _operator(
         "sum", "self", lambda n: {**_axes(13)(n), "keepdim": n.int_of("keepdims", 1) != 0}
     ),
+    "Celu": _operator("celu", "self", lambda n: {"alpha": n.float_of("alpha", 1.0)}),
     "HardSigmoid": _operator("onnx.HardSigmoid", "self", _line),
     "Clip": _operator("clamp", "self", _clip),
     "Identity": _operator("alias", "self"),

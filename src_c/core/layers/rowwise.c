@@ -64,8 +64,7 @@ frnn_status frnn_layer_norm(const frnn_isa *isa, const frnn_rows *rows, const fl
 frnn_status frnn_batch_norm(const frnn_isa *isa, const frnn_rows *rows,
                             const frnn_batch_norm_call *call)
 {
-    if (is_incomplete(isa, rows) || !call || !(call->eps >= 0.0) ||
-        (rows->size > 0 && (!call->running_mean || !call->running_var)))
+    if (is_incomplete(isa, rows) || !call || !(call->eps >= 0.0))
         return FRNN_BAD_ARGUMENT;
     const unsigned saved = isa->denormals_off();
     isa->batch_norm(rows, call);

@@ -42,6 +42,10 @@ static const layer_kind *const kinds[] = {
     [37] = &frnn_kind_merge_directions,
     [38] = &frnn_kind_repeat_vector,
     [39] = &frnn_kind_residual,
+    [41] = &frnn_kind_mish,
+    [42] = &frnn_kind_softsign,
+    [43] = &frnn_kind_hardswish,
+    [44] = &frnn_kind_scale_features,
 };
 
 static int is_in_range(const layer_field *field, double value)

@@ -122,6 +122,8 @@ extern const layer_kind frnn_kind_softmax, frnn_kind_log_softmax, frnn_kind_laye
 extern const layer_kind frnn_kind_dropout, frnn_kind_elu, frnn_kind_leaky_relu, frnn_kind_silu;
 extern const layer_kind frnn_kind_gelu, frnn_kind_softplus, frnn_kind_hardtanh;
 extern const layer_kind frnn_kind_hardsigmoid, frnn_kind_scale, frnn_kind_batch_norm;
+extern const layer_kind frnn_kind_mish, frnn_kind_softsign, frnn_kind_hardswish;
+extern const layer_kind frnn_kind_scale_features;
 extern const layer_kind frnn_kind_prelu, frnn_kind_merge_directions;
 extern const layer_kind frnn_kind_embedding, frnn_kind_last, frnn_kind_pool;    /* kind_steps.c */
 extern const layer_kind frnn_kind_flip, frnn_kind_mask, frnn_kind_zero_pad;

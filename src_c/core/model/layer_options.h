@@ -98,6 +98,10 @@ typedef struct {
 } prelu_options;
 
 typedef struct {
+    int num_features;
+} scale_features_options;
+
+typedef struct {
     int mode; /* a frnn_merging */
 } merge_options;
 
@@ -136,6 +140,7 @@ typedef union {
     batch_norm_options batch_norm;
     max_pool_options max_pool;
     prelu_options prelu;
+    scale_features_options scale_features;
     merge_options merge;
     repeat_options repeat;
     container_options container;
