@@ -173,7 +173,7 @@ def _swish(call: OperatorCall, line: Data) -> Data:
 
 
 def joined_data(call: OperatorCall, a: Data | Finals, b: Data | Finals) -> Data:
-    """Two branches as one: both directions of a layer, x times a function of x, x plus layers(x)."""
+    """Two branches as one: both directions of a layer, x times a function of it, x + layers(x)."""
     if isinstance(a, Finals) or isinstance(b, Finals):
         a, b = whole(a), whole(b)
     if call.op in ("add", "mul") and {a.part, b.part} == {0, 1}:
