@@ -68,8 +68,8 @@ static const struct {
     [FRNN_HARDTANH] = {{(float)-B, (float)A}, hardtanh, 0.0, none, 1.0},
     [FRNN_HARDSIGMOID] = {{0, 0}, hardsigmoid, 1.5, none, 1.0},
     [FRNN_MISH] = {{0, 0}, mish, 5.0, none, 128.0},
-    [FRNN_SOFTSIGN] = {{0, 0}, softsign, 1.5, none, 1.0},
-    [FRNN_HARDSWISH] = {{0, 0}, hardswish, 2.0, none, 2.0},
+    [FRNN_SOFTSIGN] = {{0, 0}, softsign, 2.0, none, 1.0},
+    [FRNN_HARDSWISH] = {{0, 0}, hardswish, 3.0, none, 2.0},
     [FRNN_SCALE] = {{(float)A, (float)B}, scale, 0.6, none, 1.0},
 };
 

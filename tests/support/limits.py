@@ -111,8 +111,8 @@ FUNCTION_ULP: dict[str, Callable[[np.ndarray], np.ndarray | float]] = {
     "hardtanh": lambda x: 0.0,
     "hardsigmoid": lambda x: 1.5,
     "mish": lambda x: 5.0,
-    "softsign": lambda x: 1.5,
-    "hardswish": lambda x: 2.0,
+    "softsign": lambda x: 2.0,
+    "hardswish": lambda x: 3.0,
     # The product and the sum are rounded.
     "scale": lambda x: 1.0 + np.abs(1.375 * x) / np.maximum(np.abs(1.375 * x + 0.3125), 1e-30),
 }
