@@ -205,6 +205,8 @@ cdef extern from "fastrnn.h" nogil:
         float *y
         Py_ssize_t y_row
     frnn_status frnn_pool_mean(const frnn_isa *isa, const frnn_sequences *sequences)
+    frnn_status frnn_attention_pool(const frnn_isa *isa, const frnn_sequences *sequences,
+                                    float *weights)
 
 cdef extern from "../src_c/platform/memory.h" nogil:
     void *frnn_memory_allocate(size_t bytes)

@@ -91,11 +91,13 @@ def batch_norm(str isa, x, y, const float[::1] running_mean or None,
         pair.close()
 
 
-def pool_mean(str isa, x, lengths, y) -> None:
-    """Compute y (B, size), the mean of x (T, B, size) over lengths[b] steps, or over all."""
+cdef int pool(str isa, object x, object lengths, object weights, object y) except -1:
+    """The mean over steps, or the weighted sum if there are weights, which hold scores."""
     cdef const frnn_isa *table = find_isa(isa)
-    cdef Py_buffer views[3]
+    cdef Py_buffer views[4]
     cdef frnn_sequences s
+    cdef frnn_status status
+    cdef int has_weights = weights is not None
     memset(views, 0, sizeof(views))
     try:
         open_floats(&views[0], x, "x", 3, PyBUF_STRIDES)
@@ -108,12 +110,33 @@ def pool_mean(str isa, x, lengths, y) -> None:
             raise ValueError(f"y, lengths: expected a batch of {s.batch} and {s.size} features")
         if not (rows_in_place(&views[0]) and in_floats(&views[1])):
             raise ValueError("x, y: expected aligned float32 with a contiguous last axis")
+        if has_weights:
+            open_floats(&views[3], weights, "weights", 2, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+            if (views[3].shape[0] != views[0].shape[1] or views[3].shape[1] != views[0].shape[0]
+                    or not in_floats(&views[3])):
+                raise ValueError(f"weights: expected aligned float32 ({s.batch}, {s.steps})")
         s.x, s.y = <const float *> views[0].buf, <float *> views[1].buf
         s.x_step, s.x_row = views[0].strides[0] // 4, views[0].strides[1] // 4
         s.y_row, s.lengths = views[1].shape[1], <const size_t *> views[2].buf
         with nogil:
-            status = frnn_pool_mean(table, &s)
-        check(status)
+            if has_weights:
+                status = frnn_attention_pool(table, &s, <float *> views[3].buf)
+            else:
+                status = frnn_pool_mean(table, &s)
+        return check(status)
     finally:
-        for i in range(3):
+        for i in range(4):
             PyBuffer_Release(&views[i])
+
+
+def pool_mean(str isa, x, lengths, y) -> None:
+    """Compute y (B, size), the mean of x (T, B, size) over lengths[b] steps, or over all."""
+    pool(isa, x, lengths, None, y)
+
+
+def attention_pool(str isa, x, lengths, weights not None, y) -> None:
+    """Compute y (B, size), the sum of x (T, B, size) weighted by the softmax over steps of scores.
+
+    weights (B, T) holds the scores, and the weights afterwards.
+    """
+    pool(isa, x, lengths, weights, y)

@@ -419,6 +419,20 @@ def join_states(states: Sequence[State]) -> Any:
     return parts if len(parts) > 1 else parts[0]
 
 
+def attention_pool(x: ArrayLike, scores: ArrayLike, length: int | None = None) -> Array:
+    """Return the sum of the steps of one sequence x [steps][features], weighted by their scores.
+
+    The weights are the softmax of the scores [steps] of the first `length` steps, None for all
+    (Bahdanau, Cho, Bengio 2015; Yang et al. 2016); without a step the sum is zeros.
+    """
+    rows, of_rows = np.asarray(x, np.float64)[:length], np.asarray(scores, np.float64)[:length]
+    if not len(rows):
+        return np.zeros(rows.shape[1:])
+    weights = np.exp(of_rows - of_rows.max())
+    pooled: Array = weights / weights.sum() @ rows
+    return pooled
+
+
 class ReferenceGradients(NamedTuple):
     """What backward returns: each in the shape of what it is the gradient of."""
 

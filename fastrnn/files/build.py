@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from .. import layers as public
-from ..layers import AddInput, Layer, Residual, Sequential
+from ..layers import AddInput, AttentionPool, Layer, Residual, Sequential
 from ..readers.description import STATES, DescribedLayer, Description, Obstacle, unsupported
 from ..stack_spec import LAYERS
 
 # Layers that hold others, which follow them in a description.
-CONTAINERS: dict[str, type[Sequential]] = {"Residual": Residual}
+CONTAINERS: dict[str, type[Any]] = {"Residual": Residual, "AttentionPool": AttentionPool}
 # The other layers by their names, which are the kinds of a description.
 KINDS: dict[str, type[Any]] = {
     name: getattr(public, name)
@@ -84,7 +84,10 @@ def _container(
     layers, initial = _several(rest, count, f"{described.name}.", isa, obstacles)
     if len(layers) < count:
         raise ValueError(f"{count} layers belong inside, {len(layers)} of them can be made")
-    model = CONTAINERS[described.kind](layers, **options)
+    kind = CONTAINERS[described.kind]
+    if "isa" in signature(kind).parameters:
+        options["isa"] = isa
+    model: Sequential = kind(layers, **options)
     model.initial_state = initial
     return model
 

@@ -23,6 +23,7 @@ from .activations import (
     Softsign,
     Tanh,
 )
+from .attention import AttentionPool
 from .base import Layer
 from .dense import Conv1d, Linear
 from .embedding import Embedding
@@ -42,6 +43,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "AddInput",
+    "AttentionPool",
     "BatchNorm1d",
     "Conv1d",
     "Dropout",

@@ -156,7 +156,8 @@ class Sequential(Layer):
         raise KeyError(f"no layer {name!r}, the layers are {list(self._children)}")
 
     def __repr__(self) -> str:
-        lines = [f"  ({name}): {layer!r}" for name, layer in self._children.items()]
+        lines = [f"  {name}={value!r}" for name, value in self._options().items()]
+        lines += [f"  ({name}): {layer!r}" for name, layer in self._children.items()]
         kind = type(self).__name__
         return f"{kind}(\n{_indented(lines)}\n)" if lines else f"{kind}()"
 

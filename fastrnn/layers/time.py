@@ -15,6 +15,17 @@ from .flow import Axes, Flow, Lengths, Masked, sequence_axes
 from .stateless import Back, Stateless
 
 
+def time_major(x: Array, batch_first: bool) -> Array:
+    """A view (steps, batch, features) of x (steps, batch, features), batch first, or (steps, f)."""
+    if x.ndim not in (2, 3):
+        axes = "(batch, steps" if batch_first else "(steps, batch"
+        raise ValueError(f"x: expected {axes}, features) or (steps, features), got shape {x.shape}")
+    rows = x[:, None] if x.ndim == 2 else x.swapaxes(0, 1) if batch_first else x
+    if len(rows) == 0:
+        raise ValueError("x: expected at least one step, got a sequence of length 0")
+    return rows
+
+
 class _Sequences(Stateless):
     """A layer of (steps, batch, features), (batch, steps, features) or (steps, features)."""
 
@@ -22,18 +33,6 @@ class _Sequences(Stateless):
 
     def _takes(self, axes: Axes, ndim: int) -> bool:
         return axes == sequence_axes(ndim, self.batch_first)
-
-    def _time_major(self, x: Array) -> Array:
-        """A view (steps, batch, features) of x."""
-        if x.ndim not in (2, 3):
-            axes = "(batch, steps" if self.batch_first else "(steps, batch"
-            raise ValueError(
-                f"x: expected {axes}, features) or (steps, features), got shape {x.shape}"
-            )
-        rows = x[:, None] if x.ndim == 2 else x.swapaxes(0, 1) if self.batch_first else x
-        if len(rows) == 0:
-            raise ValueError("x: expected at least one step, got a sequence of length 0")
-        return rows
 
     def _counts(self, rows: Array, flow: Flow) -> NDArray[np.intp]:
         """The valid steps of each row."""
@@ -80,7 +79,7 @@ class Last(_Ending):
 
     def _places(self, x: Array, flow: Flow) -> tuple[Array, list[tuple[Any, ...]]]:
         """x by steps, and where in it the parts of y are, for the rows that have steps."""
-        rows = self._time_major(x)
+        rows = time_major(x, self.batch_first)
         counts, width = self._counts(rows, flow), rows.shape[2]
         if self.of == "state" and width % 2:
             raise ValueError(f"x: expected features of two directions, an even number, got {width}")
@@ -129,7 +128,7 @@ class Pool(_Ending):
         return {"mode": self.mode, "batch_first": self.batch_first}
 
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
-        rows = self._time_major(x)
+        rows = time_major(x, self.batch_first)
         y = np.empty(rows.shape[1:], FLOAT32)
         if y.size and self.mode == "mean":
             counts = None if flow.lengths is None else flow.lengths.astype(np.uintp)
@@ -145,8 +144,8 @@ class Pool(_Ending):
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
         def back(dy: Array) -> tuple[Array, dict[str, Array]]:
-            rows, dx = self._time_major(x), np.zeros(x.shape, FLOAT32)
-            drows, inside = self._time_major(dx), self._inside(rows, flow)
+            rows, dx = time_major(x, self.batch_first), np.zeros(x.shape, FLOAT32)
+            drows, inside = time_major(dx, self.batch_first), self._inside(rows, flow)
             dy = dy.reshape(rows.shape[1:])
             if self.mode == "mean":
                 counts = np.maximum(self._counts(rows, flow), 1).astype(FLOAT32)
@@ -180,11 +179,11 @@ class Flip(_Sequences):
         return "it needs the end of the sequence"
 
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
-        rows, y = self._time_major(x), np.zeros(x.shape, FLOAT32)
+        rows, y = time_major(x, self.batch_first), np.zeros(x.shape, FLOAT32)
         steps = np.arange(len(rows))[:, None]
         source = self._counts(rows, flow) - 1 - steps
         source = np.where(source < 0, steps, source)
-        self._time_major(y)[...] = np.take_along_axis(rows, source[..., None], 0)
+        time_major(y, self.batch_first)[...] = np.take_along_axis(rows, source[..., None], 0)
         return y
 
     def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:

@@ -402,6 +402,12 @@ typedef struct {
 /* The mean over the valid steps of each sequence. */
 frnn_status frnn_pool_mean(const frnn_isa *isa, const frnn_sequences *sequences);
 
+/* The sum of the valid steps of each sequence, weighted by the softmax of their scores (Bahdanau,
+ * Cho, Bengio 2015; Yang et al. 2016). weights [batch][steps]: the scores, which become the weights,
+ * zeros past the lengths. */
+frnn_status frnn_attention_pool(const frnn_isa *isa, const frnn_sequences *sequences,
+                                float *weights);
+
 /* The maximum over the valid steps of each sequence; NaN counts as the largest value. */
 frnn_status frnn_pool_max(const frnn_sequences *sequences);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Functions of whole rows: softmax, its logarithm, layer norm, the mean over steps.
+/* Functions of whole rows: softmax, its logarithm, layer norm, means and weighted sums over steps.
  *
  * A sum over a row has one order, which its length alone decides: several vectors in
  * parallel, in runs that start from zero. Their lanes are added in double. */
@@ -222,9 +222,10 @@ static void batch_norm(const frnn_rows *rows, const frnn_batch_norm_call *c)
     }
 }
 
-/* The mean of adjacent vectors, of which the last one has n lanes. */
-ALWAYS_INLINE void mean_strip(float *y, const float *x, ptrdiff_t x_step, size_t steps, int n,
-                              const int vectors)
+/* The mean over steps of adjacent vectors, of which the last one has n lanes; with weights of the steps
+ * the weighted sum instead. */
+ALWAYS_INLINE void mean_strip(float *y, const float *x, ptrdiff_t x_step, const float *weights,
+                              size_t steps, int n, const int vectors)
 {
     vec total[4], run[4];
     const vec count = vec_set((float)steps);
@@ -232,12 +233,15 @@ ALWAYS_INLINE void mean_strip(float *y, const float *x, ptrdiff_t x_step, size_t
     for (size_t step = 0; step < steps;) {
         UNROLL for (int v = 0; v < vectors; v++) run[v] = vec_zero();
         for (int i = 0; i < SUM_RUN && step < steps; i++, step++, x += x_step)
-            UNROLL for (int v = 0; v < vectors; v++)
-                run[v] = vec_add(run[v], vectors > 1 ? vec_load(x + v * LANES) : load_first(x, n));
+            UNROLL for (int v = 0; v < vectors; v++) {
+                const vec term = vectors > 1 ? vec_load(x + v * LANES) : load_first(x, n);
+                run[v] = weights ? vec_fma(term, vec_set(weights[step]), run[v])
+                                 : vec_add(run[v], term);
+            }
         UNROLL for (int v = 0; v < vectors; v++) total[v] = vec_add(total[v], run[v]);
     }
     UNROLL for (int v = 0; v < vectors; v++) {
-        const vec result = vec_div(total[v], count);
+        const vec result = weights ? total[v] : vec_div(total[v], count);
         if (vectors == 1 && n < LANES)
             vec_store_part(y, result, n);
         else
@@ -245,15 +249,27 @@ ALWAYS_INLINE void mean_strip(float *y, const float *x, ptrdiff_t x_step, size_t
     }
 }
 
-static void mean(float *y, const float *x, ptrdiff_t x_step, size_t steps, size_t size)
+ALWAYS_INLINE void mean_row(float *y, const float *x, ptrdiff_t x_step, const float *weights,
+                            size_t steps, size_t size)
 {
     size_t i = 0;
     for (; size - i >= 4 * LANES; i += 4 * LANES)
-        mean_strip(y + i, x + i, x_step, steps, LANES, 4);
+        mean_strip(y + i, x + i, x_step, weights, steps, LANES, 4);
     for (; i < size; i += LANES) {
         const int n = size - i < LANES ? (int)(size - i) : LANES;
-        mean_strip(y + i, x + i, x_step, steps, n, 1);
+        mean_strip(y + i, x + i, x_step, weights, steps, n, 1);
     }
+}
+
+static void mean(float *y, const float *x, ptrdiff_t x_step, size_t steps, size_t size)
+{
+    mean_row(y, x, x_step, NULL, steps, size);
+}
+
+static void weighted_sum(float *y, const float *x, ptrdiff_t x_step, const float *weights,
+                         size_t steps, size_t size)
+{
+    mean_row(y, x, x_step, weights, steps, size);
 }
 
 #endif

@@ -207,6 +207,9 @@ struct frnn_isa {
     void (*batch_norm)(const frnn_rows *rows, const frnn_batch_norm_call *call);
     /* y = the mean over steps >= 1 of rows of x, which are x_step apart. */
     void (*mean)(float *y, const float *x, ptrdiff_t x_step, size_t steps, size_t size);
+    /* y = the sum over steps of weights[step] times that row of x. */
+    void (*weighted_sum)(float *y, const float *x, ptrdiff_t x_step, const float *weights,
+                         size_t steps, size_t size);
     double (*probe_fma)(size_t rounds, float *result);
     void (*probe_read)(const float *values, size_t count, float *result);
     unsigned (*denormals_off)(void);

@@ -10,7 +10,7 @@ import pytest
 from limits import PARITY, error
 
 import fastrnn
-from fastrnn import _core
+from fastrnn import _core, reference
 
 
 def draw(*shape: int) -> np.ndarray:
@@ -191,6 +191,21 @@ def test_pool_mean(isa: str) -> None:
     assert error(y, np.stack(wanted)) < PARITY
     _core.pool_mean(isa, x[:7].transpose(1, 0, 2).copy().transpose(1, 0, 2), None, y)
     assert error(y, x[:7].mean(0, np.float64)) < PARITY
+
+
+def test_attention_pool(isa: str) -> None:
+    x, weights = draw(40, 3, 21), 9 * draw(3, 40)
+    scores, y = weights.copy(), np.full((3, 21), np.nan, np.float32)
+    lengths = np.array([40, 0, 7], np.uintp)
+    x[7:, 2] = scores[2, 7:] = weights[2, 7:] = np.nan
+    _core.attention_pool(isa, x, lengths, weights, y)
+    for row, length in enumerate(lengths):
+        wanted = reference.attention_pool(x[:, row], scores[row], int(length))
+        assert error(y[row], wanted) < PARITY
+        assert abs(weights[row].sum(dtype=np.float64) - (length > 0)) < PARITY
+        assert not weights[row, length:].any()
+    with pytest.raises(ValueError, match=r"weights: expected aligned float32 \(3, 40\)"):
+        _core.attention_pool(isa, x, lengths, weights[:, :39].copy(), y)
 
 
 def test_rows_refuse(isa: str) -> None:

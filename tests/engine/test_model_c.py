@@ -136,6 +136,19 @@ CAUSAL = (
     make("last", "Residual", layers=1),
     make("sigmoid", "Sigmoid"),
 )
+ATTENTION = (
+    make("gru", "GRU", input_size=6, hidden_size=19),
+    make("pool", "AttentionPool", layers=4),
+    make("deep", "Residual", layers=1),
+    make("rnn", "RNN", input_size=19, hidden_size=19),
+    make("tanh", "Tanh"),
+    make("score", "Linear", in_features=19, out_features=1),
+    make("fc", "Linear", in_features=19, out_features=3),
+)
+RAW_ATTENTION = (
+    make("pool", "AttentionPool", layers=1, batch_first=True),
+    make("score", "Linear", in_features=6, out_features=1),
+)
 SAMPLES = (
     make("unsqueeze", "Unsqueeze", dim=1),
     make("pad", "ZeroPad1d", padding=(2, 1)),
@@ -176,6 +189,8 @@ MODELS = {
     "channels": (CHANNELS, floats(3, 3, 21), "BFT", "TBF", [21, 5, 13]),
     "residual": (RESIDUAL, floats(7, 2, 6), "TBF", "TBF", [3, 7]),
     "blocks": (BLOCKS, floats(7, 3, 6), "TBF", "TBF", [3, 7, 5]),
+    "attention": (ATTENTION, floats(7, 3, 6), "TBF", "BF", [3, 7, 5]),
+    "attention to x": (RAW_ATTENTION, floats(3, 70, 6), "BTF", "BF", [33, 1, 70]),
     "causal": (CAUSAL, floats(3, 5, 9), "BFT", "BFT", [9, 3, 1]),
     "samples": (SAMPLES, floats(2, 12), "BT", "BT", [12, 4]),
     "many stacks": (MANY_STACKS, floats(5, 3, 6), "TBF", "TBF", [5, 2, 4]),
@@ -258,6 +273,12 @@ LSTM = make("lstm", "LSTM", input_size=3, hidden_size=3)
         (LSTM, make("add", "AddInput", features=4)),
         (make("add", "Residual", layers=1), make("l", "LSTM", input_size=3, hidden_size=4)),
         (LSTM, make("add", "Residual", layers=1), make("last", "Last")),
+        (LSTM, make("pool", "AttentionPool", layers=1), make("heads", "Tanh")),
+        (
+            LSTM,
+            make("pool", "AttentionPool", layers=1, batch_first=True),
+            make("score", "Linear", in_features=3, out_features=1),
+        ),
         (LSTM, make("add", "Residual", layers=1), make("t", "Transpose", dim0=0, dim1=1)),
     ],
     ids=lambda layers: layers[-1].name,

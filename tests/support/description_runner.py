@@ -20,6 +20,8 @@ MergeDirections   mode        "sum", "mean" or "mul" of the two halves of the fe
 Scale      factor, offset    factor x + offset
 ScaleFeatures   num_features  weight x + bias of each feature
 Residual   layers            adds its input to what the next so many layers make of it
+AttentionPool   layers, batch_first   the sum of the steps of its input, weighted by the softmax of
+                             the scores that the next so many layers make of them
 AddInput   features          adds the first features of the model's own input
 """
 
@@ -106,6 +108,11 @@ def run_several(
             run_several(layers, layer.options["layers"], value, states)
             assert value.x.shape == before.shape
             value.x = value.x + before
+        elif layer.kind == "AttentionPool":
+            before = value.x
+            run_several(layers, layer.options["layers"], value, states)
+            value.x = attention(layer, value, before, layer.options.get("batch_first", False))
+            value.lengths = None
         elif layer.name in (states or {}):
             value.x = recurrent(layer, value, state=states[layer.name], **layer.options)
         else:
@@ -208,6 +215,16 @@ def pool(layer, value, *, mode, batch_first=False):
     value.lengths = None
     reduce = {"mean": np.mean, "max": np.max}[mode]
     return np.stack([reduce(row[:length], 0) for row, length in zip(x, lengths, strict=True)])
+
+
+def attention(layer, value, x, batch_first):
+    scores = value.x if batch_first else value.x.swapaxes(0, 1)
+    x = x if batch_first else x.swapaxes(0, 1)
+    assert scores.shape == (*x.shape[:2], 1)
+    lengths = valid(layer, Value(x, value.lengths))
+    return np.stack(
+        [reference.attention_pool(*row) for row in zip(x, scores[..., 0], lengths, strict=True)]
+    )
 
 
 def embedding(layer, value, *, num_embeddings, embedding_dim, padding_idx=None):

@@ -96,6 +96,8 @@ NESTED = (
     make("residual.1", "Residual", layers=1),
     make("residual.1.0", "GRU", True, input_size=3, hidden_size=3),
     make("after", "Tanh"),
+    make("attention", "AttentionPool", layers=1, batch_first=True),
+    make("attention.0", "Linear", in_features=3, out_features=1),
 )
 
 

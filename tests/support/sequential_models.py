@@ -12,6 +12,7 @@ from fastrnn import (
     LSTM,
     RNN,
     AddInput,
+    AttentionPool,
     BatchNorm1d,
     Conv1d,
     Flatten,
@@ -84,6 +85,13 @@ ENDINGS: dict[str, Any] = {
         GRU(6, 3, 2, bidirectional=True, batch_first=True), Last(True, of="state"), Linear(6, 2),
     ],
     "mean": lambda: [Tanh(), Pool("mean", batch_first=True), Softmax(-1)],
+    "attention": lambda: [
+        GRU(6, 3, bidirectional=True, batch_first=True),
+        AttentionPool(Linear(6, 4), Tanh(), Linear(4, 1), batch_first=True), Linear(6, 2),
+    ],
+    "attention over steps first": lambda: [
+        Transpose(0, 1), Linear(6, 5), AttentionPool(GRU(5, 1)), Sigmoid(),
+    ],
     "repeated": lambda: [
         GRU(6, 3, batch_first=True), Last(True), RepeatVector(4), LSTM(3, 2, batch_first=True),
         Pool("max", True),

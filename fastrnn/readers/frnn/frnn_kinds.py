@@ -295,6 +295,7 @@ KINDS: dict[str, Kind] = {
     "Hardswish": Kind(43),
     "ScaleFeatures": Kind(44, (Integer("num_features", 0),), _scale_features),
     "Residual": Kind(39, (_LAYERS,)),
+    "AttentionPool": Kind(40, (_LAYERS, _BATCH_FIRST)),
 }
 
 BY_NUMBER = {kind.number: name for name, kind in KINDS.items()}

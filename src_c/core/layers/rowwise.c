@@ -150,6 +150,25 @@ frnn_status frnn_pool_mean(const frnn_isa *isa, const frnn_sequences *s)
     return FRNN_OK;
 }
 
+frnn_status frnn_attention_pool(const frnn_isa *isa, const frnn_sequences *s, float *weights)
+{
+    if (!isa || are_invalid(s) || (s->batch > 0 && s->steps > 0 && !weights))
+        return FRNN_BAD_ARGUMENT;
+    const unsigned saved = isa->denormals_off();
+    for (size_t row = 0; row < s->batch; row++) {
+        float *const of_row = weights + row * s->steps;
+        const size_t length = length_of(s, row);
+        if (length > 0)
+            isa->softmax(of_row, of_row, length);
+        for (size_t step = length; step < s->steps; step++) of_row[step] = 0.0f;
+        if (s->size > 0)
+            isa->weighted_sum(s->y + (ptrdiff_t)row * s->y_row, s->x + (ptrdiff_t)row * s->x_row,
+                              s->x_step, of_row, length, s->size);
+    }
+    isa->denormals_restore(saved);
+    return FRNN_OK;
+}
+
 frnn_status frnn_pool_max(const frnn_sequences *s)
 {
     if (are_invalid(s))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Kinds of layers that join two values: AddInput, and those that hold layers: Residual. */
+/* Kinds of layers that join two values: AddInput, and those that hold layers: Residual and
+ * AttentionPool. */
 #include "kinds.h"
 
 /* ---- AddInput -------------------------------------------------------------------------------- */
@@ -50,11 +51,16 @@ static int have_same_axes(const model_axes *value, const model_axes *before)
     return value->rank == before->rank && !before->is_tokens;
 }
 
+/* Features that a value had before layers of which one may have told their number. */
+static int features_before(const model_axes *value, const model_axes *before)
+{
+    return before->features > 0 ? before->features : value->inputs;
+}
+
 static int join_residual(model_axes *value, const model_axes *kept, const layer_options *options)
 {
     (void)options;
-    const int features = kept->features > 0 ? kept->features : value->inputs;
-    return have_same_axes(value, kept) && value->features == features;
+    return have_same_axes(value, kept) && value->features == features_before(value, kept);
 }
 
 static frnn_status run_residual(const layer_call *call)
@@ -71,4 +77,58 @@ const layer_kind frnn_kind_residual = {
     .join = join_residual,
     .run = run_residual,
     .in_place = 1,
+};
+
+/* ---- AttentionPool --------------------------------------------------------------------------- */
+
+/* The layers inside make one score of each step. */
+static int join_pool(model_axes *value, const model_axes *kept, const layer_options *options)
+{
+    if (!frnn_axes_are_sequence(kept, options->container.batch_first) ||
+        !have_same_axes(value, kept) || value->features != 1)
+        return 0;
+    value->features = features_before(value, kept);
+    frnn_axes_remove(value, frnn_axes_find(value, AXIS_TIME));
+    value->is_one_step = 1;
+    return value->features > 0;
+}
+
+static frnn_status pool_workspace(const model_layer *layer, const layer_size *size, size_t *bytes)
+{
+    (void)layer;
+    *bytes = checked_product(checked_product(size->steps, size->batch), sizeof(float));
+    return *bytes < SIZE_MAX ? FRNN_OK : FRNN_TOO_LARGE;
+}
+
+static frnn_status run_pool(const layer_call *call)
+{
+    const layer_value *const kept = &call->kept;
+    float *const weights = call->workspace;
+    for (size_t row = 0; row < kept->batch; row++)
+        for (size_t step = 0; step < kept->steps; step++)
+            weights[row * kept->steps + step] = *value_row(&call->x, step, row);
+    const frnn_sequences sequences = {
+        .steps = kept->steps,
+        .batch = kept->batch,
+        .size = kept->features,
+        .x = kept->at,
+        .x_step = kept->step,
+        .x_row = kept->row,
+        .lengths = kept->lengths,
+        .y = call->y.at,
+        .y_row = call->y.row,
+    };
+    return frnn_attention_pool(call->isa, &sequences, weights);
+}
+
+static const layer_field pool_fields[] = {INTEGER_FIELD(0, container.layers, 1),
+                                          FLAG_FIELD(1, container.batch_first)};
+
+const layer_kind frnn_kind_attention_pool = {
+    .name = "AttentionPool",
+    FIELDS(pool_fields),
+    .join = join_pool,
+    .ends_time = 1,
+    .workspace = pool_workspace,
+    .run = run_pool,
 };

@@ -42,6 +42,7 @@ static const layer_kind *const kinds[] = {
     [37] = &frnn_kind_merge_directions,
     [38] = &frnn_kind_repeat_vector,
     [39] = &frnn_kind_residual,
+    [40] = &frnn_kind_attention_pool,
     [41] = &frnn_kind_mish,
     [42] = &frnn_kind_softsign,
     [43] = &frnn_kind_hardswish,

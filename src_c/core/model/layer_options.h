@@ -115,9 +115,10 @@ typedef struct {
     int n;
 } repeat_options;
 
-/* Residual: the layers inside. */
+/* Residual, AttentionPool: the layers inside. */
 typedef struct {
     int layers;
+    int batch_first; /* AttentionPool */
 } container_options;
 
 typedef union {
