@@ -138,7 +138,7 @@ CAUSAL = (
 )
 ATTENTION = (
     make("gru", "GRU", input_size=6, hidden_size=19),
-    make("pool", "AttentionPool", layers=4),
+    make("pool", "AttentionPool", layers=3),
     make("deep", "Residual", layers=1),
     make("rnn", "RNN", input_size=19, hidden_size=19),
     make("tanh", "Tanh"),

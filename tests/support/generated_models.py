@@ -190,6 +190,26 @@ class Around(nn.Module):
         return torch.relu(y) + x if self.twice else y
 
 
+class Attention(nn.Module):
+    """A sum over steps by the softmax of scores, which are mostly of one feature."""
+
+    def __init__(self, width: int, dim: int, form: int, scores: int) -> None:
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(width, 3), nn.Tanh(), nn.Linear(3, scores))
+        self.dim, self.form = dim, form
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.score(x)
+        if self.form == 0:
+            return (torch.softmax(scores, self.dim) * x).sum(self.dim)
+        if self.form == 1:
+            return torch.bmm(torch.softmax(scores, self.dim).transpose(1, 2), x).squeeze(1)
+        if self.form == 2:
+            weights = torch.softmax(scores.squeeze(-1), self.dim)
+            return torch.matmul(weights.unsqueeze(1), x)[:, 0]
+        return (x * torch.softmax(scores, self.dim)).sum(self.dim, keepdim=True)
+
+
 # --- Models of torch ---
 
 
@@ -214,6 +234,8 @@ class TorchModel:
             self.recur()
             if self.draw.random() < 0.3:
                 self.grow(self.around())
+        if self.draw.random() < 0.3:
+            self.grow(self.attention())
         for _ in range(self.draw.choice([0, 1, 2, 3, 4])):
             self.grow(self.head())
         self.module = nn.Sequential(*self.pieces).eval()
@@ -226,6 +248,10 @@ class TorchModel:
 
     def size(self) -> int:
         return self.draw.choice([1, 1, 2, 3, 4])
+
+    def width(self) -> int:
+        """The size of the last axis; 1 if there is none."""
+        return max(self.y.size(-1), 1) if self.y.dim() else 1
 
     def grow(self, piece: nn.Module) -> bool:
         """Add a piece, if the example runs through it."""
@@ -268,7 +294,7 @@ class TorchModel:
 
     def around(self) -> nn.Module:
         """A residual sum, mostly of values of one shape."""
-        draw, width = self.draw, self.y.size(-1) if self.y.dim() else 1
+        draw, width = self.draw, self.width()
         wide = draw.choice([width, width, width, 1])
         both = draw.random() < 0.5
         rnn = draw.choice([nn.GRU, nn.RNN])(
@@ -289,8 +315,14 @@ class TorchModel:
         ]
         return Around(draw.choice(choices), draw.random() < 0.25)
 
+    def attention(self) -> nn.Module:
+        draw, width = self.draw, self.width()
+        time = 1 if self.batch_first else 0
+        dim = draw.choice([time, time, time, 0, 1, 2])
+        return Attention(width, dim, draw.randrange(4), draw.choice([1, 1, 1, 2]))
+
     def head(self) -> nn.Module:
-        draw, width = self.draw, self.y.size(-1) if self.y.dim() else 1
+        draw, width = self.draw, self.width()
         dim = draw.choice([-1, 0, 1, 2, -2])
         return draw.choice(
             [
@@ -301,7 +333,7 @@ class TorchModel:
                 *(nn.Softmax(dim), nn.LogSoftmax(dim), nn.Softmax(dim), nn.Sigmoid(), nn.ReLU()),
                 *(nn.Dropout(0.2), nn.LayerNorm(width), nn.Linear(width, self.size())),
                 *(nn.Linear(width, self.size()), nn.Linear(width, 1, bias=False)),
-                *(InPlace(), Doubled(), Residual(), nn.ELU(), self.around()),
+                *(InPlace(), Doubled(), Residual(), nn.ELU(), self.around(), self.attention()),
             ]
         )
 

@@ -93,7 +93,7 @@ _SCHEMAS = {
     "embedding": "weight indices padding_idx scale_grad_by_freq sparse",
     "linear": "input weight bias",
     "addmm": "self mat1 mat2 beta alpha",
-    "mm": "self mat2",
+    "mm bmm": "self mat2",
     "matmul mul div floor_divide": "self other",
     "add sub rsub": "self other alpha",
     "elu": "self alpha scale input_scale",

@@ -11,7 +11,7 @@ import numpy as np
 from ..containers.elements import Array
 from .graph import NO_LAYER
 from .graph_call import Handler, OperatorCall
-from .graph_spans import added
+from .graph_spans import added, weighted
 from .graph_steps import after, features_last, merged, same, whole
 from .graph_values import (
     Axis,
@@ -172,7 +172,7 @@ def _swish(call: OperatorCall, line: Data) -> Data:
     return scaled(call, applied(call, line, "SiLU"), 1 / factor)
 
 
-def joined_data(call: OperatorCall, a: Data | Finals, b: Data | Finals) -> Data:
+def joined_data(call: OperatorCall, a: Data | Finals, b: Data | Finals) -> Value:
     """Two branches as one: both directions of a layer, x times a function of it, x + layers(x)."""
     if isinstance(a, Finals) or isinstance(b, Finals):
         a, b = whole(a), whole(b)
@@ -188,6 +188,8 @@ def joined_data(call: OperatorCall, a: Data | Finals, b: Data | Finals) -> Data:
                 return scaled(call, applied(call, whole(x), kind), factor)
             if kind == "SiLU" and before is not None and same(before.parent, x.step):
                 return _swish(call, replace(whole(x), step=before))
+    if call.op == "mul":
+        return weighted(whole(a), whole(b))
     if call.op != "add":
         raise ObstructionError("it joins two branches of the model")
     return added(call, whole(a), whole(b))

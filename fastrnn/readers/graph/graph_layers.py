@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from ..containers.elements import Array
+from .graph import NO_LAYER
 from .graph_call import Handler, OperatorCall
 from .graph_functions import feature_values, joined_data, with_constant
 from .graph_index import index_arithmetic, index_data
 from .graph_moves import arithmetic
 from .graph_select import gather
+from .graph_spans import contracted
 from .graph_steps import Name, after, features_last, same, whole
 from .graph_values import (
     Const,
@@ -39,7 +41,15 @@ def _linear(call: OperatorCall) -> Value:
 
 def _matmul(call: OperatorCall) -> Value:
     """A product with a weight; an addition that follows becomes its bias."""
-    factor = "mat2" if call.op == "mm" else "other"
+    factor = "other" if call.op == "matmul" else "mat2"
+    given = call.get(factor)
+    if isinstance(given, Data | Finals):
+        return contracted(call, call.data(), whole(given))
+    if isinstance(given, Const) and call.op == "matmul" and len(given.dims) == 1:
+        made = _product(call, "self", factor, call.weight(factor, 1).array[None])
+        return replace(made, axes=made.axes[:-1])
+    if call.op == "bmm":
+        raise ObstructionError(NO_LAYER)
     return _check_matrix(call, _product(call, "self", factor, call.weight(factor, 2).array.T))
 
 
@@ -280,7 +290,7 @@ def _dropout(call: OperatorCall) -> Value:
 
 LAYERS: dict[str, Handler] = {
     "linear": _linear,
-    **dict.fromkeys(("mm", "matmul"), _matmul),
+    **dict.fromkeys(("mm", "bmm", "matmul"), _matmul),
     "addmm": _addmm,
     **dict.fromkeys(("add", "sub", "rsub", "mul", "div", "floor_divide", "pow"), _arithmetic),
     **dict.fromkeys(("sqrt", "reciprocal"), _of_moment),

@@ -11,6 +11,7 @@ import numpy as np
 from .graph import MOST_PARTS, NO_LAYER
 from .graph_call import Handler, OperatorCall
 from .graph_moves import joined, picked, sliced
+from .graph_spans import summed
 from .graph_steps import (
     NOT_TIME,
     bidirectional,
@@ -33,6 +34,7 @@ from .graph_values import (
     ObstructionError,
     Tensor,
     Value,
+    WeightedSteps,
     dim_of,
     fixed_size,
     solid,
@@ -332,8 +334,11 @@ def _mean(call: OperatorCall) -> Value:
 
 
 def _sum(call: OperatorCall) -> Value:
-    """A sum of both directions of a layer."""
-    data, dims = call.data(), call.ints("dim")
+    """A sum of both directions of a layer, or of weighted steps."""
+    value, dims = call.get("self"), call.ints("dim")
+    if isinstance(value, WeightedSteps):
+        return summed(call, value, dims, call.get("keepdim") is True)
+    data = call.data()
     if dims is None or len(dims) != 1 or call.get("keepdim") is True:
         raise ObstructionError(NO_LAYER)
     return _merged(call, data, data.place(dims[0]), "sum")

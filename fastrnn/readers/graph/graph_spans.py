@@ -9,17 +9,28 @@ from dataclasses import dataclass, field, replace
 from ..description import MOST_DEPTH, DescribedLayer
 from ..errors import quote
 from .graph_call import OperatorCall
-from .graph_steps import after, exactly, same
+from .graph_steps import (
+    NOT_TIME,
+    after,
+    exactly,
+    features_last,
+    may_be_time,
+    same,
+    with_time,
+    without_ones,
+)
 from .graph_values import (
     Axis,
     Data,
     ObstructionError,
     Step,
+    WeightedSteps,
     dim_of,
     solid,
 )
 
 _BRANCHES = "it joins two branches of the model"
+_HOLDERS = ("Residual", "AttentionPool")
 # The options that say how many features a layer takes.
 _TAKEN = ("input_size", "in_features", "in_channels", "num_features", "normalized_shape")
 
@@ -87,6 +98,92 @@ def _between(source: Step, end: Step) -> list[Step]:
     while found[-1].parent is not None and found[-1].parent is not source:
         found.append(found[-1].parent)
     return found[::-1]
+
+
+# --- Attention ---
+
+
+def weighted(a: Data, b: Data) -> WeightedSteps:
+    """A value whose steps are multiplied by weights of the same axes, but for the features."""
+    for weights, data in ((a, b), (b, a)):
+        time = _softmax_axis(weights)
+        pairs = [*zip(weights.axes, data.axes, strict=False)]
+        spread = [new for old, new in pairs if solid(old) != solid(new)]
+        if time is None or len(weights.axes) != len(data.axes):
+            continue
+        if [solid(axis) for axis in spread] in ([], [solid(_features(weights, data, time))]):
+            return WeightedSteps(data, weights, time)
+    raise ObstructionError(_BRANCHES)
+
+
+def _softmax_axis(weights: Data) -> Axis | None:
+    """The axis of a softmax, if the data is the result of one."""
+    layer = weights.step.layer
+    dim = layer.options.get("dim")
+    if layer.kind != "Softmax" or not isinstance(dim, int):
+        return None
+    return weights.step.layout[dim]
+
+
+def _features(weights: Data, data: Data, time: Axis) -> Axis:
+    """The axis of the data over which there is one weight for all."""
+    shared = {solid(axis) for axis in weights.axes if solid(axis)} | {solid(time)}
+    own = [axis for axis in data.axes if solid(axis) not in shared]
+    if len(own) > 1:  # a batch of size 1
+        own = [axis for axis in own if any(atom.is_feature for atom in axis)]
+    if len(own) != 1:
+        raise ObstructionError(_BRANCHES)
+    return own[0]
+
+
+def attended(call: OperatorCall, value: WeightedSteps) -> Data:
+    """The sum over time of weighted steps: an AttentionPool with the layers of the scores."""
+    data, time, scores = value.data, value.time, value.weights.step.parent
+    features = _features(value.weights, data, time)
+    of_scores = {solid(axis) for axis in value.weights.step.layout if solid(axis)}
+    of_data = {solid(axis) for axis in data.axes if solid(axis)} - {solid(features)}
+    if scores is None or of_scores != of_data:
+        raise ObstructionError(_BRANCHES)
+    if scores.lengths is not None:
+        raise ObstructionError("with sequence_lens, its weights are those of all steps")
+    if not may_be_time(scores, time):
+        raise ObstructionError(NOT_TIME)
+    step, at = with_time(features_last(without_ones(data.step, data.axes), features), time)
+    source = _source(call, scores, step)
+    if source is None:
+        raise ObstructionError(_BRANCHES)
+    end = exactly(scores, (*source.layout[:-1], ()))
+    layout = (*source.layout[:at], *source.layout[at + 1 :])
+    options: dict[str, object] = {"batch_first": at == 1}
+    made = after(end, "AttentionPool", ("attention", False), options, layout=layout)
+    made = replace(made, source=source, time=() if made.time else made.time)
+    return Data(made, tuple(axis for axis in data.axes if solid(axis) != solid(time)))
+
+
+def summed(call: OperatorCall, value: WeightedSteps, dims: list[int] | None, keep: bool) -> Data:
+    """The sum of weighted data over its steps, which may stay as an axis of size 1."""
+    place = value.data.place(dims[0]) if dims is not None and len(dims) == 1 else None
+    if place is None or solid(value.data.axes[place]) != solid(value.time):
+        raise ObstructionError("it sums over another axis than that of the softmax")
+    pooled = attended(call, value)
+    axes = (*pooled.axes[:place], *(((),) if keep else ()), *pooled.axes[place:])
+    return replace(pooled, axes=axes)
+
+
+def contracted(call: OperatorCall, a: Data, b: Data) -> Data:
+    """A product of matrices of which one holds a weight for each step of the other."""
+    if len(a.axes) != 3 or len(b.axes) != 3 or solid(a.axes[0]) != solid(b.axes[0]):
+        raise ObstructionError(_BRANCHES)
+    inner = solid(a.axes[2])
+    for weights, data, row in ((a, b, a.axes[1]), (b, a, b.axes[2])):
+        time = _softmax_axis(weights)
+        if time is None or solid(row) or not inner == solid(b.axes[1]) == solid(time):
+            continue
+        pooled = attended(call, WeightedSteps(data, weights, time))
+        batch, features = pooled.axes
+        axes = (batch, (), features) if weights is a else (batch, features, ())
+        return replace(pooled, axes=axes)
+    raise ObstructionError(_BRANCHES)
 
 
 # --- The layers as a description has them ---
@@ -160,7 +257,7 @@ def _module(inside: Sequence[Branch], names: Sequence[str]) -> str:
     paths = [
         name.split(".")[:-1]
         for layer, name in zip(flat(inside), names, strict=True)
-        if layer.kind != "Residual"
+        if layer.kind not in _HOLDERS
     ]
     common = []
     for parts in zip(*paths, strict=False):

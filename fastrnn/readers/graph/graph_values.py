@@ -266,6 +266,15 @@ class Term:
     inner: float = 1.0
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class WeightedSteps:
+    """Data whose steps are multiplied by the softmax over time of their scores."""
+
+    data: Data
+    weights: Data
+    time: Axis
+
+
 class Poison:
     """The result of an unsupported node: what follows is not judged by it."""
 
