@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from itertools import islice
 from typing import Any
@@ -12,6 +12,9 @@ import numpy as np
 
 from .. import layers as public
 from ..layers import AddInput, AttentionPool, Layer, Residual, Sequential
+from ..layers.weighted import NOT_DRAWN
+from ..readers.containers.budget import Budget
+from ..readers.containers.elements import Array
 from ..readers.description import STATES, DescribedLayer, Description, Obstacle, unsupported
 from ..stack_spec import LAYERS
 
@@ -25,83 +28,94 @@ KINDS: dict[str, type[Any]] = {
 }
 # The kinds whose arithmetic is the core's: their packed weights or results depend on isa.
 WITH_KERNELS = [kind for kind in KINDS.values() if "isa" in signature(kind).parameters]
+# The kinds that would draw weights.
+_DRAWING = [kind for kind in KINDS.values() if "seed" in signature(kind).parameters]
 
 _ADVICE = "fastrnn.read_state_dict has its weights, fastrnn.load(path, prefix=) one recurrent layer"
 
 
-def from_description(description: Description, isa: str | None = None) -> Sequential:
+def from_description(
+    description: Description, isa: str | None = None, budget: Budget | None = None
+) -> Sequential:
     """Make the layers of a description, with their weights, into a `Sequential`.
 
     Names of layers stay as they are, so that a state dict has the names of the file. `h_0` and
-    `c_0` of a recurrent layer become its entry in `initial_state`.
+    `c_0` of a recurrent layer become its entry in `initial_state`. The layers' own weights are
+    charged to `budget`, which is what is left beside the arrays of the description.
     UnsupportedModel, a ValueError, lists every layer that cannot be made.
     """
-    obstacles: list[Obstacle] = []
-    layers, initial = _several(iter(description.layers), None, "", isa, obstacles)
-    if obstacles:
-        raise unsupported(obstacles, _ADVICE)
+    builder = _Builder(isa, budget)
+    layers, initial = builder.several(iter(description.layers))
+    if builder.obstacles:
+        raise unsupported(builder.obstacles, _ADVICE)
     model = Sequential(layers)
     model.initial_state = initial
     return model
 
 
-def _several(
-    rest: Iterator[DescribedLayer],
-    count: int | None,
-    prefix: str,
-    isa: str | None,
-    obstacles: list[Obstacle],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """So many layers, or all, of a container with this prefix, and their initial states."""
-    layers: dict[str, Any] = {}
-    initial: dict[str, Any] = {}
-    for described in islice(rest, count):
-        name = described.name.removeprefix(prefix)
-        try:
-            if name in layers:
-                raise ValueError("two layers have this name")
-            if described.kind in CONTAINERS:
-                layers[name] = _container(described, rest, isa, obstacles)
-                continue
-            layers[name] = _made(described, isa)
-            first = tuple(described.arrays[n] for n in STATES if n in described.arrays)
-            if first:
-                initial[name] = first if len(first) == 2 else first[0]
-        except (ValueError, TypeError) as error:
-            obstacles.append(Obstacle(described.name, described.kind, str(error)))
-    return layers, initial
+class _Builder:
+    """Makes layers of descriptions, and notes those that cannot be made."""
+
+    def __init__(self, isa: str | None, budget: Budget | None) -> None:
+        self.isa, self.budget = isa, budget
+        self.obstacles: list[Obstacle] = []
+
+    def several(
+        self, rest: Iterator[DescribedLayer], count: int | None = None, prefix: str = ""
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """So many layers, or all, of a container with this prefix, and their initial states."""
+        layers: dict[str, Any] = {}
+        initial: dict[str, Any] = {}
+        for described in islice(rest, count):
+            name = described.name.removeprefix(prefix)
+            try:
+                if name in layers:
+                    raise ValueError("two layers have this name")
+                if described.kind in CONTAINERS:
+                    layers[name] = self.container(described, rest)
+                    continue
+                layers[name] = self.layer(described)
+                first = tuple(described.arrays[n] for n in STATES if n in described.arrays)
+                if first:
+                    initial[name] = first if len(first) == 2 else first[0]
+            except (ValueError, TypeError) as error:
+                self.obstacles.append(Obstacle(described.name, described.kind, str(error)))
+        return layers, initial
+
+    def container(self, described: DescribedLayer, rest: Iterator[DescribedLayer]) -> Sequential:
+        """A layer with those that follow it inside."""
+        options: dict[str, Any] = dict(described.options)
+        count = options.pop("layers")
+        layers, initial = self.several(rest, count, f"{described.name}.")
+        if len(layers) < count:
+            raise ValueError(f"{count} layers belong inside, {len(layers)} of them can be made")
+        kind = CONTAINERS[described.kind]
+        if "isa" in signature(kind).parameters:
+            options["isa"] = self.isa
+        model: Sequential = kind(layers, **options)
+        model.initial_state = initial
+        return model
+
+    def layer(self, described: DescribedLayer) -> Any:
+        """One layer that holds no others."""
+        kind = KINDS.get(described.kind)
+        if kind is None:
+            raise ValueError(f"expected one of the kinds {sorted(KINDS)}")
+        options = _constructor_options(described)
+        if kind in WITH_KERNELS:
+            options["isa"] = self.isa
+        weights = {n: a for n, a in described.arrays.items() if n not in STATES}
+        return with_weights(kind, options, weights, self.budget)
 
 
-def _container(
-    described: DescribedLayer,
-    rest: Iterator[DescribedLayer],
-    isa: str | None,
-    obstacles: list[Obstacle],
-) -> Sequential:
-    """A layer with those that follow it inside."""
-    options: dict[str, Any] = dict(described.options)
-    count = options.pop("layers")
-    layers, initial = _several(rest, count, f"{described.name}.", isa, obstacles)
-    if len(layers) < count:
-        raise ValueError(f"{count} layers belong inside, {len(layers)} of them can be made")
-    kind = CONTAINERS[described.kind]
-    if "isa" in signature(kind).parameters:
-        options["isa"] = isa
-    model: Sequential = kind(layers, **options)
-    model.initial_state = initial
-    return model
-
-
-def _made(described: DescribedLayer, isa: str | None) -> Any:
-    kind = KINDS.get(described.kind)
-    if kind is None:
-        raise ValueError(f"expected one of the kinds {sorted(KINDS)}")
-    options = _constructor_options(described)
-    if kind in WITH_KERNELS:
-        options["isa"] = isa
+def with_weights(
+    kind: type[Any], options: dict[str, Any], weights: Mapping[str, Array], budget: Budget | None
+) -> Any:
+    """A layer with copies of these weights, float32, which are charged to the budget."""
     make: Callable[..., Any] = kind
-    layer = make(**options)
-    weights = {n: a for n, a in described.arrays.items() if n not in STATES}
+    layer = make(**options, **({"seed": NOT_DRAWN} if kind in _DRAWING else {}))
+    if budget is not None:
+        budget.spend(sum(4 * array.size for array in weights.values()), "the layers of the model")
     layer.load_state_dict(weights)
     return layer
 

@@ -15,6 +15,7 @@ from ..layers.checks import check_isa
 from ..layers.recurrent import LAYER_CLASSES, Recurrent
 from ..layers.state_dicts import with_dot
 from ..readers import FormatError, ModelFile, OnlyWeights, OpenModel, UnsupportedModel, open_model
+from ..readers.containers.elements import Array
 from ..readers.errors import listing
 from ..stack_spec import cell_options
 
@@ -94,15 +95,11 @@ def load(
         if prefix is None and not options:
             with contextlib.suppress(OnlyWeights):
                 return whole_model(opened, isa)
-        file = opened.arrays()
-    stack = choose_stack(file, prefix)
-    said = file_options(file, stack)
-    layer = choose_layer(stack, said, options)
-    require_options(file, stack, layer, {**said, **options})
-    arguments = complete_options(stack, layer, said, options)
-    warn_of_the_rest(file, stack, prefix, "batch_first" in arguments)
-    made = LAYER_CLASSES[layer](**arguments, isa=isa)
-    made.load_state_dict(stack.weights())
+        layer, arguments, weights = one_layer(opened.arrays(), prefix, options)
+    from .build import with_weights
+
+    left = opened.budget_beside(weights.values())  # what weights were computed from is freed
+    made: Recurrent = with_weights(LAYER_CLASSES[layer], arguments | {"isa": isa}, weights, left)
     return made
 
 
@@ -122,13 +119,18 @@ def whole_model(opened: OpenModel, isa: str | None) -> Recurrent | Sequential:
     """The model in a file; OnlyWeights if it holds none, UnsupportedModel if it is not ours."""
     from .build import from_description
 
+    reasons = None
     try:
-        model = from_description(opened.describe(), isa)
+        description = opened.describe()
+        arrays = (array for layer in description.layers for array in layer.arrays.values())
+        model = from_description(description, isa, opened.budget_beside(arrays))
     except UnsupportedModel as error:
+        reasons = str(error)
+    if reasons is not None:  # outside of the block, which would keep what was read so far
         found: dict[str, FoundStack | FormatError] = {}
         with contextlib.suppress(FormatError):  # of arrays that are not read
             found = usable_stacks(opened.all_arrays())
-        raise UnsupportedModel(f"{error}; {prefixes(found)}") from None
+        raise UnsupportedModel(f"{reasons}; {prefixes(found)}")
     only = model[0] if len(model) == 1 else None
     return only if isinstance(only, Recurrent) and not model.initial_state else model
 
@@ -139,6 +141,19 @@ def prefixes(found: dict[str, FoundStack | FormatError]) -> str:
         return "here there is no recurrent layer for prefix="
     is_broken = all(isinstance(stack, FormatError) for stack in found.values())
     return f"{'here no prefix= can be loaded' if is_broken else 'prefixes'}: {describe(found)}"
+
+
+def one_layer(
+    file: ModelFile, prefix: str | None, options: dict[str, Any]
+) -> tuple[str, dict[str, Any], dict[str, Array]]:
+    """The class of the one recurrent layer, or of that at `prefix`, its arguments and weights."""
+    stack = choose_stack(file, prefix)
+    said = file_options(file, stack)
+    layer = choose_layer(stack, said, options)
+    require_options(file, stack, layer, {**said, **options})
+    arguments = complete_options(stack, layer, said, options)
+    warn_of_the_rest(file, stack, prefix, "batch_first" in arguments)
+    return layer, arguments, stack.weights()
 
 
 def choose_stack(file: ModelFile, prefix: str | None) -> FoundStack:
@@ -251,7 +266,7 @@ def warn_of_the_rest(
         text += listing(rest, 6)
         if not knows_batch_first:
             text += "; it assumes batch_first=False, which the file does not tell: pass batch_first"
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warnings.warn(text, UserWarning, stacklevel=4)
 
 
 def allowed_options(stack: FoundStack, layer: str) -> list[str]:

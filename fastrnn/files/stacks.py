@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..layers.arrays import FLOATS
 from ..readers import FormatError, ModelFile
+from ..readers.containers.budget import Budget
 from ..readers.containers.elements import Unreadable
 from ..readers.description import INITIAL_STATES, STATES
 from ..readers.errors import listing
@@ -105,15 +106,18 @@ def scan_file(file: ModelFile) -> dict[str, FoundStack | FormatError]:
         for state in STATES
     }
     arrays = {name: array for name, array in file.arrays.items() if name not in initial}
-    return scan_stacks(arrays, file.unreadable)
+    return scan_stacks(arrays, file.unreadable, file.budget)
 
 
 def scan_stacks(
-    arrays: Arrays, unreadable: Mapping[str, Unreadable] | None = None
+    arrays: Arrays,
+    unreadable: Mapping[str, Unreadable] | None = None,
+    budget: Budget | None = None,
 ) -> dict[str, FoundStack | FormatError]:
     """As `scan_file`, of a state dict.
 
-    `unreadable` holds the entries of the file that are not in `arrays`.
+    `unreadable` holds the entries of the file that are not in `arrays`. Weights that are computed
+    are charged to `budget`.
     """
     unreadable = unreadable or {}
     tensors = [name for name, array in arrays.items() if array.dtype.kind in "biufc"]
@@ -123,7 +127,7 @@ def scan_stacks(
     for prefix, own in recurrent_modules([*arrays, *unreadable]).items():
         try:
             refuse_others(prefix, list(own.values()), in_order, unreadable)
-            found[prefix] = infer_stack(prefix, plain_tensors(prefix, own, arrays))
+            found[prefix] = infer_stack(prefix, plain_tensors(prefix, own, arrays, budget))
         except FormatError as error:
             found[prefix] = error
     return found

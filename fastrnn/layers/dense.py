@@ -10,17 +10,10 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .arrays import FLOAT32, Array
-from .checks import MOST_SIZE, check_int, check_size, checked_flag, single, source_of
+from .checks import MOST_SIZE, check_int, check_size, checked_flag, single
 from .flow import Axes, Flow, Lengths, channel_axes
 from .stateless import Back, Stateless, as_rows
-
-
-def _uniform(
-    shapes: dict[str, tuple[int, ...]], fan_in: int, seed: int | np.random.Generator | None
-) -> dict[str, Array]:
-    """PyTorch's first weights, uniform within 1/sqrt(fan_in)."""
-    rng, bound = source_of(seed), np.float32(fan_in**-0.5)
-    return {name: (rng.random(shape, np.float32) * 2 - 1) * bound for name, shape in shapes.items()}
+from .weighted import uniform_weights
 
 
 class Linear(Stateless):
@@ -49,7 +42,7 @@ class Linear(Stateless):
         self.in_features = check_size("in_features", in_features)
         self.out_features = check_size("out_features", out_features)
         self.bias = checked_flag("bias", bias)
-        self._weights = _uniform(self._shapes(), self.in_features, seed)
+        self._weights = uniform_weights(self._shapes(), self.in_features, seed)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {"weight": (self.out_features, self.in_features)}
@@ -142,7 +135,7 @@ class Conv1d(Stateless):
         self.padding = _checked_padding(padding, self.stride)
         self.bias = checked_flag("bias", bias)
         fan_in = self.in_channels // self.groups * self.kernel_size
-        self._weights = _uniform(self._shapes(), fan_in, seed)
+        self._weights = uniform_weights(self._shapes(), fan_in, seed)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {

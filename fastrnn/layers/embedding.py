@@ -12,6 +12,7 @@ from .arrays import Array, dense_array
 from .checks import check_int, check_size, source_of
 from .flow import Flow
 from .stateless import Back, Stateless
+from .weighted import NOT_DRAWN, Seed
 
 
 class Embedding(Stateless):
@@ -41,11 +42,14 @@ class Embedding(Stateless):
         self.num_embeddings = check_size("num_embeddings", num_embeddings)
         self.embedding_dim = check_size("embedding_dim", embedding_dim)
         self.padding_idx = None if padding_idx is None else self._checked_padding(padding_idx)
+        self._weights = {} if seed is NOT_DRAWN else {"weight": self._drawn(seed)}
+
+    def _drawn(self, seed: Seed) -> Array:
         rng = source_of(seed)
         table = rng.standard_normal((self.num_embeddings, self.embedding_dim), np.float32)
         if self.padding_idx is not None:
             table[self.padding_idx] = 0.0
-        self._weights = {"weight": table}
+        return table
 
     def _checked_padding(self, index: int) -> int:
         count = self.num_embeddings

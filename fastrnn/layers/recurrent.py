@@ -22,12 +22,11 @@ from .checks import (
     check_size,
     checked_flag,
     drawn_seed,
-    source_of,
 )
 from .flow import Axes, Flow, sequence_axes
 from .packing import fill_stack, new_stack
 from .streams import Stream, with_rows
-from .weighted import Weighted
+from .weighted import Weighted, uniform_weights
 
 
 class Recurrent(Weighted):
@@ -67,19 +66,12 @@ class Recurrent(Weighted):
         self._output_size, self._width, self._has_c = spec.output_size, spec.width, spec.has_c
         self._state_rows, self._state_sizes = spec.state_rows, spec.state_sizes
         self._weight_shapes = spec.shapes()
-        self._weights = self._initial_weights(source_of(seed))
+        self._weights = uniform_weights(self._weight_shapes, self.hidden_size, seed)
 
     # --- Weights ---
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return self._weight_shapes
-
-    def _initial_weights(self, rng: np.random.Generator) -> dict[str, Array]:
-        bound = np.float32(self.hidden_size**-0.5)
-        return {
-            name: (rng.random(shape, np.float32) * 2 - 1) * bound
-            for name, shape in self._shapes().items()
-        }
 
     def _packed(self, training: bool = False) -> _core.Stack:
         """The weights as the kernels take them, packed at the first use."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, overload
@@ -73,7 +74,7 @@ class Sequential(Layer):
         self._has_state = any(child._has_state for child in children.values())
         self._finds_lengths = any(child._finds_lengths for child in children.values())
         names = [f"{name}.{key}" for name, child in children.items() for key in child._shapes()]
-        twice = sorted({key for key in names if names.count(key) > 1})
+        twice = sorted(key for key, count in Counter(names).items() if count > 1)
         if twice:
             raise ValueError(f"layers: expected weights of different names, got two of {twice}")
 

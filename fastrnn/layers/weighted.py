@@ -12,10 +12,25 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _core
+from ..stack_spec import Shape
 from .arrays import Array
 from .base import Layer
-from .checks import check_isa, default_isa
+from .checks import check_isa, default_isa, source_of
 from .packing import Packing
+
+# As the seed of a layer that takes its weights from a file next: none are drawn, which would take
+# as much memory.
+NOT_DRAWN: Any = object()
+
+Seed = int | np.random.Generator | None
+
+
+def uniform_weights(shapes: Mapping[str, Shape], fan_in: int, seed: Seed) -> dict[str, Array]:
+    """PyTorch's first weights, uniform within 1/sqrt(fan_in)."""
+    if seed is NOT_DRAWN:
+        return {}
+    rng, bound = source_of(seed), np.float32(fan_in**-0.5)
+    return {name: (rng.random(shape, np.float32) * 2 - 1) * bound for name, shape in shapes.items()}
 
 
 class Weighted(Layer):

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .containers.budget import ARRAY_OVERHEAD, Budget
 from .containers.elements import Array, Entry, Unreadable
 from .containers.source import open_named
 from .errors import FormatError, OnlyWeights, UnsupportedModel
@@ -43,6 +44,7 @@ class ModelFile:
     """The content of a model file: its arrays by name and what it says of its recurrent layers.
 
     `unreadable` holds the entries of a kind that is not read, with why, as "tensor ... is sparse".
+    `budget` is what is left for what is made of the arrays.
     """
 
     path: str
@@ -50,6 +52,7 @@ class ModelFile:
     arrays: dict[str, Array]
     recurrent: RecurrentOptions = field(default_factory=dict)
     unreadable: dict[str, Unreadable] = field(default_factory=dict)
+    budget: Budget | None = field(default=None, repr=False, compare=False)
 
 
 class OpenModel:
@@ -77,7 +80,17 @@ class OpenModel:
             entries, recurrent = select(entries, key), below(recurrent, key)
         wrapper = wrapper_path(entries)
         arrays, unreadable = _divide(below(entries, wrapper))
-        return ModelFile(self.path, known.name, arrays, below(recurrent, wrapper), unreadable)
+        recurrent = below(recurrent, wrapper)
+        left = self.budget_beside(arrays.values())
+        return ModelFile(self.path, known.name, arrays, recurrent, unreadable, left)
+
+    def budget_beside(self, arrays: Iterable[Array]) -> Budget:
+        """What is left when the file is read and only these arrays are kept."""
+        budget = copy(self._file.source.budget)
+        budget.release(budget.in_use - self._opened.in_use)
+        for array in {id(array): array for array in arrays}.values():
+            budget.spend(array.nbytes + ARRAY_OVERHEAD, "the arrays of the file")
+        return budget
 
     def describe(self) -> Description:
         """Describe the whole model, as `describe_file` does; OnlyWeights if the file holds none."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from .containers.budget import ARRAY_OVERHEAD, Budget
 from .containers.elements import Array
 from .errors import FormatError, listing, quote
 
@@ -37,11 +38,11 @@ def part_name(weight: str, rest: str) -> str:
 
 
 def plain_tensors(
-    prefix: str, own: Mapping[str, str], arrays: Mapping[str, Array]
+    prefix: str, own: Mapping[str, str], arrays: Mapping[str, Array], budget: Budget | None = None
 ) -> dict[str, Array]:
     """The tensors of a module by their local names; weights that a wrapper computes are computed.
 
-    `own` maps the local names to those in the file.
+    `own` maps the local names to those in the file. What is computed is charged to the budget.
     """
     tensors: dict[str, Array] = {}
     computed: dict[str, dict[str, Array]] = {}
@@ -56,6 +57,9 @@ def plain_tensors(
         if weight in tensors and parts.keys() != {"_raw"}:
             both = [weight, *(part_name(weight, rest) for rest in parts)]
             raise FormatError(f"ambiguous tensors under {prefix!r}: {listing(both)}")
+        if budget is not None:  # a weight is not larger than the largest part, of the same type
+            largest = max(part.nbytes for part in parts.values())
+            budget.spend(largest + ARRAY_OVERHEAD, f"weight {quote(prefix + weight)}")
         tensors[weight] = compute_weight(prefix, weight, parts)
     return tensors
 

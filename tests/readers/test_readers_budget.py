@@ -4,13 +4,24 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 import sys
+import tracemalloc
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hostile_files import HOSTILE
-from reader_files import memory_promise, refused_in_new_process
+from reader_files import (
+    dict_,
+    memory_promise,
+    refused_in_new_process,
+    safetensors_file,
+    storage,
+    tensor,
+    torch_file,
+)
 
 import fastrnn
 from fastrnn.readers import FormatError, describe_file, read_file
@@ -71,6 +82,71 @@ def test_memory_is_within_the_promise(tmp_path, name):
     (tmp_path / "m").write_bytes(content)
     peak, _ = refused_in_new_process(tmp_path / "m")
     assert peak < memory_promise(len(content))
+
+
+@contextmanager
+def traced():
+    """Trace memory; a function that returns the most bytes there were at a time."""
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+HIDDEN, LAYERS = 256, 2
+WEIGHTS = {
+    f"{name}_l{layer}": (4 * HIDDEN, HIDDEN)
+    for layer in range(LAYERS)
+    for name in ("weight_ih", "weight_hh")
+}
+
+
+def plain(**shapes: tuple[int, ...]) -> bytes:
+    """A file of bfloat16 tensors of zeros."""
+    header, at = {}, 0
+    for name, shape in shapes.items():
+        end = at + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, end]}
+        at = end
+    return safetensors_file(header, bytes(at))
+
+
+def weight_normed() -> bytes:
+    norms = {f"{name}_g": (rows, 1) for name, (rows, _) in WEIGHTS.items()}
+    return plain(**norms, **{f"{name}_v": shape for name, shape in WEIGHTS.items()})
+
+
+def tied(most: int) -> bytes:
+    """Layers whose weights are all the same float16 numbers."""
+    count = 4 * HIDDEN * HIDDEN
+    shared = tensor([4 * HIDDEN, HIDDEN], source=storage(count, kind="HalfStorage"))
+    names = [f"{name}_l{layer}" for layer in range(most) for name in ("weight_ih", "weight_hh")]
+    return torch_file(dict_(dict.fromkeys(names, shared)), bytes(2 * count))
+
+
+@pytest.mark.parametrize("content", [plain(**WEIGHTS), weight_normed()], ids=["plain", "computed"])
+def test_loading_is_within_the_promise(tmp_path, monkeypatch, content):
+    """A valid file is loaded, however large: its arrays, what is computed and float32 weights."""
+    monkeypatch.setattr(budget, "MEMORY_FLOOR", 1 << 20)
+    (tmp_path / "m").write_bytes(content)
+    with traced() as peak:
+        layer = fastrnn.load(tmp_path / "m")
+        most = peak()
+    assert layer.num_layers == LAYERS
+    assert most < MEMORY_PER_BYTE * len(content) + (1 << 20)
+
+
+def test_layers_that_share_their_weights(tmp_path, monkeypatch):
+    """The file holds them once, each layer has its own: 40 times as much."""
+    monkeypatch.setattr(budget, "MEMORY_FLOOR", 1 << 20)
+    content = tied(20)
+    (tmp_path / "m").write_bytes(content)
+    with traced() as peak:
+        with pytest.raises(FormatError, match="the layers of the model: the file expands"):
+            fastrnn.load(tmp_path / "m")
+        most = peak()
+    assert most < MEMORY_PER_BYTE * len(content) + (1 << 20)
 
 
 def test_what_is_left(tmp_path):

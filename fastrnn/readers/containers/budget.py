@@ -25,12 +25,19 @@ class Budget:
     """
 
     def __init__(self, file_size: int) -> None:
+        self.size = 0
         self.memory = MEMORY_FLOOR
         self.work = WORK_FLOOR
         self.admit(file_size)
 
+    @property
+    def in_use(self) -> int:
+        """The memory that is charged."""
+        return MEMORY_FLOOR + MEMORY_PER_BYTE * self.size - self.memory
+
     def admit(self, file_size: int) -> None:
         """Add what a file brings, such as one that the model file refers to."""
+        self.size += file_size
         self.memory += MEMORY_PER_BYTE * file_size
         self.work += WORK_PER_BYTE * file_size
 
@@ -42,6 +49,10 @@ class Budget:
                 f"{what}: the file expands to more than {MEMORY_PER_BYTE} times its size "
                 f"and {MEMORY_FLOOR >> 20} MiB"
             )
+
+    def release(self, count: int) -> None:
+        """Give back `count` bytes that were charged and are freed."""
+        self.memory += count
 
     def step(self, count: int, what: str) -> None:
         """Charge `count` units of work before they are done; FormatError if that is too much."""

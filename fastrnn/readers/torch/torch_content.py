@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..containers.elements import Array, Entry, Unreadable
 from ..containers.pickle_vm import PickledObject
 from ..description import DescribedLayer, Description, Obstacle, RecurrentOptions, unsupported
-from ..errors import FormatError, OnlyWeights, quote
+from ..errors import FormatError, OnlyWeights
 from ..reparametrized import plain_tensors
 from .module_layers import NoLayerError, describe_module
 from .pickled_modules import PickledModule, unknown_code, walk_modules
@@ -67,6 +67,5 @@ class TorchContent:
             if isinstance(entry, Unreadable):
                 raise NoLayerError(entry.why)
         arrays = {n: e for n, e in entries.items() if not isinstance(e, Unreadable)}
-        computed = sum(array.nbytes for array in arrays.values())
-        self.loader.budget.spend(computed, f"module {quote(module.path)}")
-        return plain_tensors(prefix, {name.removeprefix(prefix): name for name in arrays}, arrays)
+        own = {name.removeprefix(prefix): name for name in arrays}
+        return plain_tensors(prefix, own, arrays, self.loader.budget)
