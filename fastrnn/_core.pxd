@@ -166,6 +166,8 @@ cdef extern from "fastrnn.h" nogil:
         Py_ssize_t y_channel
         const frnn_executor *executor
         int width
+        int (*stop)(void *context) noexcept nogil
+        void *stop_context
     frnn_status frnn_conv1d_size(const frnn_conv1d_config *config, const frnn_isa *isa,
                                  size_t *bytes)
     frnn_status frnn_conv1d_init(frnn_conv1d **conv, const frnn_conv1d_config *config,

@@ -111,6 +111,7 @@ cdef class Conv1d:
     """The packed weights of a convolution over time. Any number of threads may run it at once."""
     cdef frnn_conv1d *conv
     cdef frnn_conv1d_config config
+    cdef size_t depth  # of the product of one output
     cdef Lease lease
     cdef readonly size_t nbytes
     cdef readonly str isa
@@ -130,6 +131,7 @@ cdef class Conv1d:
             check(frnn_conv1d_init(&self.conv, &self.config, table, block.memory, self.nbytes))
             block.contents = self.conv
         self.conv = <frnn_conv1d *> block.contents
+        self.depth = <size_t> kernel_size * <size_t> (in_channels // groups)
         self.isa = isa
 
     def set_weights(self, const float[:, :, ::1] weight, const float[::1] bias or None) -> None:
@@ -160,15 +162,19 @@ cdef class Conv1d:
         cdef Workspace workspace = block.spare or Workspace()
         cdef frnn_conv1d_call call
         cdef size_t needed = 0
+        cdef double next_look
         block.spare = None
         try:
             pair.open(x, y, 3, False)
             self.fill(&call, &pair.x, &pair.y)
             check(frnn_conv1d_workspace_size(self.conv, call.width, &needed))
             workspace.reserve(needed)
+            if <double> (pair.y.len // 4) * <double> self.depth > <double> LONG_PRODUCT:
+                next_look = monotonic() + LOOK_INTERVAL
+                call.stop, call.stop_context = answer_signals, &next_look
             with nogil:
                 status = frnn_conv1d_run(self.conv, &call, workspace.memory, workspace.bytes)
-            check(status)
+            end_of_pass(status)
         finally:
             pair.close()
             block.spare = workspace
@@ -187,4 +193,5 @@ cdef class Conv1d:
         call.y_row, call.y_channel = y.strides[0] // 4, y.strides[1] // 4
         call.x_step, call.y_step = x.strides[2] // 4, y.strides[2] // 4
         call.executor, call.width = frnn_pool_executor(), threads()
+        call.stop = NULL
         return 0

@@ -24,6 +24,11 @@ cdef int answer_signals(void *next_look) noexcept nogil:
         return run_handlers() < 0
 
 
+cdef int end_of_pass(frnn_status status) except -1:
+    """Raise the error of a status; of a pass that was stopped, what the handler raised."""
+    return -1 if status == FRNN_STOPPED else check(status)
+
+
 cdef size_t make_plan(const frnn_stack *stack, size_t steps, size_t batch, int width, bint back,
                       frnn_plan *plan) except 0:
     """Make the plan of a pass on `width` threads; return the bytes of its workspace."""
@@ -66,7 +71,7 @@ cdef class Workspace:
         self.prepare(stack, call, False, &next_look)
         with nogil:
             status = frnn_forward(stack, call, self.memory, self.bytes)
-        return -1 if status == FRNN_STOPPED else check(status)
+        return end_of_pass(status)
 
     cdef int backward(self, const frnn_stack *stack, frnn_call *call,
                       const frnn_gradients *gradients) except -1:
@@ -74,7 +79,7 @@ cdef class Workspace:
         self.prepare(stack, call, True, &next_look)
         with nogil:
             status = frnn_backward(stack, call, gradients, self.memory, self.bytes)
-        return -1 if status == FRNN_STOPPED else check(status)
+        return end_of_pass(status)
 
     cdef int prepare(self, const frnn_stack *stack, frnn_call *call, bint back,
                      double *next_look) except -1:

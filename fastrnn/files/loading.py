@@ -163,7 +163,7 @@ def choose_stack(file: ModelFile, prefix: str | None) -> FoundStack:
     lost = [with_dot(path) for path, said in file.recurrent.items() if "path_is_lost" in said]
     if len(found) == 1 and lost == list(found) and prefix not in (None, *file.recurrent):
         text = f"{file.path}: the file does not tell the path of its only recurrent layer"
-        warnings.warn(f"{text}, which is taken to be {prefix!r}", UserWarning, stacklevel=3)
+        warnings.warn(f"{text}, which is taken to be {prefix!r}", UserWarning, stacklevel=4)
         prefix = None
     if prefix is None and len(found) == 1:
         (chosen,) = found.values()

@@ -25,7 +25,7 @@ from ..readers.containers.elements import Unreadable
 from ..readers.description import INITIAL_STATES, STATES
 from ..readers.errors import listing
 from ..readers.reparametrized import plain_tensors, split_part
-from ..stack_spec import CELLS, LAYERS, Cell, Shape, Spec, parameter_names
+from ..stack_spec import CELLS, LAYERS, MOST_LAYERS, Cell, Shape, Spec, parameter_names
 
 # A layer number has at most six digits: no name in a hostile file becomes a huge integer.
 _LAYER = r"(?:weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(0|[1-9][0-9]{0,5})(?:_reverse)?"
@@ -258,6 +258,8 @@ def count_layers(prefix: str, names: Iterable[str]) -> int:
             f"missing tensors of a recurrent stack: {prefix + f'weight_ih_l{gap}'!r} "
             f"(layers up to {max(layers)} are there)"
         )
+    if len(layers) > MOST_LAYERS:
+        raise FormatError(f"expected at most {MOST_LAYERS} layers, got {len(layers)}")
     return len(layers)
 
 

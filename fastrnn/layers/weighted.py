@@ -11,11 +11,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _core
 from ..stack_spec import Shape
 from .arrays import Array
 from .base import Layer
-from .checks import check_isa, default_isa, source_of
+from .checks import check_isa, default_isa, source_of, usable_isas
 from .packing import Packing
 
 # As the seed of a layer that takes its weights from a file next: none are drawn, which would take
@@ -94,5 +93,5 @@ class Weighted(Layer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self._isa not in _core.isas():  # pickled on a machine with other instruction sets
+        if self._isa not in usable_isas():  # pickled on a machine with other instruction sets
             self._isa = default_isa()

@@ -329,6 +329,8 @@ typedef struct {
     ptrdiff_t y_step, y_row, y_channel;
     const frnn_executor *executor; /* NULL: the calling thread alone */
     int width;                     /* the number of threads that may be used */
+    int (*stop)(void *context);    /* NULL, or asked between blocks, as that of frnn_call */
+    void *stop_context;
 } frnn_conv1d_call;
 
 /* Returns the steps of y for `steps` steps of x; 0 if x with its padding is shorter than the
@@ -339,7 +341,8 @@ size_t frnn_conv1d_steps(const frnn_conv1d *conv, size_t steps);
  * of steps and rows. */
 frnn_status frnn_conv1d_workspace_size(const frnn_conv1d *conv, int width, size_t *bytes);
 
-/* Computes y; executor and width as in frnn_dense_run. */
+/* Computes y; executor and width as in frnn_dense_run. FRNN_STOPPED if `stop` returned 1: y is then
+ * unspecified. */
 frnn_status frnn_conv1d_run(const frnn_conv1d *conv, const frnn_conv1d_call *call, void *workspace,
                             size_t bytes);
 

@@ -220,7 +220,8 @@ static const float *run_conv(const frnn_conv1d *conv, const conv_case *c, unsign
     lay(x, &from, c->x, c->steps, c->batch, in);
     CHECK(frnn_conv1d_workspace_size(conv, width, &bytes) == FRNN_OK);
     const frnn_conv1d_call call = {c->steps, c->batch, x, from.step, from.row, from.channel, y,
-                                   at->step, at->row, at->channel, &crew_executor, width};
+                                   at->step, at->row, at->channel, &crew_executor, width, NULL,
+                                   NULL};
     void *const workspace = fence_take(&work_block, bytes, 0, (int)(y_kind % 2));
     CHECK(frnn_conv1d_run(conv, &call, workspace, bytes) == FRNN_OK);
     check_fences();
@@ -356,7 +357,7 @@ static void check_conv_errors(const frnn_isa *isa)
     CHECK(frnn_conv1d_workspace_size(conv, 1, &bytes) == FRNN_OK);
     void *const work = fence_take(&work_block, bytes, 0, 0);
     float x[4] = {0.0f}, y[6];
-    frnn_conv1d_call call = {1, 1, x, 1, 4, 1, y, 1, 6, 1, NULL, 1};
+    frnn_conv1d_call call = {1, 1, x, 1, 4, 1, y, 1, 6, 1, NULL, 1, NULL, NULL};
     CHECK(frnn_conv1d_run(conv, &call, work, bytes - 1) == FRNN_SMALL_MEMORY);
     CHECK(frnn_conv1d_run(conv, &call, NULL, bytes) == FRNN_SMALL_MEMORY);
     CHECK(frnn_conv1d_run(NULL, &call, work, bytes) == FRNN_BAD_ARGUMENT);

@@ -234,6 +234,11 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
     "onnx: chain of Identity": lambda n: chain("Identity", n),
     "onnx: inputs of one node": lambda n: onnx(node("Concat", ["x"] * n, ["y"])),
     "onnx: unknown nodes": lambda n: chain("Mystery", n),
+    "onnx: recurrent nodes": lambda n: onnx(node("LSTM", ["x", "w", "r"], ["y"]) * n),
+    "onnx: weights of recurrent nodes": lambda n: onnx(
+        b"".join(node("Identity", [f"w{k}"], [f"w{k + 1}"]) for k in range(n))
+        + node("LSTM", ["x", f"w{n}", "r"], ["y"]) * n
+    ),
     "script: lines": lambda n: script(forward(*["x = torch.relu(x)"] * n)),
     "script: doubled lists": lambda n: script(
         forward("y = [x]", *["y = [y, y]"] * n, "x = torch.cat(y, 0)")

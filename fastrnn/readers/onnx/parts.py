@@ -6,7 +6,7 @@ So one can be loaded by the scope or the name of its node, even if the model as 
 
 from __future__ import annotations
 
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from .wire import varints
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 _DEEPEST = 8  # graphs in graphs
+_WORK_PER_NODE = 16  # to lower and translate a node, and for each of its inputs
 # They move values; a state or an input that only passed through such nodes is what it was.
 _MOVES = (
     *("Identity", "Cast", "Dropout", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten"),
@@ -62,6 +63,7 @@ def read_parts(
     `read` holds the tensors that are read already, by the identity of their records.
     """
     parts: dict[str, _Part] = {}
+    used: Counter[str] = Counter()
     for scope, node in _recurrent_nodes(graph, _Scope(ChainMap(), ChainMap()), tensors.budget, 0):
         found = _read(node, scope, read, tensors)
         path, is_scoped = module_of(node)
@@ -70,7 +72,7 @@ def read_parts(
             below.nodes += found.nodes
             below.layers += found.layers
         else:
-            parts[_unused(path, parts)] = found
+            parts[_unused(path, parts, used)] = found
     entries: dict[str, Entry] = {}
     options: RecurrentOptions = {}
     for path, part in parts.items():
@@ -150,7 +152,8 @@ def _makers_of(names: list[str], scope: _Scope, budget: Budget) -> list[OnnxNode
             found.setdefault(id(node), node)
         elif name not in seen:
             seen.add(name)
-            budget.step(1 + len(node.inputs), f"node {quote(node.name)}")
+            # What many recurrent nodes need is lowered again for each of them.
+            budget.step(_WORK_PER_NODE * (1 + len(node.inputs)), f"node {quote(node.name)}")
             pending.append((name, True))
             pending += [(given, False) for given in node.inputs]
     return list(found.values())
@@ -195,12 +198,12 @@ def _is_on_top(below: _Part, above: _Part, scope: _Scope, budget: Budget) -> boo
     return node is below.nodes[-1]
 
 
-def _unused(path: str, taken: Mapping[str, object]) -> str:
-    """The path, or with a number behind it if there is such a module already."""
-    at, free = 1, path
+def _unused(path: str, taken: Mapping[str, object], used: Counter[str]) -> str:
+    """The path, or with the next number behind it if there is such a module already."""
+    free = path
     while free in taken:
-        at += 1
-        free = f"{path}_{at}"
+        used[path] += 1
+        free = f"{path}_{used[path] + 1}"
     return free
 
 

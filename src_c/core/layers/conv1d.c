@@ -5,6 +5,7 @@
  * read in place if x has this layout, too; otherwise the steps of a block are copied. */
 #include <string.h>
 
+#include "../pass/sync.h"
 #include "dense.h"
 
 enum {
@@ -220,6 +221,7 @@ typedef struct {
     size_t steps; /* of y */
     float *memory;
     int width;
+    stop_flag stop;
 } job;
 
 /* Copies sums [count][outputs] to steps of y whose channels are not contiguous. */
@@ -269,11 +271,13 @@ static void run_block(const job *j, int group, size_t first, size_t rows, float 
 
 static void run_worker(void *argument, int worker)
 {
-    const job *j = argument;
+    job *j = argument;
+    const waiter wait = {.stop = &j->stop, .asks = worker == 0};
     const size_t rows = j->call->batch * j->steps;
     const size_t end = share_begin(rows, 1, worker + 1, j->width);
     const unsigned saved = j->conv->isa->denormals_off();
-    for (size_t row = share_begin(rows, 1, worker, j->width), count; row < end; row += count) {
+    for (size_t row = share_begin(rows, 1, worker, j->width), count;
+         row < end && !is_stopped(&wait); row += count) {
         count = size_min(end - row, BLOCK_ROWS);
         for (int group = 0; group < j->conv->config.groups; group++)
             run_block(j, group, row, count, j->memory + (size_t)worker * worker_floats(j->conv));
@@ -287,7 +291,10 @@ frnn_status frnn_conv1d_run(const frnn_conv1d *conv, const frnn_conv1d_call *cal
     size_t needed = 0;
     if (!conv || !call || !executor_is_valid(call->executor))
         return FRNN_BAD_ARGUMENT;
-    job j = {.conv = conv, .call = call, .steps = frnn_conv1d_steps(conv, call->steps)};
+    job j = {.conv = conv,
+             .call = call,
+             .steps = frnn_conv1d_steps(conv, call->steps),
+             .stop = {.ask = call->stop, .context = call->stop_context}};
     const size_t rows = checked_product(call->batch, j.steps);
     if (rows > 0 && (!call->x || !call->y))
         return FRNN_BAD_ARGUMENT;
@@ -301,5 +308,5 @@ frnn_status frnn_conv1d_run(const frnn_conv1d *conv, const frnn_conv1d_call *cal
     j.memory = (float *)(void *)arena_over(workspace).base;
     if (rows > 0)
         frnn_run_shares(call->executor, call->width, cost, &j.width, run_worker, &j);
-    return FRNN_OK;
+    return atomic_load_explicit(&j.stop.stopped, memory_order_relaxed) ? FRNN_STOPPED : FRNN_OK;
 }

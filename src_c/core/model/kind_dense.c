@@ -127,6 +127,8 @@ static frnn_status run_conv1d(const layer_call *call)
         .y_channel = 1,
         .executor = call->model->executor,
         .width = call->size.width,
+        .stop = call->model->stop,
+        .stop_context = call->model->stop_context,
     };
     const frnn_status status =
         frnn_conv1d_run(call->layer->conv1d, &pass, call->workspace, call->workspace_bytes);
