@@ -9,6 +9,8 @@ SPARSE = 25# the same under a sanitizer
 PLANS = $(STRIDE)# run every n-th case of test_plans: the others take less time
 SAMPLE = 997# test every n-th float in test_activations
 MINUTES = 30# of the soak
+SECONDS = 600# of each fuzzer
+SEED = 1# of each fuzzer
 ISA =# the instruction set to test; empty: all that this machine can run
 FLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -g1 $(OPT) -ffp-contract=off \
     -Isrc_c/include $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
@@ -19,10 +21,10 @@ ISAS = scalar $(if $(X86),avx2 avx512)
 CORE = $(patsubst src_c/%.c,%.o,$(wildcard src_c/core/*/*.c))
 LIBRARY = $(addprefix $(OUT)/,$(CORE) $(patsubst src_c/%.c,%.o,$(wildcard src_c/platform/*.c)) \
     $(ISAS:%=isa/%.o) isa/select.o $(if $(SIMDE),tests/simde_shim/cpu_simulated.o,isa/cpu.o))
-SUPPORT = $(patsubst %,$(OUT)/tests/%.o,check crew fence masks network oracle oracle_backward)
+SUPPORT = $(patsubst %,$(OUT)/tests/%.o,check crew fence masks model_trial network oracle oracle_backward)
 HEADERS := $(wildcard src_c/*/*.h src_c/*/*/*.h)
 .SECONDARY:
-.PHONY: menu check test fuzz-readers bench asan ubsan sanitize threads tsan soak ulp embedded test-avx512 test-bochs format clean
+.PHONY: menu check test fuzz fuzz-model fuzz-readers bench asan ubsan sanitize threads tsan soak ulp embedded test-avx512 test-bochs format clean
 
 menu:              ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1 \t/p' Makefile | expand -t 16
@@ -77,8 +79,15 @@ test-bochs:        ## the same on an emulated CPU; src_c/tests/bochs.sh lists th
 	$(MAKE) test OUT=build/c/$(NAME)-static LDFLAGS=-static SAMPLE=99991 STRIDE=99
 	sh src_c/tests/bochs.sh build/c/$(NAME)-static
 
-fuzz-readers:      ## change model files for SECONDS (600) from SEED (0); findings are in build/fuzz
-	PYTHONPATH=. $(PYTHON) tests/support/fuzz_readers.py $(or $(SECONDS),600) $(or $(SEED),0)
+fuzz: fuzz-model fuzz-readers ## both fuzzers, SECONDS each; findings are in build/fuzz
+fuzz-model:        ## change .frnn files for SECONDS (600), read and run them in C; with clang's libFuzzer
+	$(MAKE) CC=clang OUT=build/c/clang-fuzz OPT=-O1 SANITIZE=address,undefined,fuzzer-no-link \
+	    build/c/clang-fuzz/fuzz_model
+	mkdir -p build/fuzz/models
+	build/c/clang-fuzz/fuzz_model -max_total_time=$(SECONDS) -seed=$(SEED) -max_len=8192 \
+	    -artifact_prefix=build/fuzz/ build/fuzz/models tests/fuzz/models
+fuzz-readers:      ## change files of every format for SECONDS (600) from SEED (1), read them in Python
+	PYTHONPATH=. $(PYTHON) tests/support/fuzz_readers.py $(SECONDS) $(SEED)
 
 embedded: $(ISAS:%=$(OUT)/freestanding/%.o) ## check that the core needs no function but memcpy and the like
 	$(CC) $(FREESTANDING) -no-pie src_c/examples/embedded.c $(OUT)/freestanding/scalar.o -o $(OUT)/embedded
@@ -102,14 +111,20 @@ $(OUT)/freestanding/%.o: src_c/%.c $(HEADERS)
 $(OUT)/test_%: $(OUT)/tests/test_%.o $(SUPPORT) $(LIBRARY)
 	$(CC) $(FLAGS) $(LDFLAGS) $^ -o $@ -lm -pthread
 
+# Kernels of other instruction sets run what it finds in test_model.
+$(OUT)/fuzz_model: $(patsubst %,$(OUT)/tests/%.o,fuzz_model model_trial fence) \
+    $(addprefix $(OUT)/,$(CORE) isa/scalar.o)
+	$(CC) $(FLAGS) -fsanitize=fuzzer $^ -o $@ -lm
+
 $(OUT)/run_file: $(OUT)/tests/run_file.o $(LIBRARY)
 	$(CC) $(FLAGS) $^ -o $@ -lm -pthread
 
 $(OUT)/bench_forward: $(OUT)/bench/bench_forward.o $(LIBRARY)
 	$(CC) $(FLAGS) $^ -o $@ -lm -pthread
 
-# Kernels that this machine cannot run are built without the sanitizer, which would take most of the
-# build's time.
+# Kernels of the fuzzer, and those that this machine cannot run, are built without the sanitizer,
+# which would take most of the build's time.
+$(if $(findstring fuzzer,$(SANITIZE)),$(OUT)/isa/scalar.o): override SANITIZE =
 ifneq ($(SANITIZE),)
 ifeq ($(shell grep -m1 -o avx512f /proc/cpuinfo),)
 $(OUT)/isa/avx512.o: override SANITIZE =

@@ -2,28 +2,21 @@
 /* Model files, intact and damaged: test_model [stride [isa]], run in the repository's root.
  *
  * Every file of tests/golden is truncated at each length and changed at each byte. Files that can
- * still be read are run. Files and memory are between guard pages. */
+ * still be read are run, as are those that `make fuzz-model` has found. */
+#define _DEFAULT_SOURCE
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
 #include "fence.h"
+#include "model_trial.h"
 
-enum { LARGEST_FILE = 1 << 16, LARGEST_MEMORY = 1 << 24, BATCH = 2, MOST_STEPS = 9 };
+enum { LARGEST_FILE = 1 << 16, BATCH = 2 };
 
 static const char *const files[] = {
     "tests/golden/v1_0_words.frnn", "tests/golden/v1_0_sound.frnn", "tests/golden/v1_0_series.frnn"};
-
-static fence file_block, memory_block, x_block, y_block, state_block, work_block;
-
-/* Copies a file to guarded memory: to its end, if the bytes are aligned there. */
-static unsigned char *place(const unsigned char *bytes, size_t size)
-{
-    unsigned char *const at = fence_take(&file_block, size, 0, size % 4 != 0);
-    memcpy(at, bytes, size);
-    return at;
-}
 
 static size_t load(const char *path, unsigned char *bytes)
 {
@@ -35,78 +28,13 @@ static size_t load(const char *path, unsigned char *bytes)
     return size;
 }
 
-/* Runs a model on zeros; all memory has exactly the required size. */
-static void run(const frnn_model *model, size_t steps, int ragged)
-{
-    size_t bytes = 0, floats = 0;
-    const size_t out = frnn_model_steps(model, steps);
-    const size_t inputs = (size_t)frnn_model_inputs(model);
-    const size_t outputs = (size_t)frnn_model_outputs(model);
-    const frnn_status sized = frnn_model_workspace_size(model, steps, BATCH, NULL, &bytes);
-    CHECK((out == 0) == (sized == FRNN_BAD_ARGUMENT));
-    if (sized != FRNN_OK || out * outputs > LARGEST_MEMORY / 64 || bytes > LARGEST_MEMORY ||
-        inputs > LARGEST_MEMORY / 1024)
-        return;
-    CHECK(frnn_model_state_size(model, BATCH, &floats) == FRNN_OK);
-    const size_t width = inputs > 0 ? inputs : 2; /* a token takes two floats */
-    float *const x = fence_take(&x_block, steps * BATCH * width * sizeof(float), 0, 0);
-    memset(x, 0, steps * BATCH * width * sizeof(float));
-    const size_t lengths[BATCH] = {steps, steps / 2};
-    const frnn_model_call call = {
-        .steps = steps,
-        .batch = BATCH,
-        .x = inputs > 0 ? x : NULL,
-        .tokens = (const int64_t *)(const void *)x,
-        .x_step = (ptrdiff_t)(inputs > 0 ? BATCH * inputs : BATCH),
-        .x_row = (ptrdiff_t)(inputs > 0 ? inputs : 1),
-        .lengths = ragged ? lengths : NULL,
-        .y = fence_take(&y_block, out * BATCH * outputs * sizeof(float), 0, 0),
-        .y_step = (ptrdiff_t)(BATCH * outputs),
-        .y_row = (ptrdiff_t)outputs,
-        .state = fence_take(&state_block, floats * sizeof(float), 0, 0),
-    };
-    void *const workspace = fence_take(&work_block, bytes, 0, 0);
-    CHECK(frnn_model_run(model, &call, workspace, bytes - 1) == FRNN_SMALL_MEMORY);
-    CHECK(fence_is_unwritten(&work_block) && fence_is_unwritten(&y_block));
-    CHECK(frnn_model_run(model, &call, workspace, bytes) == FRNN_OK);
-    CHECK(fence_is_whole(&work_block) && fence_is_whole(&y_block) && fence_is_whole(&state_block));
-    CHECK(fence_is_whole(&memory_block) && fence_is_whole(&file_block));
-}
-
-/* Reads bytes as a model without the checksum, and runs it if that succeeds. */
-static frnn_status try_bytes(const unsigned char *bytes, size_t size, const frnn_isa *isa)
-{
-    const unsigned char *const file = place(bytes, size);
-    size_t needed = 0;
-    frnn_model *model;
-    frnn_status status = frnn_model_size(file, size, isa, &needed);
-    if (status != FRNN_OK || needed > LARGEST_MEMORY)
-        return status;
-    void *const memory = fence_take(&memory_block, needed, 0, 0);
-    CHECK(frnn_model_read_unchecked(&model, file, size, isa, memory, needed - 1) ==
-          FRNN_SMALL_MEMORY);
-    status = frnn_model_read_unchecked(&model, file, size, isa, memory, needed);
-    if (!CHECK(status == FRNN_OK))
-        return status;
-    run(model, MOST_STEPS, 0);
-    run(model, 1, 0);
-    run(model, MOST_STEPS, 1);
-    return FRNN_OK;
-}
-
-static int is_of_a_file(frnn_status status)
-{
-    return status == FRNN_BAD_FILE || status == FRNN_NEWER_FILE || status == FRNN_UNSUPPORTED ||
-           status == FRNN_TOO_LARGE || status == FRNN_BAD_CONFIG;
-}
-
 /* Reads with the checksum, into memory that is large enough for any model. */
 static frnn_status read_checked(const unsigned char *bytes, size_t size, const frnn_isa *isa)
 {
-    static unsigned char memory[LARGEST_MEMORY];
+    static unsigned char memory[TRIAL_MEMORY];
     frnn_model *model = NULL;
     const frnn_status status =
-        frnn_model_read(&model, place(bytes, size), size, isa, memory, sizeof memory);
+        frnn_model_read(&model, trial_place(bytes, size), size, isa, memory, sizeof memory);
     CHECK((status == FRNN_OK) == (model != NULL));
     return status;
 }
@@ -115,7 +43,7 @@ static void test_cuts(const unsigned char *bytes, size_t size, const frnn_isa *i
 {
     for (size_t length = 0; length < size; length++) {
         snprintf(check_case, sizeof check_case, "cut at %zu", length);
-        CHECK(try_bytes(bytes, length, isa) == FRNN_BAD_FILE);
+        CHECK(trial_bytes(bytes, length, isa) == FRNN_BAD_FILE);
     }
 }
 
@@ -126,10 +54,9 @@ static void test_flips(unsigned char *bytes, size_t size, const frnn_isa *isa, u
         for (size_t m = 0; m < sizeof masks; m++) {
             snprintf(check_case, sizeof check_case, "byte %zu ^ %d", at, masks[m]);
             bytes[at] ^= masks[m];
-            const frnn_status status = try_bytes(bytes, size, isa);
-            CHECK(status == FRNN_OK || is_of_a_file(status));
+            trial_bytes(bytes, size, isa);
             if (m == at % sizeof masks)
-                CHECK(is_of_a_file(read_checked(bytes, size, isa)));
+                CHECK(trial_is_of_a_file(read_checked(bytes, size, isa)));
             bytes[at] ^= masks[m];
         }
 }
@@ -149,14 +76,13 @@ static void test_edges(const unsigned char *bytes, size_t size, const frnn_isa *
             snprintf(check_case, sizeof check_case, "round %u, byte %zu = %d", round, at,
                      changed[at]);
         }
-        const frnn_status status = try_bytes(changed, size, isa);
-        CHECK(status == FRNN_OK || is_of_a_file(status));
+        trial_bytes(changed, size, isa);
     }
 }
 
 static void test_arguments(const unsigned char *bytes, size_t size, const frnn_isa *isa)
 {
-    static unsigned char moved[LARGEST_FILE + 1], memory[LARGEST_MEMORY], longer[LARGEST_FILE];
+    static unsigned char moved[LARGEST_FILE + 1], memory[TRIAL_MEMORY], longer[LARGEST_FILE];
     size_t needed;
     frnn_model *model;
     strcpy(check_case, "arguments");
@@ -212,7 +138,7 @@ static int count_down(void *context)
 static void test_plans(const unsigned char *bytes, size_t size, const frnn_isa *isa)
 {
     enum { STEPS = 8, MOST_PLANS = 4, MOST_VALUES = 4096 };
-    static unsigned char memory[LARGEST_MEMORY], work[LARGEST_MEMORY];
+    static unsigned char memory[TRIAL_MEMORY], work[TRIAL_MEMORY];
     static float x[MOST_VALUES], y[MOST_VALUES], wanted[MOST_VALUES];
     frnn_plan plans[MOST_PLANS];
     frnn_model *model;
@@ -258,6 +184,27 @@ static void test_plans(const unsigned char *bytes, size_t size, const frnn_isa *
     CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT && y[0] == 0);
 }
 
+/* Files at which the fuzzer came to new code. */
+static void test_found(unsigned char *bytes, const frnn_isa *isa)
+{
+    static const char folder[] = "tests/fuzz/models";
+    char path[512];
+    DIR *const entries = opendir(folder);
+    size_t count = 0;
+    if (!CHECK(entries != NULL))
+        return;
+    for (const struct dirent *entry; (entry = readdir(entries));) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        snprintf(check_case, sizeof check_case, "%s", entry->d_name);
+        trial_bytes(bytes, load(path, bytes), isa);
+        count++;
+    }
+    closedir(entries);
+    CHECK(count > 0);
+}
+
 int main(int argc, char **argv)
 {
     const check_options options = check_parse(argc, argv);
@@ -267,7 +214,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof files / sizeof files[0] && isa; i++) {
         const size_t size = load(files[i], bytes);
         strcpy(check_case, files[i]);
-        if (size == 0 || !CHECK(try_bytes(bytes, size, isa) == FRNN_OK))
+        if (size == 0 || !CHECK(trial_bytes(bytes, size, isa) == FRNN_OK))
             continue;
         CHECK(read_checked(bytes, size, isa) == FRNN_OK);
         test_arguments(bytes, size, isa);
@@ -276,5 +223,7 @@ int main(int argc, char **argv)
         test_flips(bytes, size, isa, 8 * options.stride);
         test_edges(bytes, size, isa, options.stride);
     }
+    if (isa)
+        test_found(bytes, isa);
     return check_summary("test_model");
 }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 
 import pytest
 from fuzz_readers import CORPUS, change, check, seeds
@@ -18,6 +19,7 @@ def test_corpus_is_read(path):
 
 def test_fuzz_corpus(tmp_path):
     rng = random.Random(1)
+    shutil.copytree(CORPUS, tmp_path, dirs_exist_ok=True)  # with the shards of the index
     for content in seeds():
         for changed in (content, *(change(rng, content) for _ in range(3))):
             (tmp_path / "m").write_bytes(changed)

@@ -50,6 +50,7 @@ def lines_run(path: Path) -> int:
         count += event == "line"
         return trace
 
+    before = sys.gettrace()  # that of a coverage run
     for reader in (read_file, describe_file):
         sys.settrace(trace)
         try:
@@ -57,7 +58,7 @@ def lines_run(path: Path) -> int:
         except FormatError:
             pass
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
     return count
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Coverage-guided fuzzing of the readers: `make fuzz`, or python fuzz_readers.py SECONDS SEED.
+"""Coverage-guided fuzzing of the readers: `make fuzz-readers`.
 
 Files of a corpus are taken apart into what their format consists of (members of archives, opcodes
 of pickles, values of JSON, fields of protobuf, lines of code, words of HDF5), changed there, and
-put together again. A file that runs a new line of a reader is kept and changed further.
+put together again. A file that takes a new branch of a reader, from one line to another, is kept
+and changed further.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 import json
 import pickletools
 import random
+import shutil
 import struct
 import sys
 import tempfile
@@ -285,17 +287,24 @@ def seeds() -> list[bytes]:
     ]
 
 
-def lines_of(path: Path) -> set[tuple[object, int]]:
-    """The lines of the readers that a file runs."""
-    found: set[tuple[object, int]] = set()
+def branches_of(path: Path) -> set[tuple[object, int, int]]:
+    """The pairs of lines of the readers that run one after the other in a function."""
+    found: set[tuple[object, int, int]] = set()
 
-    def trace(frame, event, argument):
+    def enter(frame, event, argument):
         if not frame.f_code.co_filename.startswith(READERS):
             return None
-        found.add((frame.f_code, frame.f_lineno))
+        last = 0
+
+        def trace(frame, event, argument):
+            nonlocal last
+            found.add((frame.f_code, last, frame.f_lineno))
+            last = frame.f_lineno
+            return trace
+
         return trace
 
-    sys.settrace(trace)
+    sys.settrace(enter)
     try:
         check(path)
     finally:
@@ -307,6 +316,7 @@ def fuzz(seconds: float, seed: int, out: Path) -> None:
     """Change files for so long; those with findings are written to `out`."""
     rng = random.Random(seed)
     path = Path(tempfile.mkdtemp()) / "m"
+    shutil.copytree(CORPUS, path.parent, dirs_exist_ok=True)  # with the shards of the index
     corpus, seen = [], set()
     runs = findings = 0
     pending = seeds()
@@ -319,7 +329,7 @@ def fuzz(seconds: float, seed: int, out: Path) -> None:
         runs += 1
         begin = time.process_time()
         try:
-            lines = lines_of(path)
+            branches = branches_of(path)
         except Exception as error:
             findings += 1
             out.mkdir(parents=True, exist_ok=True)
@@ -331,16 +341,16 @@ def fuzz(seconds: float, seed: int, out: Path) -> None:
                 f"{time.process_time() - begin:.0f} s of CPU for {len(content)} bytes", flush=True
             )
             (out / f"slow_{seed}_{runs}").write_bytes(content)
-        if lines - seen or len(corpus) < len(HOSTILE):
-            seen |= lines
+        if branches - seen or len(corpus) < len(HOSTILE):
+            seen |= branches
             corpus.append(content)
         if time.monotonic() - shown > 20:
             shown = time.monotonic()
             print(
-                f"{runs} files, {len(corpus)} kept, {len(seen)} lines, {findings} findings",
+                f"{runs} files, {len(corpus)} kept, {len(seen)} branches, {findings} findings",
                 flush=True,
             )
-    print(f"{runs} files, {len(corpus)} kept, {len(seen)} lines, {findings} findings")
+    print(f"{runs} files, {len(corpus)} kept, {len(seen)} branches, {findings} findings")
 
 
 if __name__ == "__main__":
