@@ -19,6 +19,7 @@ from ..layers import Sequential
 from ..layers.flow import entry_flow
 from ..readers import describe_file
 from ..readers.description import Obstacle, unsupported
+from ..readers.torch.module_options import FIXED, IDENTITIES, OPTIONS, WITH_BIAS, key_of
 from .drop_in import GRU, LSTM, RNN
 from .padded import unpacked
 
@@ -30,44 +31,15 @@ _ADVICE = (
 _PADDING = "what reads padded steps, such as a mean over all steps, has no counterpart"
 _ALIKE = 1e-3  # far above rounding, far below what a step too many or too few changes
 
-_SIZES = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
 _STACK = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional")
-
-# The modules that are taken, and which of their attributes are arguments of the layer's.
-_ATTRIBUTES: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.Linear: ("in_features", "out_features"),
-    nn.Conv1d: _SIZES,
-    nn.Embedding: ("num_embeddings", "embedding_dim", "padding_idx"),
-    nn.LayerNorm: ("normalized_shape", "eps", "elementwise_affine"),
-    nn.BatchNorm1d: ("num_features", "eps", "affine"),
-    nn.MaxPool1d: ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
-    nn.PReLU: ("num_parameters",),
-    nn.ReLU: (),
-    nn.Tanh: (),
-    nn.Sigmoid: (),
-    nn.ELU: ("alpha",),
-    nn.LeakyReLU: ("negative_slope",),
-    nn.SiLU: (),
-    nn.GELU: ("approximate",),
-    nn.Softplus: ("beta", "threshold"),
-    nn.Hardtanh: ("min_val", "max_val"),
-    nn.Hardsigmoid: (),
-    nn.Softmax: ("dim",),
-    nn.LogSoftmax: ("dim",),
-    nn.Dropout: ("p",),
-    nn.ZeroPad1d: ("padding",),
-    nn.ReflectionPad1d: ("padding",),
-    nn.Flatten: ("start_dim", "end_dim"),
-    nn.LSTM: (*_STACK, "proj_size"),
-    nn.GRU: _STACK,
-    nn.RNN: (*_STACK, "nonlinearity"),
-}
-# Modules that are another one: fastrnn's own, which `accelerate` leaves in a model, and ReLU6.
-_SAME: dict[type[nn.Module], type[nn.Module]] = {
-    LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN, nn.ReLU6: nn.Hardtanh,
+_RECURRENT = {
+    "rnn.LSTM": (*_STACK, "proj_size"), "rnn.GRU": _STACK, "rnn.RNN": (*_STACK, "nonlinearity"),
 }  # fmt: skip
-# Modules that do nothing when a model runs.
-_IDENTITIES = (nn.Identity, nn.Dropout1d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+# The modules that are taken, and which of their attributes are arguments of the layer's.
+_ATTRIBUTES = OPTIONS | _RECURRENT
+_SEQUENTIAL = "container.Sequential"
+# Fastrnn's own modules, which `accelerate` leaves in a model.
+_OWN: dict[type[nn.Module], type[nn.Module]] = {LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN}
 
 
 def from_module(module: nn.Module, example: Any = None, *, isa: str | None = None) -> Sequential:
@@ -208,12 +180,12 @@ def _same(given: Any, lengths: torch.Tensor) -> bool:
 def _obstacles(path: str, module: nn.Module, last: bool) -> Iterator[Obstacle]:
     """The modules that cannot be converted; `last`: nothing follows this one."""
     why = list(_reasons(module))
-    kind = _SAME.get(type(module), type(module))
-    if kind in (nn.LSTM, nn.GRU, nn.RNN) and not last:
+    kind = _kind(module)
+    if kind in _RECURRENT and not last:
         why.append("torch passes its (y, state) to the next module, not y alone")
     if why:
         yield Obstacle(path or "the module", type(module).__name__, "; ".join(why))
-    elif kind is nn.Sequential:
+    elif kind == _SEQUENTIAL:
         children = list(_children(module))
         for i, (name, child) in enumerate(children):
             inner = f"{path}.{name}" if path else name
@@ -225,43 +197,46 @@ def _children(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     yield from module._modules.items()
 
 
+def _kind(module: nn.Module) -> str:
+    """The class of torch.nn as the table of modules names it; "" for other classes."""
+    own = _OWN.get(type(module), type(module))
+    if getattr(nn, own.__name__, None) is not own:
+        return ""
+    return key_of(f"{own.__module__}.{own.__name__}")
+
+
 def _reasons(module: nn.Module) -> Iterator[str]:
-    kind = _SAME.get(type(module), type(module))
-    if kind not in _ATTRIBUTES and kind not in (nn.Sequential, *_IDENTITIES):
+    kind = _kind(module)
+    if kind not in (*_ATTRIBUTES, *IDENTITIES, _SEQUENTIAL):
         yield "it is not a layer that fastrnn has"
         return
     if "forward" in module.__dict__:
         yield "its forward is replaced"
     if module._forward_hooks or module._forward_pre_hooks:
         yield "it has hooks"
-    if kind in (nn.Softmax, nn.LogSoftmax) and module.dim is None:
+    if kind in ("activation.Softmax", "activation.LogSoftmax") and module.dim is None:
         yield "it has dim=None"
-    if kind is nn.Conv1d and module.padding_mode != "zeros":
-        yield f"it has padding_mode={module.padding_mode!r}, not 'zeros'"
-    if kind is nn.BatchNorm1d and not module.track_running_stats:
-        yield "it has track_running_stats=False, so no statistics of its own"
-    if kind is nn.MaxPool1d and module.return_indices:
-        yield "it has return_indices=True"
-    if kind is nn.Embedding and module.max_norm is not None:
-        yield "it has max_norm, which changes weights as it runs"
+    for name, value in FIXED.get(kind, {}).items():
+        if getattr(module, name) != value:
+            yield f"it has {name}={getattr(module, name)!r}, expected {value!r}"
     for name, tensor in module.named_parameters(recurse=False):
         if tensor.is_meta or not tensor.is_floating_point():
             yield f"{name} is {tensor.dtype} on {tensor.device}"
 
 
 def _converted(module: nn.Module, isa: str | None) -> Any:
-    kind = _SAME.get(type(module), type(module))
-    if kind is nn.Sequential:
+    kind = _kind(module)
+    if kind == _SEQUENTIAL:
         children: Mapping[str, Any] = {n: _converted(m, isa) for n, m in _children(module)}
         return Sequential(children)
-    if kind in _IDENTITIES:
+    if kind in IDENTITIES:
         return KINDS["Dropout"](p=0.0)
     options = {name: getattr(module, name) for name in _ATTRIBUTES[kind]}
-    if kind in (nn.Linear, nn.Conv1d, nn.LayerNorm):
+    if kind in WITH_BIAS:
         options["bias"] = module.bias is not None or not options.get("elementwise_affine", True)
     if "num_layers" in options and module.num_layers > 1:
         options["dropout"] = float(module.dropout)
-    make: Callable[..., Any] = KINDS[kind.__name__]
+    make: Callable[..., Any] = KINDS[kind.rpartition(".")[2]]
     if make in WITH_KERNELS:
         options["isa"] = isa
     weights = {

@@ -73,6 +73,21 @@ def test_sequential_of_known_modules(save):
     assert error(fastrnn.load(save(model))(np.array([[1, 2, 8]]))[0], wanted) < PARITY
 
 
+def test_every_known_module(save):
+    model = nn.Sequential(
+        nn.Unflatten(1, (3, 8)), nn.ZeroPad1d((1, 0)), nn.BatchNorm1d(3), nn.Conv1d(3, 4, 2),
+        nn.PReLU(4), nn.MaxPool1d(2), nn.BatchNorm1d(4, affine=False), nn.ReLU6(), nn.ELU(0.5),
+        nn.LeakyReLU(0.2), nn.SiLU(), nn.GELU("tanh"), nn.Softplus(2.0), nn.Mish(), nn.Hardswish(),
+        nn.Softsign(), nn.Hardtanh(-0.5, 2.0), nn.Hardsigmoid(), nn.AlphaDropout(), nn.Flatten(),
+        nn.LogSoftmax(-1),
+    )  # fmt: skip
+    with torch.no_grad():
+        model[2].running_mean += 0.5
+        model[6].running_var += torch.arange(4)
+    assert agrees(fastrnn.load(save(model)), model, draw(2, 24))
+    assert agrees(fastrnn.torch.from_module(model), model, draw(2, 24))
+
+
 class Net(nn.Module):
     """A module of the user: what its forward does is not in the file."""
 
@@ -142,6 +157,8 @@ def test_modules_of_fastrnn(save, tmp_path):
         (nn.Sequential(nn.Bilinear(3, 3, 3)), "no layer for this module"),
         (nn.Sequential(nn.Embedding(9, 3, max_norm=1.0)), "max_norm: expected None"),
         (nn.Sequential(nn.Conv1d(3, 4, 3, padding_mode="circular")), "expected 'zeros'"),
+        (nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False)), "expected True"),
+        (nn.Sequential(nn.MaxPool1d(2, return_indices=True)), "expected False"),
         (nn.LSTMCell(3, 5), "no layer for this module"),
     ],
 )

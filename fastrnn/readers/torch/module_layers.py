@@ -8,36 +8,14 @@ from typing import Any
 
 from ...stack_spec import LAYERS, Shape, Spec
 from ..containers.elements import Array
-from ..description import PYTORCH_MODULES, DescribedLayer
+from ..description import DescribedLayer
 from ..errors import UnsupportedError
+from .module_options import FIXED, IDENTITIES, OPTIONS, WITH_BIAS, key_of
 from .pickled_modules import PickledModule, recurrent_options, unknown_code
 
 Options = dict[str, object]
 
 _MOST_LAYERS = 1000  # of a recurrent stack
-
-# The options that fastrnn's layers share with PyTorch's, by class.
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "linear.Linear": ("in_features", "out_features"),
-    "sparse.Embedding": ("num_embeddings", "embedding_dim", "padding_idx"),
-    "normalization.LayerNorm": ("normalized_shape", "eps", "elementwise_affine"),
-    "conv.Conv1d": (
-        "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
-    ),
-    "activation.ReLU": (),
-    "activation.Tanh": (),
-    "activation.Sigmoid": (),
-    "activation.Softmax": ("dim",),
-    "activation.LogSoftmax": ("dim",),
-    "dropout.Dropout": ("p",),
-    "flatten.Flatten": ("start_dim", "end_dim"),
-}  # fmt: skip
-# Attributes that these layers do not have, and the value with which PyTorch's are the same.
-_WITH_BIAS = ("linear.Linear", "normalization.LayerNorm", "conv.Conv1d")
-_FIXED: dict[str, Options] = {
-    "sparse.Embedding": {"max_norm": None},
-    "conv.Conv1d": {"padding_mode": "zeros", "transposed": False},
-}
 
 
 class NoLayerError(UnsupportedError):
@@ -53,15 +31,17 @@ def describe_module(
     """
     if why := unknown_code(module):
         raise NoLayerError(why)
-    kind, name = module.kind.removeprefix(PYTORCH_MODULES), module.path or "model"
-    if kind == "linear.Identity":
+    kind, name = key_of(module.kind), module.path or "model"
+    if kind in IDENTITIES:
         return []
     recurrent = recurrent_options(module)
     if recurrent and not is_last:
         raise NoLayerError("the module after it gets its state, too")
     layer = str(recurrent.pop("cell", kind.rpartition(".")[2]))
     options = recurrent if kind == f"rnn.{layer}" else _options(kind, module.attributes)
-    options |= {"bias": "bias" in arrays} if kind in _WITH_BIAS else {}
+    options |= {"bias": "bias" in arrays} if kind in WITH_BIAS else {}
+    if kind == "batchnorm.BatchNorm1d":
+        arrays = {tensor: a for tensor, a in arrays.items() if tensor != "num_batches_tracked"}
     try:
         expected = _shapes(layer, options)
     except (KeyError, TypeError, ValueError):  # an attribute is missing or of another type
@@ -74,12 +54,12 @@ def describe_module(
 
 def _options(kind: str, attributes: Mapping[object, object]) -> Options:
     """The options of a layer, which are attributes of the module."""
-    if kind not in _OPTIONS:
+    if kind not in OPTIONS:
         raise NoLayerError("there is no layer for this module")
-    for name, value in _FIXED.get(kind, {}).items():
+    for name, value in FIXED.get(kind, {}).items():
         if attributes.get(name, value) != value:
             raise NoLayerError(f"{name}: expected {value!r}")
-    return {name: _plain(attributes.get(name)) for name in _OPTIONS[kind]}
+    return {name: _plain(attributes[name]) for name in OPTIONS[kind] if name in attributes}
 
 
 def _plain(value: object) -> object:
@@ -104,4 +84,9 @@ def _shapes(layer: str, options: Options) -> dict[str, Shape]:
         shapes = {"weight": weight, "bias": (o["out_channels"],)}
     elif layer == "LayerNorm" and o["elementwise_affine"]:
         shapes = dict.fromkeys(("weight", "bias"), (o["normalized_shape"],))
+    elif layer == "BatchNorm1d":
+        names = ("running_mean", "running_var", *(("weight", "bias") if o["affine"] else ()))
+        return dict.fromkeys(names, (o["num_features"],))
+    elif layer == "PReLU":
+        shapes = {"weight": (o["num_parameters"],)}
     return {n: shape for n, shape in shapes.items() if n != "bias" or o.get("bias")}
