@@ -6,11 +6,13 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 import fastrnn
+from fastrnn.layers import dense
 
 CELLS = {"LSTM": fastrnn.LSTM, "GRU": fastrnn.GRU, "RNN": fastrnn.RNN}
 cells = pytest.mark.parametrize("cell", CELLS)
@@ -321,3 +323,25 @@ def test_threads_are_counted_truthfully():
     for bad, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)):
         with pytest.raises(error, match="n: expected"):
             fastrnn.set_num_threads(bad)
+
+
+class Counted(np.ndarray):
+    """An array that notes the multiply-adds of each of its products."""
+
+    counts: ClassVar[list[int]] = []
+
+    def __matmul__(self, other):
+        self.counts.append(self.size * other.shape[-1])
+        return np.asarray(self) @ np.asarray(other)
+
+
+@pytest.mark.parametrize("shape", [(90, 5, 6), (5, 90, 6), (5, 6, 90), (9, 9, 9), (1, 1, 700)])
+def test_long_products_are_parts(monkeypatch, shape):
+    """So that Ctrl-C is answered; whole numbers have the same sums in any order."""
+    monkeypatch.setattr(dense, "LONG_PRODUCT", 400)
+    monkeypatch.setattr(Counted, "counts", [])
+    rng = np.random.default_rng(sum(shape))
+    a, b = (rng.integers(-9, 9, (2, *s)).astype(np.float32) for s in (shape[:2], shape[1:]))
+    assert np.array_equal(dense.product(a.view(Counted), b), a @ b)
+    assert len(Counted.counts) > 1
+    assert max(Counted.counts) <= 400
