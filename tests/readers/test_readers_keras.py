@@ -103,7 +103,7 @@ MORE_LAYERS = {
                  L.BatchNormalization(center=False), L.PReLU()],
     "functions": [L.Dense(3, activation=name) for name in
                   ("elu", "gelu", "silu", "softplus", "leaky_relu", "relu6", "hard_tanh",
-                   "hard_sigmoid")],
+                   "hard_sigmoid", "hard_silu", "mish", "softsign", "celu")],
     "activations": [L.Rescaling(2.0, 0.5), L.LeakyReLU(), L.ELU(0.7), L.ReLU(0.5),
                     L.ReLU(2.0, 0.2), L.Dense(2, activation=L.LeakyReLU(0.1)),
                     L.TimeDistributed(L.ELU())],
@@ -374,7 +374,7 @@ REFUSED = {
     "channels": (L.Conv1D(3, 3, data_format="channels_last"), None),
     "keepdims": (L.GlobalMaxPooling1D(keepdims=True), "keepdims"),
     "cells": (L.Bidirectional(L.RNN([L.LSTMCell(3), L.LSTMCell(3)])), "stacked cells of two"),
-    "wrapped": (L.TimeDistributed(L.Dense(2, activation="mish")), "'mish'"),
+    "wrapped": (L.TimeDistributed(L.Dense(2, activation="squareplus")), "'squareplus'"),
 }  # fmt: skip
 
 

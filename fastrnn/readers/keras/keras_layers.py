@@ -37,6 +37,11 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, object]]] = {
     "relu6": ("Hardtanh", {"min_val": 0.0, "max_val": 6.0}),
     "hard_tanh": ("Hardtanh", {}),
     "hard_sigmoid": ("Hardsigmoid", {}),
+    "hard_silu": ("Hardswish", {}),
+    "hard_swish": ("Hardswish", {}),
+    "mish": ("Mish", {}),
+    "softsign": ("Softsign", {}),
+    "celu": ("ELU", {}),  # the same for alpha = 1, which it has here
 }
 _ACTIVATION_LAYERS = ("ReLU", "LeakyReLU", "ELU")  # which may be the activation of another layer
 _MERGES = {"sum": "sum", "ave": "mean", "mul": "mul"}
