@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,7 +21,7 @@ from .packing import Packing
 # as much memory.
 NOT_DRAWN: Any = object()
 
-Seed = int | np.random.Generator | None
+Seed: TypeAlias = "int | np.random.Generator | None"  # numpy.random is imported when it is used
 
 
 def uniform_weights(shapes: Mapping[str, Shape], fan_in: int, seed: Seed) -> dict[str, Array]:

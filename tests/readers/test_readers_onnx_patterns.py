@@ -650,7 +650,7 @@ REFUSED_GRAPHS = {
     "clip": ([op("Clip", "x half half", "out")], "lower bound is 0.5, expected less than 0.5"),
     "ceil": ([op("MaxPool", "x", "out", kernel_shape=[2], pads=[1, 0])], "as much at both ends"),
     "selected product": ([op("Tanh", "x", "a"), op("Mul", "a x", "out")], "two branches"),
-    "matmul of data": ([op("MatMul", "x x", "out")], "computed by the model"),
+    "matmul of data": ([op("MatMul", "x x", "out")], "joins two branches of the model"),
     "unknown": ([op("Cosh", "x", "out")], "no layer for this operator"),
     "half a function": ([op("Erf", "x", "out")], "part of a function that is written out"),
     "mixing reshape": ([op("Reshape", "x mix", "out")], "splits or mixes"),

@@ -313,7 +313,7 @@ def test_unrolled_rnn(tmp_path):
     torch.manual_seed(0)
     module, example, _ = MODELS["rnn tanh"]()
     export(tmp_path / "m.onnx", module, example, "dynamo static")
-    with pytest.raises(UnsupportedModel, match="takes step 0 of the sequence"):
+    with pytest.raises(UnsupportedModel, match="takes step 1 of the sequence"):
         describe_file(tmp_path / "m.onnx")
 
 

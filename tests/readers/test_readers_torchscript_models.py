@@ -89,11 +89,11 @@ def test_every_obstacle_is_listed(torch, tmp_path, way):
 
         def forward(self, x):
             y, _ = self.rnn(x)
-            y = torch.erf(y)
+            y = torch.sin(y)
             return self.head(torch.cumsum(y, 1))
 
     text = refused(torch, tmp_path, Net(), way, torch.zeros(2, 7, 3))
-    for op in ("erf", "cumsum"):
+    for op in ("sin", "cumsum"):
         assert re.search(rf"\n  '\w+' \({op}\): there is no layer for this operator", text)
     assert text.count("\n  ") == 2
 
