@@ -107,11 +107,42 @@ def test_every_kind_of_layer(path):
     assert error(fastrnn.load(write(path, *layers, inputs=2))(x)[0], wanted) < PARITY
 
 
+def norm_item(module, weights):
+    arrays = [getattr(module, name).tolist() for name in weights]
+    return item("batchnorm", module.num_features, arrays, epsilon=module.eps)
+
+
+def test_normalizations_slopes_and_gains(path):
+    first, second = nn.BatchNorm1d(2, eps=1e-3), nn.BatchNorm1d(2, affine=False)
+    slopes, one = nn.PReLU(2), nn.PReLU()
+    with torch.no_grad():
+        for norm in (first, second):
+            norm.eval().running_mean.uniform_(-1, 1)
+            norm.running_var.uniform_(0.5, 2)
+        for weight in (first.weight, first.bias, slopes.weight):
+            weight.uniform_(-1, 1)
+    statistics = ("running_mean", "running_var")
+    layers = [
+        norm_item(first, ("weight", "bias", *statistics)),
+        item("prelu", 2, [[slopes.weight.tolist()]]),
+        norm_item(second, statistics),
+        item("prelu", 2, [one.weight.tolist()]),
+    ]
+    x, gain = draw(3, 20, 2), 10 ** (6 / 20)
+    with torch.inference_mode():
+        wanted = one(second(slopes(first(gain * torch.from_numpy(x).mT)))).mT.numpy() / gain
+    model = fastrnn.load(write(path, *layers, inputs=2, in_gain=6, out_gain=-6.0))
+    assert error(model(x)[0], wanted) < PARITY
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"type": "batchnorm"}, "batchnorm.*no layer for this type"),
-        ({"type": "prelu"}, "prelu.*no layer"),
+        ({"type": "conv2d"}, "conv2d.*no layer for this type"),
+        ({"type": "batchnorm"}, r"sizes \(3, 2\), expected \(3,\)"),
+        ({"type": "batchnorm", "weights": [[1.0] * 3] * 3}, "it has 3 weights"),
+        ({"type": "prelu"}, "it has 2 weights, expected one array"),
+        ({"type": "prelu", "weights": [[[0.1] * 2]]}, r"slopes have shape \(1, 2\)"),
         ({"activation": "swish"}, "activation 'swish'"),
         ({"strides": [2]}, "'strides' is not known"),
         ({"shape": [None, None, 4]}, r"sizes \(2, 3\), expected \(4, 3\)"),
@@ -133,8 +164,11 @@ def test_refused_layers(path, change, why):
 
 def test_refused_models(path):
     dense = dense_item(nn.Linear(3, 2))
-    with pytest.raises(UnsupportedModel, match=r"in_gain.*only a gain of 0 dB(.|\n)*out_gain"):
-        fastrnn.load(write(path, dense, inputs=3, in_gain=1.5, out_gain=-3))
+    with pytest.raises(UnsupportedModel, match=r"in_skip.*which x it adds"):
+        fastrnn.load(write(path, dense_item(nn.Linear(1, 1)), in_gain=1.5, in_skip=1))
+    for gain in ("loud", True, None, 201, -1e300):
+        with pytest.raises(FormatError, match=r"out_gain is .*, expected a number"):
+            fastrnn.load(write(path, dense, inputs=3, out_gain=gain))
     with pytest.raises(FormatError, match="in_skip with 3 inputs"):
         fastrnn.load(write(path, dense, inputs=3, in_skip=1))
     for layers in (3, [3], [dense] * 1001):

@@ -6,6 +6,10 @@ Layers are those of Keras, with Keras's arrays. A convolution is causal: it sees
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from ...stack_spec import Shape, Spec, find_cell
 from ..containers.elements import Array
 from ..description import DescribedLayer, Description, Obstacle, unsupported
@@ -18,7 +22,7 @@ RTNEURAL = "rtneural"
 
 _MOST_LAYERS = 1000
 _KEYS = {"type", "activation", "shape", "weights", "name"}  # of a layer
-_CONV_KEYS = {"kernel_size", "dilation", "groups"}
+_MORE_KEYS = {"conv1d": {"kernel_size", "dilation", "groups"}, "batchnorm": {"epsilon"}}
 _DENSE, _RECURRENT = ("dense", "time-distributed-dense"), {"lstm": "LSTM", "gru": "GRU"}
 _ACTIVATIONS: dict[str, tuple[str, dict[str, object]]] = {
     "tanh": ("Tanh", {}),
@@ -28,6 +32,8 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, object]]] = {
     "elu": ("ELU", {"alpha": 1.0}),
 }
 _GAINS = ("in_gain", "out_gain")  # of AIDA-X, in dB
+_MOST_DECIBEL = 200.0
+_SWAP: dict[str, object] = {"dim0": 1, "dim1": 2}  # of steps and channels
 
 
 def describe_rtneural(model: Object) -> Description:
@@ -51,12 +57,14 @@ def describe_rtneural(model: Object) -> Description:
         except UnsupportedError as error:
             obstacles.append(Obstacle(str(number), shown(item.get("type")), str(error)))
         width = outputs
-    for gain in _GAINS:
-        if model.get(gain, 0) != 0:
-            obstacles.append(Obstacle(gain, shown(model[gain]), "only a gain of 0 dB is supported"))
+    skips = size(model, "in_skip", 0, most=1, least=0)
+    before, after = (_gain(model, key) for key in _GAINS)
+    if skips and (before or after):
+        obstacles.append(Obstacle("in_skip", "x", "with a gain, nothing says which x it adds"))
     if obstacles:
         raise unsupported(obstacles, "Only models of layers that fastrnn has are read.")
-    if size(model, "in_skip", 0, most=1, least=0):  # y + x of AIDA-X
+    layers = [*before, *layers, *after]
+    if skips:  # y + x of AIDA-X
         if (inputs, width) != (1, 1):
             raise FormatError(f"in_skip with {inputs} inputs and {width} outputs, expected 1 and 1")
         layers.append(DescribedLayer("in_skip", "AddInput", {"features": 1}))
@@ -73,7 +81,7 @@ def _last(item: Object, key: str, what: str) -> int:
 def _layer(name: str, item: Object, inputs: int, outputs: int) -> list[DescribedLayer]:
     """A layer and the activation after it; UnsupportedError if there is none like it."""
     kind, activation = shown(item.get("type")), item.get("activation", "")
-    unknown = item.keys() - _KEYS - (_CONV_KEYS if kind == "conv1d" else set())
+    unknown = item.keys() - _KEYS - _MORE_KEYS.get(kind, set())
     if unknown:
         raise UnsupportedError(f"{quote(min(unknown))} is not known of this layer")
     if kind == "activation":
@@ -91,6 +99,10 @@ def _layer(name: str, item: Object, inputs: int, outputs: int) -> list[Described
         own = [linear_layer(name, inputs, outputs, weights)]
     elif kind == "conv1d":
         own = _convolution(name, item, arrays, inputs, outputs)
+    elif kind == "batchnorm":
+        own = _batch_norm(name, item, arrays, inputs, outputs)
+    elif kind == "prelu":
+        own = _prelu(name, arrays, inputs, outputs)
     else:
         raise UnsupportedError("there is no layer for this type")
     return own + _activation(f"{name}_activation", activation)
@@ -138,13 +150,68 @@ def _convolution(
         "in_channels": inputs, "out_channels": outputs, "kernel_size": taps, "dilation": dilation,
         "groups": groups, "bias": "bias" in weights,
     }  # fmt: skip
-    move: dict[str, object] = {"dim0": 1, "dim1": 2}
+    past = DescribedLayer(f"{name}_past", "ZeroPad1d", {"padding": (dilation * (taps - 1), 0)})
+    return _over_channels(name, past, DescribedLayer(name, "Conv1d", options, weights))
+
+
+def _over_channels(name: str, *layers: DescribedLayer) -> list[DescribedLayer]:
+    """Layers of [batch][channels][steps], between moves of the channels."""
     return [
-        DescribedLayer(f"{name}_channels", "Transpose", move),
-        DescribedLayer(f"{name}_past", "ZeroPad1d", {"padding": (dilation * (taps - 1), 0)}),
-        DescribedLayer(name, "Conv1d", options, weights),
-        DescribedLayer(f"{name}_steps", "Transpose", move),
+        DescribedLayer(f"{name}_channels", "Transpose", _SWAP),
+        *layers,
+        DescribedLayer(f"{name}_steps", "Transpose", _SWAP),
     ]
+
+
+def _batch_norm(
+    name: str, item: Object, arrays: list[Array], inputs: int, outputs: int
+) -> list[DescribedLayer]:
+    """A scale and a shift of each channel, from Keras's gamma, beta, mean and variance."""
+    if len(arrays) not in (2, 4):  # of three nothing says which one is missing
+        raise UnsupportedError(f"it has {len(arrays)} weights, expected mean and variance, or 4")
+    for array in arrays:
+        _require(name, array.shape, (inputs,))
+    _require(name, (inputs,), (outputs,))
+    mean, variance = (array.astype(np.float64) for array in arrays[-2:])
+    epsilon = _number(item, "epsilon", 0.0, 1e3)
+    if variance.min() < 0 or not (variance + epsilon).min() > 0:
+        raise FormatError(f"layer {name}: a variance plus epsilon is not above 0")
+    weight, bias = 1 / np.sqrt(variance + epsilon), np.zeros(inputs)
+    if len(arrays) == 4:
+        weight, bias = arrays[0] * weight, arrays[1].astype(np.float64)
+    with np.errstate(over="ignore"):  # as the model itself would have infinities then
+        made = np.stack((weight, bias - mean * weight)).astype(np.float32)
+    own = {"weight": made[0], "bias": made[1]}
+    return [DescribedLayer(name, "ScaleFeatures", {"num_features": inputs}, own)]
+
+
+def _prelu(name: str, arrays: list[Array], inputs: int, outputs: int) -> list[DescribedLayer]:
+    """Keras's PReLU, whose steps share their slopes: one for each channel, or one for all."""
+    if len(arrays) != 1:
+        raise FormatError(f"layer {name}: it has {len(arrays)} weights, expected one array")
+    slopes = arrays[0].reshape(-1)
+    if arrays[0].shape not in ((1, len(slopes)), (len(slopes),)) or len(slopes) not in (1, inputs):
+        raise UnsupportedError(f"its slopes have shape {arrays[0].shape}, expected (1, {inputs})")
+    _require(name, (inputs,), (outputs,))
+    options: dict[str, object] = {"num_parameters": len(slopes)}
+    own = DescribedLayer(name, "PReLU", options, {"weight": slopes})
+    return [own] if len(slopes) == 1 else _over_channels(name, own)
+
+
+def _gain(model: Object, key: str) -> list[DescribedLayer]:
+    """A gain in dB as a layer; none for 0 dB."""
+    decibel = _number({key: 0, **model}, key, -_MOST_DECIBEL, _MOST_DECIBEL)
+    if decibel == 0:
+        return []
+    return [DescribedLayer(key, "Scale", {"factor": 10 ** (decibel / 20), "offset": 0.0})]
+
+
+def _number(data: Object, key: str, least: float, most: float) -> float:
+    value: Any = data.get(key)
+    if type(value) not in (int, float) or not least <= value <= most:
+        found = value if type(value) in (int, float) else type(value).__name__
+        raise FormatError(f"{key} is {found}, expected a number from {least:g} to {most:g}")
+    return float(value)
 
 
 def _activation(name: str, activation: object) -> list[DescribedLayer]:
