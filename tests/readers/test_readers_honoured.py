@@ -198,6 +198,35 @@ def test_casts_that_round(torch, tmp_path):
     assert error(y, half(x).detach().numpy()) < 2e-3  # float16 has eleven bits
 
 
+@pytest.mark.parametrize("op", ["softmax", "log_softmax", "mean", "sum"])
+def test_types_to_compute_in(torch, tmp_path, op):
+    class Model(torch.nn.Module):
+        def __init__(self, dtype):
+            super().__init__()
+            self.layer, self.dtype = torch.nn.GRU(3, 4, bidirectional=True), dtype
+
+        def forward(self, x):
+            y = self.layer(x)[0]
+            if op == "sum":  # of the directions
+                return y.reshape(x.shape[0], x.shape[1], 2, 4).sum(2, dtype=self.dtype).float()
+            place = 0 if op == "mean" else 2
+            return getattr(torch, op)(y, place, dtype=self.dtype).float()
+
+    x, path = torch.randn(7, 2, 3), tmp_path / "m"
+    for dtype, name in ((torch.bfloat16, "bfloat16"), (torch.float64, None)):
+        model = Model(dtype).eval()
+        for write in (
+            lambda m: torch.jit.trace(m, x).save(str(path)),
+            lambda m: torch.export.save(torch.export.export(m, (x,)), path),
+        ):
+            write(model)
+            if name is not None:
+                with pytest.raises(UnsupportedModel, match=f"it computes in {name}"):
+                    describe_file(path)
+            else:
+                describe_file(path)
+
+
 def test_indices_that_a_layer_makes(torch, tmp_path):
     class Words(torch.nn.Module):
         def __init__(self, change):

@@ -53,6 +53,16 @@ class OperatorCall:
         lists = [value if isinstance(value, list) else [value] for value in self._args.values()]
         return any(POISON in values for values in lists)
 
+    def check_dtype(self) -> None:
+        """Refuse to compute in another type than float32 or float64, unless the weights have it."""
+        dtype = self.get("dtype")
+        if dtype in (None, "float32", "float64"):
+            return
+        if not isinstance(dtype, str):
+            raise ObstructionError("the type in which it computes is not a constant")
+        if not self.has_weights_of(dtype):
+            raise ObstructionError(f"it computes in {dtype}, expected float32")
+
     def get(self, name: str, default: Value = None) -> Value:
         """An argument as it is; a default if there is no such argument."""
         self._read.add(name)

@@ -264,6 +264,7 @@ def _table(call: OperatorCall, table: str, data: Data, **options: object) -> Dat
 
 
 def _softmax(call: OperatorCall) -> Value:
+    call.check_dtype()
     data, kind = call.data(), "LogSoftmax" if "log" in call.op else "Softmax"
     place = data.place(call.get("dim"))
     if call.get("to_the_end") is True and place != len(data.axes) - 1:

@@ -319,6 +319,7 @@ def _join_parts(parts: list[Data], place: int) -> Data:
 
 def _mean(call: OperatorCall) -> Value:
     """A mean over time; a mean over features begins a layer normalization."""
+    call.check_dtype()
     value, dims, keep = call.get("self"), call.ints("dim"), call.get("keepdim") is True
     if isinstance(value, Moment):
         if keep and value.stage == "square" and dims in ([-1], [len(value.data.axes) - 1]):
@@ -335,6 +336,7 @@ def _mean(call: OperatorCall) -> Value:
 
 def _sum(call: OperatorCall) -> Value:
     """A sum of both directions of a layer, or of weighted steps."""
+    call.check_dtype()
     value, dims = call.get("self"), call.ints("dim")
     if isinstance(value, WeightedSteps):
         return summed(call, value, dims, call.get("keepdim") is True)

@@ -423,6 +423,8 @@ class ScriptReader:
         table.update(named)
         if op == "to" and args:
             table = {"self": args[0], "dtype": _cast_type([*args[1:], named.get("dtype")])}
+        elif "dtype" in table:
+            table["dtype"] = _cast_type([table["dtype"]])
         in_place = writes_in_place(base, named)
         given = {name: self.argument(value) for name, value in table.items()}
         return self.node(op, given, owner, in_place)
