@@ -13,7 +13,7 @@ from .. import _core
 from .arrays import FLOAT32, Array, float_array
 from .backward import BackwardFunction, Gradients
 from .base import Layer
-from .checks import check_isa, checked_flag, default_isa
+from .checks import check_isa, checked_flag, default_isa, usable_isas
 from .flow import Axes, Flow, sequence_axes
 from .residual import check_keeps_steps, check_not_empty
 from .sequential import Sequential
@@ -63,7 +63,7 @@ class AttentionPool(Sequential):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self._isa not in _core.isas():  # pickled on a machine with other instruction sets
+        if self._isa not in usable_isas():  # pickled on a machine with other instruction sets
             self._isa = default_isa()
 
     def _options(self) -> dict[str, object]:

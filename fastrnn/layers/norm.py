@@ -18,7 +18,7 @@ from .arrays import FLOAT32, Array
 from .checks import check_from_zero, check_size, checked_flag
 from .flow import Axes, Flow
 from .state_dicts import with_dot
-from .stateless import Back, Stateless
+from .stateless import Back, Stateless, as_rows
 
 
 class LayerNorm(Stateless):
@@ -223,7 +223,7 @@ class ScaleFeatures(Stateless):
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
         if x.shape[-1:] != (self.num_features,):
             raise ValueError(f"x: expected {self.num_features} features, got shape {x.shape}")
-        rows = np.ascontiguousarray(x).reshape(-1, self.num_features)
+        rows = as_rows(x)
         y = np.empty_like(rows)
         if y.size:
             weights = (self._weights["weight"], self._weights["bias"])
@@ -234,8 +234,6 @@ class ScaleFeatures(Stateless):
         weight = self._weights["weight"].copy()
 
         def back(dy: Array) -> tuple[Array, dict[str, Array]]:
-            rows = (-1, self.num_features)
-            dw = (dy * x).reshape(rows).sum(0)
-            return dy * weight, {"weight": dw, "bias": dy.reshape(rows).sum(0)}
+            return dy * weight, {"weight": as_rows(dy * x).sum(0), "bias": as_rows(dy).sum(0)}
 
         return self._forward(x, flow), back

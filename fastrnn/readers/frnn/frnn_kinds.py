@@ -290,12 +290,12 @@ KINDS: dict[str, Kind] = {
     "PReLU": Kind(36, (Integer("num_parameters", 0, default=1),), _prelu),
     "MergeDirections": Kind(37, (Word("mode", 0, ("sum", "mean", "mul")),)),
     "RepeatVector": Kind(38, (Integer("n", 0),)),
+    "Residual": Kind(39, (_LAYERS,)),
+    "AttentionPool": Kind(40, (_LAYERS, _BATCH_FIRST)),
     "Mish": Kind(41),
     "Softsign": Kind(42),
     "Hardswish": Kind(43),
     "ScaleFeatures": Kind(44, (Integer("num_features", 0),), _scale_features),
-    "Residual": Kind(39, (_LAYERS,)),
-    "AttentionPool": Kind(40, (_LAYERS, _BATCH_FIRST)),
 }
 
 BY_NUMBER = {kind.number: name for name, kind in KINDS.items()}

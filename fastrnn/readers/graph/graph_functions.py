@@ -165,9 +165,8 @@ def _before(step: Step | None, layers: _Layers) -> Step | None:
 
 def _swish(call: OperatorCall, line: Data) -> Data:
     """x sigmoid(factor x) of x with a Scale by the factor behind it."""
-    layer = line.step.layer
-    factor = layer.options.get("factor") if layer.kind == "Scale" else None
-    if not isinstance(factor, float) or not factor or layer.options["offset"]:
+    x, factor = unscaled(line)
+    if x is line or not factor:
         raise ObstructionError("it joins two branches of the model")
     return scaled(call, applied(call, line, "SiLU"), 1 / factor)
 
@@ -268,22 +267,29 @@ def _negated(call: OperatorCall) -> Value:
     return scaled(call, call.data(), -1.0)
 
 
+def unscaled(data: Data) -> tuple[Data, float]:
+    """The data before a Scale without offset, and its factor; the data and 1 if there is none."""
+    step, layer = data.step, data.step.layer
+    if layer.kind != "Scale" or layer.options["offset"] != 0.0 or step.parent is None:
+        return data, 1.0
+    factor = layer.options["factor"]
+    assert isinstance(factor, float)
+    return replace(data, step=step.parent), factor
+
+
 def scaled(call: OperatorCall, data: Data, factor: float) -> Data:
     """The data times a number; it becomes part of a Scale before it."""
-    step, before = data.step, data.step.layer
-    if before.kind == "Scale" and before.options["offset"] == 0.0 and step.parent is not None:
-        earlier = before.options["factor"]
-        assert isinstance(earlier, float)
-        data, factor = replace(data, step=step.parent), earlier * factor
+    data, earlier = unscaled(data)
+    factor *= earlier
     return data if factor == 1 else applied(call, data, "Scale", factor=factor, offset=0.0)
 
 
 def _shifted(call: OperatorCall, data: Data, offset: float) -> Data:
     """A number added; it becomes part of a Scale before it."""
-    step, before = data.step, data.step.layer
-    if before.kind == "Scale" and before.options["offset"] == 0.0 and step.parent is not None:
-        options = before.options | {"offset": offset}
-        return replace(data, step=replace(step, layer=replace(before, options=options)))
+    step, layer = data.step, data.step.layer
+    if unscaled(data)[0] is not data:
+        options = layer.options | {"offset": offset}
+        return replace(data, step=replace(step, layer=replace(layer, options=options)))
     return data if offset == 0 else applied(call, data, "Scale", factor=1.0, offset=offset)
 
 

@@ -11,7 +11,7 @@ import math
 from dataclasses import replace
 
 from .graph_call import Handler, OperatorCall
-from .graph_functions import FUNCTIONS, applied, scaled
+from .graph_functions import FUNCTIONS, applied, scaled, unscaled
 from .graph_steps import same
 from .graph_values import Const, Data, ObstructionError, Term, Value, scalar
 
@@ -99,12 +99,7 @@ def _term(value: Value) -> Term | None:
         return value
     if not isinstance(value, Data) or (value.part, value.instant, value.rows) != (None,) * 3:
         return None
-    step, layer = value.step, value.step.layer
-    if layer.kind == "Scale" and layer.options["offset"] == 0.0 and step.parent is not None:
-        factor = layer.options["factor"]
-        assert isinstance(factor, float)
-        return Term("x", replace(value, step=step.parent), factor)
-    return Term("x", value, 1.0)
+    return Term("x", *unscaled(value))
 
 
 def _rounded(number: float) -> float:

@@ -308,5 +308,5 @@ frnn_status frnn_conv1d_run(const frnn_conv1d *conv, const frnn_conv1d_call *cal
     j.memory = (float *)(void *)arena_over(workspace).base;
     if (rows > 0)
         frnn_run_shares(call->executor, call->width, cost, &j.width, run_worker, &j);
-    return atomic_load_explicit(&j.stop.stopped, memory_order_relaxed) ? FRNN_STOPPED : FRNN_OK;
+    return stop_status(&j.stop);
 }

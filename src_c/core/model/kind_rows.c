@@ -166,7 +166,7 @@ const layer_kind frnn_kind_layer_norm = {
     .in_place = 1,
 };
 
-/* ---- BatchNorm1d, ScaleFeatures, PReLU ---------------------------------------------------------------------- */
+/* ---- BatchNorm1d, ScaleFeatures, PReLU ------------------------------------------------------- */
 
 /* Reads arrays of one value for each feature. */
 static frnn_status read_vectors(const layer_source *from, int count, const array_role *roles,
@@ -237,31 +237,23 @@ static frnn_status read_scale_features(layer_source *from, model_layer *layer)
 {
     static const array_role roles[] = {ROLE_WEIGHT, ROLE_BIAS};
     const float **const into[] = {&layer->weight, &layer->bias};
-    return read_vectors(from, 2, roles, into, layer->options.scale_features.num_features);
+    return read_vectors(from, 2, roles, into, layer->options.batch_norm.num_features);
 }
 
 static int follow_scale_features(model_axes *value, const layer_options *options)
 {
-    return frnn_axes_end_in_features(value, options->scale_features.num_features);
+    return frnn_axes_end_in_features(value, options->batch_norm.num_features);
 }
 
-/* A batch normalization by a mean of 0 and a variance of 1. */
-static frnn_status run_scale_features(const layer_call *call, const frnn_rows *rows)
-{
-    const frnn_batch_norm_call weights = {.weight = call->layer->weight,
-                                          .bias = call->layer->bias};
-    return frnn_batch_norm(call->isa, rows, &weights);
-}
+static const layer_field scale_features_fields[] = {INTEGER_FIELD(0, batch_norm.num_features, 1)};
 
-static const layer_field scale_features_fields[] = {
-    INTEGER_FIELD(0, scale_features.num_features, 1)};
-
+/* A batch normalization by a mean of 0 and a variance of 1, with an eps of 0. */
 const layer_kind frnn_kind_scale_features = {
     .name = "ScaleFeatures",
     FIELDS(scale_features_fields),
     .read = read_scale_features,
     .axes = follow_scale_features,
-    .run_rows = run_scale_features,
+    .run_rows = run_batch_norm,
     .in_place = 1,
 };
 

@@ -84,6 +84,7 @@ typedef struct {
     int repeat, backwards;
 } unmask_options;
 
+/* BatchNorm1d; of ScaleFeatures num_features alone. */
 typedef struct {
     int num_features, affine;
     double eps;
@@ -96,10 +97,6 @@ typedef struct {
 typedef struct {
     int num_parameters;
 } prelu_options;
-
-typedef struct {
-    int num_features;
-} scale_features_options;
 
 typedef struct {
     int mode; /* a frnn_merging */
@@ -141,7 +138,6 @@ typedef union {
     batch_norm_options batch_norm;
     max_pool_options max_pool;
     prelu_options prelu;
-    scale_features_options scale_features;
     merge_options merge;
     repeat_options repeat;
     container_options container;

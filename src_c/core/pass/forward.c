@@ -324,5 +324,5 @@ frnn_status frnn_forward(const frnn_stack *stack, const frnn_call *call, void *w
     memset(w.counters, 0, w.counters_bytes);
     frnn_order_rows(call, &j.plan, w.scratch, w.order);
     run_job(&j);
-    return atomic_load_explicit(&j.stop.stopped, memory_order_relaxed) ? FRNN_STOPPED : FRNN_OK;
+    return stop_status(&j.stop);
 }

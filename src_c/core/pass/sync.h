@@ -58,6 +58,12 @@ static inline int is_stopped(const waiter *w)
     return 1;
 }
 
+/* What a pass returns that has run to its end, or was stopped. */
+static inline frnn_status stop_status(const stop_flag *stop)
+{
+    return atomic_load_explicit(&stop->stopped, memory_order_relaxed) ? FRNN_STOPPED : FRNN_OK;
+}
+
 /* While nobody waits for it. */
 static inline void counter_reset(counter *c)
 {

@@ -357,5 +357,5 @@ frnn_status frnn_backward(const frnn_stack *stack, const frnn_call *call,
         j.width = 1;
         run_worker(&j, 0);
     }
-    return atomic_load_explicit(&j.stop.stopped, memory_order_relaxed) ? FRNN_STOPPED : FRNN_OK;
+    return stop_status(&j.stop);
 }
