@@ -14,7 +14,7 @@ import numpy as np
 
 from ..readers import FormatError
 from ..readers.containers.elements import Array
-from ..readers.containers.source import Bytes, open_named
+from ..readers.containers.source import Bytes, naming, open_source
 from ..readers.description import DescribedLayer, Description
 from ..readers.errors import quote
 from ..readers.frnn.frnn_fields import pack, unpack
@@ -73,7 +73,8 @@ def read_model(path: str | os.PathLike[str], check_crc: bool = True) -> Descript
     it, which leaves them as they are. check_crc=False skips the checksum: a damaged file may then
     have wrong values.
     """
-    with open_named(os.fspath(path)) as source:
+    name = os.fspath(path)
+    with naming(name), open_source(name) as source:
         return read_frnn(source, check_crc, mapped=True)
 
 

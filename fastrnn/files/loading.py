@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
 from typing import TYPE_CHECKING, Any, overload
 
@@ -14,7 +13,15 @@ from ..layers import Sequential
 from ..layers.checks import check_isa
 from ..layers.recurrent import LAYER_CLASSES, Recurrent
 from ..layers.state_dicts import with_dot
-from ..readers import FormatError, ModelFile, OnlyWeights, OpenModel, UnsupportedModel, open_model
+from ..readers import (
+    FormatError,
+    ModelFile,
+    OnlyWeights,
+    OpenModel,
+    Place,
+    UnsupportedModel,
+    open_model,
+)
 from ..readers.containers.elements import Array
 from ..readers.errors import listing
 from ..stack_spec import cell_options
@@ -34,19 +41,17 @@ _KNOWN_ONCE = {
 
 
 @overload
-def load(
-    path: str | os.PathLike[str], prefix: str, *, key: str | None = None, **options: Any
-) -> Recurrent: ...
+def load(path: Place, prefix: str, *, key: str | None = None, **options: Any) -> Recurrent: ...
 
 
 @overload
 def load(
-    path: str | os.PathLike[str], prefix: None = None, *, key: str | None = None, **options: Any
+    path: Place, prefix: None = None, *, key: str | None = None, **options: Any
 ) -> Recurrent | Sequential: ...
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: Place,
     prefix: str | None = None,
     *,
     key: str | None = None,
@@ -60,11 +65,13 @@ def load(
     recurrent one. If the file holds only weights, or you pass `prefix` or options, returns the
     layer of the one recurrent stack, or of the one under `prefix`. Nothing in a file is executed.
 
-    path: a str or os.PathLike; a file of torch.save (a state dict, a checkpoint that holds one, or
-        a module), a TorchScript or torch.export archive, a .safetensors, .npz or .onnx file, a
-        .keras or .h5 file of Keras 2 or 3 (files of weights alone are taken to have the usual
+    path: a str, os.PathLike or open binary file, which is read from its present position on (for
+        bytes: io.BytesIO). A file of torch.save (a state dict, a checkpoint that holds one, or a
+        module), a TorchScript or torch.export archive, a .safetensors, .npz or .onnx file, a .keras
+        or .h5 file of Keras 2 or 3 (files of weights alone are taken to have the usual
         activations), the index of sharded safetensors, the JSON of GuitarML, NAM, RTNeural or a
-        state dict, or a .frnn file.
+        state dict, a .frnn file, or a folder that has model.safetensors, its index of shards
+        (model.safetensors.index.json) or pytorch_model.bin.
     prefix: the path of the recurrent module, as "decoder.rnn", or the name of an ONNX node; "" is
         the top level. Needed only if there are several.
     key: the dotted path of the state dict inside a checkpoint that holds several, as "model".

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from .containers.budget import ARRAY_OVERHEAD, Budget
 from .containers.elements import Array, Entry, Unreadable
-from .containers.source import open_named
 from .errors import FormatError, OnlyWeights, UnsupportedModel
+from .places import Place, open_place
 
 if TYPE_CHECKING:  # imported with the first file: `import fastrnn` stays fast
     from .description import Description, RecurrentOptions
@@ -24,6 +23,7 @@ __all__ = [
     "ModelFile",
     "OnlyWeights",
     "OpenModel",
+    "Place",
     "UnsupportedModel",
     "describe_file",
     "open_model",
@@ -109,23 +109,20 @@ class OpenModel:
 
 
 @contextmanager
-def open_model(
-    path: str | os.PathLike[str], key: str | None = None, check_crc: bool = True
-) -> Iterator[OpenModel]:
+def open_model(path: Place, key: str | None = None, check_crc: bool = True) -> Iterator[OpenModel]:
     """Open a model file of any supported format and recognize it; arguments as of `read_file`.
 
     Every FormatError within the block begins with the name of the file.
     """
     from .formats import recognize
 
-    name = _checked(path, key)
-    with open_named(name) as source:
-        yield OpenModel(name, key, *recognize(source, os.path.dirname(name), check_crc))
+    if not (key is None or isinstance(key, str)):
+        raise TypeError(f"key: expected str or None, got {type(key).__name__}")
+    with open_place(path) as (name, folder, source):
+        yield OpenModel(name, key, *recognize(source, folder, check_crc))
 
 
-def read_file(
-    path: str | os.PathLike[str], *, key: str | None = None, check_crc: bool = True
-) -> ModelFile:
+def read_file(path: Place, *, key: str | None = None, check_crc: bool = True) -> ModelFile:
     """Read the weights of a model file of any supported format.
 
     `key` is the dotted path of the state dict inside a checkpoint that holds several, or of a
@@ -136,9 +133,7 @@ def read_file(
         return opened.arrays()
 
 
-def describe_file(
-    path: str | os.PathLike[str], *, key: str | None = None, check_crc: bool = True
-) -> Description:
+def describe_file(path: Place, *, key: str | None = None, check_crc: bool = True) -> Description:
     """Describe the whole model in a file as a chain of layers; nothing in it is executed.
 
     `path` is a file of fastrnn (.frnn), torch.export (.pt2), TorchScript (scripted, traced or
@@ -155,27 +150,18 @@ def describe_file(
         return opened.describe()
 
 
-def _checked(path: object, key: object) -> str:
-    """The path as a str; TypeError for arguments of wrong types."""
-    name = os.fspath(path) if isinstance(path, os.PathLike) else path
-    if not isinstance(name, str):
-        raise TypeError(f"path: expected str or os.PathLike of str, got {type(name).__name__}")
-    if not (key is None or isinstance(key, str)):
-        raise TypeError(f"key: expected str or None, got {type(key).__name__}")
-    return name
-
-
 def read_state_dict(
-    path: str | os.PathLike[str], *, key: str | None = None, check_crc: bool = True
+    path: Place, *, key: str | None = None, check_crc: bool = True
 ) -> dict[str, Array]:
     """Read the arrays of a model file by name; nothing in the file is executed.
 
-    `path`, a str or os.PathLike, is a file of torch.save (a state dict, a checkpoint that holds
-    one, or a module, of any version of PyTorch), a TorchScript archive, a torch.export archive
-    (.pt2), or a .frnn, .safetensors, .npz or .onnx file (its initializers, also those in files next
-    to it), a .keras or .h5 file of Keras 2 or 3, whose arrays come in PyTorch's names and layout,
-    the index of sharded safetensors (model.safetensors.index.json), the JSON of a GuitarML, NAM or
-    RTNeural model, or a JSON object of lists of numbers by name.
+    `path` is a str, os.PathLike or open binary file, which is read from its present position on. It
+    is a file of torch.save (a state dict, a checkpoint that holds one, or a module, of any version
+    of PyTorch), a TorchScript archive, a torch.export archive (.pt2), or a .frnn, .safetensors,
+    .npz or .onnx file (its initializers, also those in files next to it), a .keras or .h5 file of
+    Keras 2 or 3, whose arrays come in PyTorch's names and layout, the index of sharded safetensors
+    (model.safetensors.index.json), the JSON of a GuitarML, NAM or RTNeural model, a JSON object of
+    lists of numbers by name, or a folder as `fastrnn.load` takes it.
     `key` is the dotted path of the state dict inside a checkpoint that holds several
     ("model", "nets.0"), or of a sub-module in a flat file, whose name is then left out.
     `check_crc=False` also reads files whose checksums are wrong or were not written.

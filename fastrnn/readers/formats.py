@@ -32,7 +32,7 @@ class OpenFile:
     """A model file that is open, with what the readers of any format need."""
 
     source: Source
-    folder: str  # of the file: a format may keep arrays in other files there
+    folder: str | None  # of the file, if known: a format may keep arrays in other files there
     check_crc: bool
     zip: ZipArchive | None = None  # if it is one
 
@@ -60,7 +60,7 @@ class Format:
     describe_by_key: bool = False  # else a file holds one model
 
 
-def recognize(source: Source, folder: str, check_crc: bool) -> tuple[OpenFile, Format]:
+def recognize(source: Source, folder: str | None, check_crc: bool) -> tuple[OpenFile, Format]:
     """Tell the format of an open file; FormatError for unsupported and unknown ones."""
     if not source.size:
         raise FormatError("the file is empty")

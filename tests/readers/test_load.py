@@ -436,8 +436,10 @@ def test_quantized_layer_elsewhere(tmp_path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"path": 3}, "path: expected str or os.PathLike of str, got int"),
-        ({"path": b"m"}, "path: expected str or os.PathLike of str, got bytes"),
+        (
+            {"path": 3},
+            "path: expected str, os.PathLike of str or a binary file that can seek, got int",
+        ),
         ({"prefix": 3}, "prefix: expected str or None, got int"),
         ({"prefix": b"a"}, "prefix: expected str or None, got bytes"),
         ({"key": 0}, "key: expected str or None, got int"),

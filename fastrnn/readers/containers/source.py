@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Bounds-checked access to the bytes of one regular file."""
+"""Bounds-checked access to the bytes of one file: by its path, in a folder, or open already."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Source:
     What is read is charged to the budget.
     """
 
-    def __init__(self, handle: io.BufferedReader, size: int) -> None:
+    def __init__(self, handle: io.BufferedIOBase, size: int, start: int = 0) -> None:
         self._handle = handle
+        self._start = start
         self.size = size
         self.budget = Budget(size)
 
@@ -34,7 +35,7 @@ class Source:
         """Return `count` bytes at `offset`."""
         self._check(offset, count, what)
         self.budget.spend(count, what)
-        self._handle.seek(offset)
+        self._handle.seek(self._start + offset)
         data = self._handle.read(count)
         if len(data) != count:
             raise FormatError(f"{what}: the file became shorter while it was read")
@@ -45,7 +46,7 @@ class Source:
         self._check(offset, count, what)
         self.budget.spend(count, what)
         array = np.empty(count, np.uint8)
-        self._handle.seek(offset)
+        self._handle.seek(self._start + offset)
         filled = 0
         while filled < count:
             got = self._handle.readinto(array.data[filled:])
@@ -55,7 +56,7 @@ class Source:
         return array
 
     def map(self) -> Bytes:
-        """Map the whole file, which must not be empty, as a read-only array."""
+        """Map the whole file, opened by its path and not empty, as a read-only array."""
         import mmap  # imported here, as few programs need it
 
         try:
@@ -86,26 +87,34 @@ def open_source(path: str) -> Iterator[Source]:
         yield Source(handle, status.st_size)
 
 
+def source_of_open(file: io.BufferedIOBase) -> Source:
+    """What follows the present position of an open binary file, which must be able to seek."""
+    start = file.tell()
+    return Source(file, file.seek(0, os.SEEK_END) - start, start)
+
+
 @contextmanager
-def open_named(path: str) -> Iterator[Source]:
-    """As `open_source`; every FormatError within the block begins with the path."""
+def naming(name: str) -> Iterator[None]:
+    """Every FormatError within the block begins with the name of the file."""
     try:
-        with open_source(path) as source:
-            yield source
+        yield
     except FormatError as error:
-        error.args = (f"{path}: {error}",)
+        error.args = (f"{name}: {error}",)
         raise
     except RecursionError:
-        raise FormatError(f"{path}: its content is nested too deep") from None
+        raise FormatError(f"{name}: its content is nested too deep") from None
 
 
 @contextmanager
-def open_beside(folder: str, location: str, what: str) -> Iterator[Source]:
+def open_beside(folder: str | None, location: str, what: str) -> Iterator[Source]:
     """Open a regular file in the model's folder or below it; FormatError names it as `what`.
 
-    Each step of the path is opened from the directory before it and none may be a link, so that
-    no file outside of the folder can be reached, not even while it is being changed.
+    The folder is None if the model is an open file. Each step of the path is opened from the
+    directory before it and none may be a link, so that no file outside of the folder can be
+    reached, not even while it is being changed.
     """
+    if folder is None:
+        raise FormatError(f"{what}: in a file next to the model; load the model by its path")
     steps = location.split("/")
     if not location or location != location.strip() or "\\" in location or "\0" in location:
         raise FormatError(f"{what}: not a relative path")

@@ -37,7 +37,7 @@ def describe_json(source: Source) -> Description:
     return description
 
 
-def read_json(source: Source, folder: str) -> tuple[dict[str, Entry], RecurrentOptions]:
+def read_json(source: Source, folder: str | None) -> tuple[dict[str, Entry], RecurrentOptions]:
     """The arrays by name, and the options of recurrent layers, if the file has them.
 
     `folder` is that of the file, where the shards of an index are.

@@ -13,7 +13,7 @@ WEIGHT_MAP = "weight_map"
 _MOST_SHARDS = 10_000
 
 
-def read_shards(index: Object, source: Source, folder: str) -> dict[str, Entry]:
+def read_shards(index: Object, source: Source, folder: str | None) -> dict[str, Entry]:
     """The tensors of all shards, which are in the index's folder, in the order of the index.
 
     FormatError if a shard is missing, or has other tensors than the index says.

@@ -21,7 +21,7 @@ _ADVICE = (
 )
 
 
-def read_onnx(source: Source, folder: str) -> tuple[dict[str, Entry], RecurrentOptions]:
+def read_onnx(source: Source, folder: str | None) -> tuple[dict[str, Entry], RecurrentOptions]:
     """All initializers by name, then the weights of recurrent nodes; what the nodes say."""
     graph, tensors = _open(source, folder)
     entries: dict[str, Entry] = {}
@@ -34,7 +34,7 @@ def read_onnx(source: Source, folder: str) -> tuple[dict[str, Entry], RecurrentO
     return {**entries, **{check_name(name): entry for name, entry in weights.items()}}, recurrent
 
 
-def describe_onnx(source: Source, folder: str, output: str | None = None) -> Description:
+def describe_onnx(source: Source, folder: str | None, output: str | None = None) -> Description:
     """The layers of the model in an open file in `folder`, up to `output` or the one result.
 
     Final states that a model also returns are those that the recurrent layers return. Raises
@@ -45,7 +45,7 @@ def describe_onnx(source: Source, folder: str, output: str | None = None) -> Des
     return describe_graph(lower(graph, tensors, output), "onnx", _ADVICE, source.budget)
 
 
-def _open(source: Source, folder: str) -> tuple[OnnxGraph, Tensors]:
+def _open(source: Source, folder: str | None) -> tuple[OnnxGraph, Tensors]:
     """The messages of a model file, and what reads the tensors that they hold or name."""
     data = memoryview(source.read(0, source.size, "the file"))
     check_top_level(data)

@@ -44,7 +44,7 @@ class Tensors:
     """Reads tensors of one model file and of the files in its folder."""
 
     budget: Budget
-    folder: str
+    folder: str | None
     beside: set[str] = field(default_factory=set)  # files that count towards the budget
 
     def read_message(self, data: View, what: str) -> Entry:
