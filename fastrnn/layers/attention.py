@@ -13,15 +13,16 @@ from .. import _core
 from .arrays import FLOAT32, Array, float_array
 from .backward import BackwardFunction, Gradients
 from .base import Layer
-from .checks import check_isa, checked_flag, default_isa, usable_isas
+from .checks import checked_flag
 from .flow import Axes, Flow, sequence_axes
+from .on_isa import OnIsa
 from .residual import check_keeps_steps, check_not_empty
 from .sequential import Sequential
 from .streams import LayerStream
 from .time import time_major
 
 
-class AttentionPool(Sequential):
+class AttentionPool(OnIsa, Sequential):
     """The sum over the steps of x, weighted by the softmax over time of layers(x).
 
     Made of layers or names, used and named as a `Sequential`. The layers make one feature of each
@@ -54,17 +55,7 @@ class AttentionPool(Sequential):
         super().__init__(*layers, **named)
         check_not_empty(self)
         self.batch_first = checked_flag("batch_first", batch_first)
-        self._isa = default_isa() if isa is None else check_isa(isa, "isa")
-
-    @property
-    def isa(self) -> str:
-        """The instruction set whose kernels run softmax and sum."""
-        return self._isa
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if self._isa not in usable_isas():  # pickled on a machine with other instruction sets
-            self._isa = default_isa()
+        self._choose_isa(isa)
 
     def _options(self) -> dict[str, object]:
         return {"batch_first": self.batch_first}

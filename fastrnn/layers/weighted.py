@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from ..stack_spec import Shape
 from .arrays import Array
 from .base import Layer
-from .checks import check_isa, default_isa, source_of, usable_isas
+from .checks import source_of
+from .on_isa import OnIsa
 from .packing import Packing
 
 # As the seed of a layer that takes its weights from a file next: none are drawn, which would take
@@ -32,7 +33,7 @@ def uniform_weights(shapes: Mapping[str, Shape], fan_in: int, seed: Seed) -> dic
     return {name: (rng.random(shape, np.float32) * 2 - 1) * bound for name, shape in shapes.items()}
 
 
-class Weighted(Layer):
+class Weighted(OnIsa, Layer):
     """A layer with its own weights, packed for the kernels at the first use.
 
     `_packing` keeps the packed weights.
@@ -41,14 +42,9 @@ class Weighted(Layer):
     _weights: Mapping[str, Array]
 
     def __init__(self, isa: str | None = None) -> None:
-        self._isa = default_isa() if isa is None else check_isa(isa, "isa")
+        self._choose_isa(isa)
         self._weights = {}
         self._packing: Packing[Any] = Packing()
-
-    @property
-    def isa(self) -> str:
-        """The instruction set whose kernels run this layer."""
-        return self._isa
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {}
@@ -90,8 +86,3 @@ class Weighted(Layer):
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)  # two layers never share weights, which may be edited
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if self._isa not in usable_isas():  # pickled on a machine with other instruction sets
-            self._isa = default_isa()

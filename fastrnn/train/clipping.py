@@ -16,11 +16,16 @@ from .blocks import blocks
 Gradients = Mapping[str, NDArray[Any]]
 
 
-def _arrays(gradients: Gradients) -> list[NDArray[Any]]:
-    """The arrays of gradients by name; TypeError for anything else."""
+def check_gradients(gradients: object) -> None:
+    """TypeError unless these are something by name."""
     if not isinstance(gradients, Mapping):
         found = type(gradients).__name__
         raise TypeError(f"gradients: expected a mapping of names to arrays, got {found}")
+
+
+def _arrays(gradients: Gradients) -> list[NDArray[Any]]:
+    """The arrays of gradients by name; TypeError for anything else."""
+    check_gradients(gradients)
     for name, array in gradients.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__

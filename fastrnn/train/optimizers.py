@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..layers.checks import check_from_zero, check_number, checked_flag
 from .blocks import BLOCK, blocks
+from .clipping import check_gradients
 
 Floats = NDArray[Any]  # float32, or float64 if the caller's own weights are
 Target = Any  # a layer, an array, or a mapping of names to these
@@ -44,9 +45,7 @@ class Optimizer:
         A weight whose name is not among them stays. ValueError names an unknown one or a wrong
         shape; nothing has then changed.
         """
-        if not isinstance(gradients, Mapping):
-            found = type(gradients).__name__
-            raise TypeError(f"gradients: expected a mapping of names to arrays, got {found}")
+        check_gradients(gradients)
         given = {name: np.asarray(gradient) for name, gradient in gradients.items()}
         for name, gradient in given.items():
             if name not in self._shapes:
