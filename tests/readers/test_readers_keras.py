@@ -104,6 +104,12 @@ MORE_LAYERS = {
     "functions": [L.Dense(3, activation=name) for name in
                   ("elu", "gelu", "silu", "softplus", "leaky_relu", "relu6", "hard_tanh",
                    "hard_sigmoid", "hard_silu", "mish", "softsign", "celu")],
+    "scales": [L.Rescaling([1.0, -2.0, 3.0], [0.5]), L.Rescaling(0.5, np.array([1.0, 2.0, 3.0])),
+               L.Normalization(), L.Normalization(mean=[1e4, 2.0, 0.1], variance=[2.0, 0.0, 0.3]),
+               L.Normalization(mean=0.5, variance=4.0, invert=True),
+               L.TimeDistributed(L.Rescaling([1.0, 2.0, 3.0], 0.25))],
+    "kept axes": [L.GlobalAveragePooling1D(keepdims=True), L.LSTM(3, return_sequences=True),
+                  L.GlobalMaxPooling1D(keepdims=True), L.GRU(2)],
     "activations": [L.Rescaling(2.0, 0.5), L.LeakyReLU(), L.ELU(0.7), L.ReLU(0.5),
                     L.ReLU(2.0, 0.2), L.Dense(2, activation=L.LeakyReLU(0.1)),
                     L.TimeDistributed(L.ELU())],
@@ -322,10 +328,115 @@ def test_mask_that_the_user_computes(tmp_path):
         describe(save(functional(keras, build), tmp_path / "m.keras"))
 
 
+def overlapping(x):
+    a = L.Dense(3)(x)
+    b = L.Dense(3)(a)
+    return L.Add()([a, L.Add(name="first")([x, b])])
+
+
+def wide(x, *layers):
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
+SEQUENCE_OF_3 = {"units": 3, "return_sequences": True}
+SUMS = {
+    "recurrent": lambda x: L.Dense(2)(L.Add()([x, L.LSTM(**SEQUENCE_OF_3)(x)])),
+    "operator": lambda x: L.LSTM(2)(wide(x, L.Dense(3), L.GRU(**SEQUENCE_OF_3)) + x),
+    "convolved": lambda x: L.ReLU()(L.Add()([wide(x, L.Conv1D(4, 3, padding="causal"), L.ReLU(),
+                                                  L.Conv1D(3, 3, padding="same")), x])),
+    "convolved after": lambda x: L.Conv1D(2, 2)(
+        L.Add()([wide(x, L.Dense(2), L.Conv1D(3, 1), L.PReLU(shared_axes=[1])), x])
+    ),
+    "three": lambda x: (lambda y: L.Add()([L.Dense(3)(y), x, y]))(L.Dense(3, "tanh")(x)),
+    "one in another": lambda x: L.Add()([x, nested(L.Dense(3)(x))]),
+    "one after another": lambda x: nested(L.Dropout(0.1)(nested(x))),
+    "of vectors": lambda x: nested(L.GRU(4)(x)),
+    "of an inner model": lambda x: nested(inner_sum(x)),
+    "twice": lambda x: L.Add()([L.GaussianNoise(0.1)(x), x]),
+}  # fmt: skip
+
+
+def nested(x):
+    return L.Add()([x, L.LayerNormalization()(L.Dense(x.shape[-1], "relu")(x))])
+
+
+def inner_sum(x):
+    start = L.Input((None, 3))
+    return keras.Model(start, nested(start))(x)
+
+
+@pytest.mark.parametrize("build", SUMS.values(), ids=SUMS)
+def test_sums(tmp_path, build):
+    agrees(tmp_path, functional(keras, build), X)
+
+
+MASKED_SUMS = {
+    "recurrent": lambda x: L.LSTM(2)(L.Add()([x, L.LSTM(4, return_sequences=True)(x)])),
+    "pooled": lambda x: L.GlobalAveragePooling1D()(
+        L.Add()([x, L.Bidirectional(L.GRU(2, return_sequences=True))(x)])
+    ),
+    "of y": lambda x: nested(L.LSTM(3, return_sequences=True)(x)),
+    "of vectors": lambda x: nested(L.GRU(3)(x)),
+    "no step": lambda x: L.GRU(2, return_sequences=True)(nested(x)),
+    "inside": lambda x: nested(L.Dense(2)(nested(x))),
+    "operator": lambda x: L.LSTM(2)(nested(x) + x),
+    "forgotten": lambda x: L.Add()([x, L.Conv1D(4, 3, padding="same")(x)]),
+}
+
+
+@pytest.mark.parametrize("build", MASKED_SUMS.values(), ids=MASKED_SUMS)
+def test_masked_sums(tmp_path, build):
+    """Steps of the sum that Keras masks have its values, where a later layer reads them."""
+    model = functional(keras, lambda x: build(L.Embedding(10, 4, mask_zero=True)(x)), None)
+    agrees(tmp_path, model, TOKENS)
+
+
+def test_mask_within_a_sum(tmp_path):
+    x = X.copy()
+    x[0, 4:] = x[1, 2] = -1
+    for last in (lambda y: y, L.LSTM(2)):
+
+        def build(x, last=last):
+            return last(L.Add()([x, L.LSTM(**SEQUENCE_OF_3)(L.Masking(-1.0)(x))]))
+
+        agrees(tmp_path, functional(keras, build), x)
+
+
+UNKNOWN_AT_MASKED_STEPS = {
+    "shown": lambda x: L.Add(name="s")([x, L.LSTM(4, return_sequences=True)(x)]),
+    "put back": lambda x: L.Add(name="s")([x, L.Conv1D(4, 1)(L.LSTM(4, return_sequences=True)(x))]),
+    "backwards": lambda x: L.Add(name="s")(
+        [x, L.GRU(4, return_sequences=True, go_backwards=True)(x)]
+    ),
+}
+
+
+@pytest.mark.parametrize("build", UNKNOWN_AT_MASKED_STEPS.values(), ids=UNKNOWN_AT_MASKED_STEPS)
+def test_refused_masked_sums(tmp_path, build):
+    model = functional(keras, lambda x: build(L.Embedding(10, 4, mask_zero=True)(x)), None)
+    with pytest.raises(UnsupportedModel, match=r"masked steps of 's'|'s' \(Add\): a mask"):
+        describe(save(model, tmp_path / "m.keras"))
+
+
 GRAPHS = {
     "two branches": (lambda x: L.Add()([L.Dense(3, name="a")(x), L.Dense(3, name="b")(x)]),
-                     [r"'b' \(Dense\): it takes the output of 'input_layer",
-                      r"\(Add\): it takes several"]),
+                     [r"'b' \(Dense\): it takes the output of 'input_layer"]),
+    "other shapes": (lambda x: L.Add()([x, L.Dense(1)(x)]), [r"\(Add\): .*shapes .* and .*1\)"]),
+    "other axes": (lambda x: L.Add()([x, L.GRU(3)(x)]), [r"\(Add\): it adds values of the shapes"]),
+    "repeated": (lambda x: L.Add()([x, L.GlobalMaxPooling1D(keepdims=True)(x)]),
+                 [r"\(Add\): .* and .*1, 3\)"]),
+    "overlap": (overlapping, ["'first'.* overlap"]),
+    "a number": (lambda x: L.Dense(3)(x) + 1.0, [r"\(Add\): it adds something"]),
+    "its state": (lambda x: (lambda y, h: L.Dense(3)(y)[:, -1] + h)(
+                      *L.GRU(3, return_sequences=True, return_state=True)(x)),
+                  [r"\(Add\): it takes output number 1 of"]),
+    "one of two": (lambda x: (lambda a, b: L.Add()([L.Dense(3)(a), a]))(
+                       *L.Bidirectional(L.GRU(3, return_sequences=True), merge_mode=None)(x)),
+                   ["takes more of 'bi"]),
+    "by position": (lambda x: L.GRU(3, name="g")(x, keras.ops.zeros((2, 3))),
+                    ["'g'.* more than its input"]),
     "skip": (lambda x: L.Concatenate()([x, L.LSTM(3, return_sequences=True)(x)]), ["Concatenate"]),
     "state c": (lambda x: L.LSTM(3, return_state=True, name="s")(x)[2], ["takes more of 's'"]),
     "first of two": (lambda x: L.Bidirectional(L.GRU(3, return_state=True), name="s")(x)[1],
@@ -366,13 +477,12 @@ REFUSED = {
     "dense": (L.Dense(3, activation="selu"), "activation 'selu'"),
     "threshold": (L.ReLU(threshold=0.1), "threshold"),
     "windows": (L.MaxPooling1D(2, padding="same"), "depends on the number of steps"),
-    "scales": (L.Rescaling([1.0, 2.0, 3.0]), "is not a number"),
+    "scales": (L.Rescaling([[1.0, 2.0, 3.0]]), "is not a number or a list of numbers"),
     "reshape": (L.Reshape((3, -1)), "target_shape"),
     "softmax": (L.Softmax(axis=1), "axis"),
     "rms": (L.RMSNormalization(), "not supported"),
     "conv": (L.Conv1D(3, 3, padding="same", strides=2), "depends on the number of steps"),
     "channels": (L.Conv1D(3, 3, data_format="channels_last"), None),
-    "keepdims": (L.GlobalMaxPooling1D(keepdims=True), "keepdims"),
     "cells": (L.Bidirectional(L.RNN([L.LSTMCell(3), L.LSTMCell(3)])), "stacked cells of two"),
     "wrapped": (L.TimeDistributed(L.Dense(2, activation="squareplus")), "'squareplus'"),
 }  # fmt: skip
@@ -414,9 +524,10 @@ def test_masks_that_cannot_be_mapped(tmp_path):
 
 
 def test_norm_of_another_axis(tmp_path):
-    model = keras.Sequential([L.Input((7, 3)), L.LayerNormalization(axis=1)])
-    with pytest.raises(UnsupportedModel, match="axis"):
-        describe(save(model, tmp_path / "m.keras"))
+    for layer in (L.LayerNormalization(axis=1), L.Normalization((1, 2), 0.0, 1.0)):
+        model = keras.Sequential([L.Input((7, 3)), layer])
+        with pytest.raises(UnsupportedModel, match="axis"):
+            describe(save(model, tmp_path / "m.keras"))
 
 
 @keras.saving.register_keras_serializable("test")

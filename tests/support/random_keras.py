@@ -23,29 +23,55 @@ class RandomModels:
         self._layers = keras.layers
 
     def draw(self, rng: Random) -> tuple[Any, np.ndarray]:
-        """Return a model with random weights, and an input that has masked steps."""
-        keras, tokens = self._keras, rng.random() < 0.4
-        x = tokens_with_padding(rng) if tokens else floats_with_gaps(rng)
-        shape = (STEPS,) if rng.random() < 0.7 else (None,)
-        shape = shape if tokens else (*shape, x.shape[-1])
+        """Return a model with random weights that Keras can run, and an input with masked steps."""
+        while True:
+            x = tokens_with_padding(rng) if rng.random() < 0.4 else floats_with_gaps(rng)
+            try:
+                model = self._model(rng, x)
+                model(x)
+                return model, x
+            except (ValueError, RuntimeError):  # shapes that do not fit
+                continue
+
+    def _model(self, rng: Random, x: np.ndarray) -> Any:
+        keras, tokens = self._keras, x.dtype.kind == "i"
+        shape = (STEPS if rng.random() < 0.7 else None, *x.shape[2:])
         start = keras.Input(shape, dtype="int32" if tokens else "float32")
         layers = self._chain(rng, tokens)
         if rng.random() < 0.5:
             model = keras.Sequential([start, *layers])
         else:
             model = keras.Model(start, self._called(rng, start, layers))
-        weights = [rng.normal(0, 0.5, w.shape).astype(w.dtype) for w in model.get_weights()]
-        model.set_weights(weights)
-        return model, x
+        weights = [rng.normal(0, 0.5, w.shape).astype(w.dtype) for w in model.weights]
+        positive = ["variance" in w.path for w in model.weights]
+        model.set_weights([abs(w) if p else w for w, p in zip(weights, positive, strict=True)])
+        return model
 
     def _called(self, rng: Random, x: Any, layers: list[Any]) -> Any:
-        """The output of the layers one after another, or a step of it."""
+        """The output of the layers one after another, or a step of it, with some sums."""
+        before: list[Any] = []
         for layer in layers:
+            if x.dtype == "float32":
+                before.append(x)
             y = layer(x)
             x = y[0] if isinstance(y, (list, tuple)) else y
+            if before and rng.random() < 0.3:
+                x = self._sum(rng, x, before[-rng.integers(1, 4) % len(before)])
         if len(x.shape) == 3 and rng.random() < 0.3:
             x = x[:, -1] if rng.random() < 0.7 else x[:, 0, :]
         return x
+
+    def _sum(self, rng: Random, x: Any, other: Any) -> Any:
+        """A sum with a value from before, mostly of its shape."""
+        make = self._layers
+        if x.shape[-1] != other.shape[-1] and rng.random() < 0.9:
+            x = make.Dense(other.shape[-1])(x)
+        if len(x.shape) != len(other.shape):
+            return x
+        try:
+            return x + other if rng.random() < 0.3 else make.Add()([other, x])
+        except ValueError:  # other numbers of steps
+            return x
 
     def _chain(self, rng: Random, tokens: bool) -> list[Any]:
         layers: list[Any] = []
@@ -55,16 +81,21 @@ class RandomModels:
         elif rng.random() < 0.5:
             layers.append(make.Masking(float(rng.choice([0.0, -1.0]))))
         for _ in range(rng.integers(0, 3)):
-            layers.append(self._between(rng))
+            layers.append(self._between(rng, steps=True))
         for last in [False] * rng.integers(0, 3) + [True]:
-            layers.append(self._recurrent(rng, sequences=not last or rng.random() < 0.5))
+            sequences = not last or bool(rng.random() < 0.5)
+            layers.append(self._recurrent(rng, sequences))
             for _ in range(rng.integers(0, 3)):
                 if last or rng.random() < 0.5:
-                    layers.append(self._between(rng))
+                    layers.append(self._between(rng, sequences))
+        if sequences and rng.random() < 0.3:
+            pools = make.GlobalAveragePooling1D, make.GlobalMaxPooling1D
+            layers.append(pools[rng.integers(2)](keepdims=bool(rng.random() < 0.5)))
         return layers
 
-    def _between(self, rng: Random) -> Any:
-        make = self._layers
+    def _between(self, rng: Random, steps: bool) -> Any:
+        """A layer for values with or without steps."""
+        make, numbers = self._layers, [float(number) for number in rng.normal(size=3)]
         makers: list[Callable[[], Any]] = [
             lambda: make.Dense(3, activation=str(rng.choice(_ACTIVATIONS))),
             lambda: make.Dense(4, use_bias=False),
@@ -73,7 +104,20 @@ class RandomModels:
             lambda: make.Dropout(0.3),
             lambda: make.GaussianNoise(0.1),
             lambda: make.ReLU(),
+            lambda: make.BatchNormalization(),
+            lambda: make.Normalization(),
+            lambda: make.Normalization(mean=numbers[0], variance=0.7, invert=numbers[1] < 0),
+            lambda: self._keras.Sequential([make.Dense(3), make.Rescaling(numbers, numbers[0])]),
         ]
+        if steps and rng.random() < 0.3:
+            makers = [
+                lambda: make.Conv1D(3, 2, padding=str(rng.choice(["causal", "same"]))),
+                lambda: make.MaxPooling1D(2, 1),
+                lambda: make.AveragePooling1D(2, 1),
+                lambda: make.AveragePooling1D(3, 1, padding="same"),
+                lambda: make.PReLU(shared_axes=[1]),
+                lambda: make.ZeroPadding1D(1),
+            ]
         return makers[rng.integers(len(makers))]()
 
     def _recurrent(self, rng: Random, sequences: bool) -> Any:
@@ -107,9 +151,9 @@ class RandomModels:
             "units": int(rng.integers(1, 5)),
             "use_bias": bool(rng.random() < 0.8),
         }
-        if rng.random() < 0.15:
+        if rng.random() < 0.05:
             options["activation"] = str(rng.choice(["relu", "linear", "hard_sigmoid"]))
-        if kind != "SimpleRNN" and rng.random() < 0.1:
+        if kind != "SimpleRNN" and rng.random() < 0.04:
             options["recurrent_activation"] = "hard_sigmoid"
         if kind == "GRU":
             options["reset_after"] = bool(rng.random() < 0.6)

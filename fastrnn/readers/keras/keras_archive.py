@@ -13,7 +13,7 @@ from ..errors import FormatError, OnlyWeights, UnsupportedModel, quote
 from .keras2_layout import keras2_variables, keras2_version
 from .keras3_layout import keras3_variables
 from .keras_config import Chain, KerasLayer, read_chain, read_object
-from .keras_layers import Mapper
+from .keras_layers import translate
 from .keras_recurrent import CLASSES, read_alone
 from .keras_weights import Options, Said, Variables, read_weights
 
@@ -60,17 +60,14 @@ def read_keras_h5(source: Source) -> tuple[dict[str, Entry], dict[str, Options]]
 
 
 def _described(format: str, chain: Chain, variables: Variables) -> Description:
-    mapper = Mapper(variables, chain.version)
-    for layer in chain.layers:
-        mapper.add(layer)
-    mapper.finish(chain.outputs)
-    obstacles = chain.obstacles + mapper.obstacles
+    layers, found = translate(chain, variables)
+    obstacles = chain.obstacles + found
     if obstacles:
         raise unsupported(_in_order(obstacles, [layer.name for layer in chain.layers]), _ADVICE)
-    if not mapper.layers:
+    if not layers:
         raise UnsupportedModel(f"the model has no layers that compute anything; {_ADVICE}")
-    _check_unique(mapper.layers)
-    return Description(format, tuple(mapper.layers))
+    _check_unique(layers)
+    return Description(format, tuple(layers))
 
 
 def _said(chain: Chain, variables: Variables) -> Said:

@@ -20,7 +20,11 @@ _SMALL = frozenset(ascii_lowercase)
 _DEEPEST = 8  # models within models
 _MOST_LAYERS = 10_000
 _MODELS = ("Sequential", "Functional")
-_MASK_OPS = ("NotEqual", "Any")  # what Keras 3 adds to a functional model to compute a mask
+_MASK_OPS = (
+    "NotEqual",
+    "Any",
+    "LogicalOr",
+)  # what Keras 3 adds to a functional model to compute a mask
 WHOLE = -1  # in place of the number of an output: all that the layer before has
 
 # Which mask a call gets: the layer whose output is compared, the value, and whether over features.
@@ -41,6 +45,7 @@ class KerasLayer:
     source: str = ""  # the name of the layer before, in a functional model
     mask: tuple[MaskSource, ...] | None = None  # that it is called with; None: the file is silent
     extra: tuple[object, ...] = ()  # what an operation is called with besides its input
+    adds: tuple[int, ...] = ()  # of an Add: the numbers of layers before the other values
 
 
 @dataclass
@@ -155,6 +160,8 @@ class _ConfigReader:
                 raise FormatError(f"the model has more than {_MOST_LAYERS} layers")
             else:
                 self._chain.layers.append(layer)
+            if graph:
+                graph.places[own] = len(self._chain.layers)
         if graph:
             self._read_ends(config, graph, prefix)
 
@@ -164,6 +171,8 @@ class _ConfigReader:
             layer = graph.call(own, layer, item)
             if layer.type in _MODELS and layer.takes not in (0, WHOLE):
                 raise CannotMapError(f"it takes output number {layer.takes}")
+            if layer.type in _MODELS and layer.extra:
+                raise CannotMapError("it is called with more than its input")
         except CannotMapError as error:
             self._chain.obstacles.append(Obstacle(layer.name, layer.type, str(error)))
         return layer
@@ -199,6 +208,7 @@ class _LayerGraph:
     def __init__(self) -> None:
         self.first: str | None = None
         self.previous: str | None = None
+        self.places: dict[str, int] = {}  # how many layers of the whole model make its output
         self._masks: dict[str, MaskSource] = {}
 
     def add_mask(self, name: str, kind: str, item: object) -> None:
@@ -211,6 +221,10 @@ class _LayerGraph:
                 config = read_object(item, quote(name))[1]
                 if config.get("axis") == -1 and config.get("keepdims") is False:
                     self._masks[name] = (*self._masks[source[0]][:2], True)
+            elif kind == "LogicalOr":  # of the masks of values that are added
+                both = [self._masks.get(one) for one, _ in call.inputs]
+                if both and both[0] is not None and both == [both[0]] * 2:
+                    self._masks[name] = both[0]
 
     def call(self, own: str, layer: KerasLayer, item: object) -> KerasLayer:
         """Require a single call on the layer before; return the layer with what the call says."""
@@ -225,17 +239,25 @@ class _LayerGraph:
             text = f"it is called {len(calls)} times" if calls else "it is another input"
             raise CannotMapError(f"{text}{'' if calls else ' of the model'}")
         (call,) = calls
-        if len(call.inputs) != 1:
+        if not call.inputs or (len(call.inputs) > 1 and layer.type != "Add"):
             raise CannotMapError("it takes several inputs, or none")
-        ((source, number),) = call.inputs
+        inputs = sorted(call.inputs, key=lambda taken: taken[0] != previous)
+        (source, number), *others = inputs
         if source != previous:
             raise CannotMapError(
                 f"it takes the output of {quote(source)}, not of {quote(previous)} before it"
             )
         extra = (*call.extra, *_slices(call.keywords))
         mask = self._mask(call.keywords)
-        layer = replace(layer, takes=number, source=source, extra=extra)
+        adds = tuple(self._place(*taken) for taken in others)
+        layer = replace(layer, takes=number, source=source, extra=extra, adds=adds)
         return replace(layer, mask=mask) if call.tells_mask else layer
+
+    def _place(self, source: str, number: int) -> int:
+        """Where in the chain the output of a layer is made."""
+        if source not in self.places or number:
+            raise CannotMapError(f"it takes output number {number} of {quote(source)}")
+        return self.places[source]
 
     def _mask(self, keywords: Config) -> tuple[MaskSource, ...]:
         """The mask of a call; CannotMapError for other keywords that have an effect."""
@@ -262,12 +284,12 @@ def _keras3_call(node: Config) -> _LayerCall:
     args, keywords = node.get("args"), node.get("kwargs", {})
     if not isinstance(args, list) or not isinstance(keywords, dict):
         raise FormatError("a call has no args or kwargs")
-    first = args[0] if args else None
+    first, *extra = args or [None]
     tensors = [_tensor(arg) for arg in (first if isinstance(first, list) else [first])]
+    while extra and _tensor(extra[0]):  # an operation, as x + y
+        tensors.append(_tensor(extra.pop(0)))
     inputs = [tensor for tensor in tensors if tensor is not None]
-    return _LayerCall(
-        inputs if len(inputs) == len(tensors) else [], tuple(args[1:]), keywords, True
-    )
+    return _LayerCall(inputs if len(inputs) == len(tensors) else [], tuple(extra), keywords, True)
 
 
 def _keras2_call(node: object) -> _LayerCall:

@@ -41,6 +41,8 @@ _HONOURED = {
     "MaxPooling1D": "pool_size strides padding data_format",
     "ZeroPadding1D": "padding data_format",
     "Rescaling": "scale offset",
+    "Normalization": "axis mean variance invert",
+    "Add": "",
     "RepeatVector": "n",
     "Reshape": "target_shape",
     "Permute": "dims",

@@ -50,9 +50,9 @@ class Variables:
         self._read: dict[str, Array] = {}  # so that none takes memory twice
         self.owners = owners
 
-    def of(self, path: str) -> list[Array]:
-        """Return the variables of one layer or cell, in order; none if it has none."""
-        arrays = [self._array(place) for place in self._places(path)]
+    def of(self, path: str, most: int | None = None) -> list[Array]:
+        """Return the first variables of a layer or cell, or all, in order; none if it has none."""
+        arrays = [self._array(place) for place in self._places(path)[:most]]
         for array in arrays:
             if array.dtype.name not in FLOATS:
                 raise UnsupportedError(
