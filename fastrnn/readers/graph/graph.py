@@ -19,6 +19,7 @@ MOST_NODES = 100_000
 MOST_PARTS = 16  # of a split in TorchScript, whose code does not tell how many there are
 _MOST_LAYERS = 10_000
 NO_LAYER = "there is no layer for this operator"
+BRANCHES = "it joins two branches of the model"
 _CHANGED = "it takes a tensor that another operator has changed in place"
 
 Sizes = tuple[int | None, ...]  # None: not known

@@ -14,7 +14,8 @@ from ..containers.elements import Array
 from ..description import PYTORCH_MODULES
 from ..errors import listing, quote
 from .graph import UNKNOWN, WITHOUT_EFFECT, Graph, Node
-from .graph_steps import Name, whole
+from .graph_directions import whole
+from .graph_steps import Name
 from .graph_values import (
     POISON,
     Const,

@@ -22,6 +22,7 @@ from ..errors import UnsupportedModel
 from .graph import Graph, Node, needed_nodes, refuse_changed
 from .graph_call import OperatorCall, PoisonError
 from .graph_channels import CHANNELS
+from .graph_directions import final_data, weights_of, whole
 from .graph_functions import FUNCTIONS
 from .graph_index import INDICES
 from .graph_layers import LAYERS
@@ -29,7 +30,7 @@ from .graph_moves import MOVES
 from .graph_recurrent import RECURRENT, options_of, parameters
 from .graph_select import SELECTIONS
 from .graph_spans import Branch, branches, flat, named
-from .graph_steps import exactly, final_data, whole
+from .graph_steps import exactly
 from .graph_values import Data, Finals, ObstructionError, Poison, Step, Value
 from .graph_written import WRITTEN
 from .translation import Translation
@@ -68,6 +69,7 @@ def describe_graph(graph: Graph, format_name: str, advice: str, budget: Budget) 
     try:
         if not any(isinstance(value, Poison) for value in values):
             steps = _chain(_result(values))
+            _check_returned(values, steps)
             if graph.is_onnx:
                 _check_states(steps)
             found = branches(steps, _stacks if graph.is_onnx else _as_they_are)
@@ -162,10 +164,23 @@ def _result(values: list[Value]) -> Step:
     return end
 
 
+def _check_returned(values: list[Value], steps: list[Step]) -> None:
+    """Require that the layers and directions whose final states the model returns are there."""
+    there = {id(array) for step in steps for array in step.layer.arrays.values()}
+    for row in (row for value in values if isinstance(value, Finals) for row in value.rows):
+        if not there.issuperset(map(id, weights_of(row))):
+            raise ObstructionError(
+                "it returns final states of layers that its result does not need"
+            )
+
+
 def _state_result(states: list[Finals]) -> Data:
-    """Of a model that returns final states only, the first that is the h of one whole layer."""
+    """Of a model that returns final states only, the first that is an h, of the highest layer."""
     reason: ObstructionError | None = None
-    for finals in states:
+    first = states[0].rows[0].step if states else None
+    for finals in sorted(
+        states, key=lambda one: (one.rows[0].step is not first, -one.rows[-1].index)
+    ):
         try:
             return final_data(finals)
         except ObstructionError as why:

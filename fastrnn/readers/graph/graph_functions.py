@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from ..containers.elements import Array
-from .graph import NO_LAYER
+from .graph import BRANCHES, NO_LAYER
 from .graph_call import Handler, OperatorCall
+from .graph_directions import both_directions, merged, whole
 from .graph_spans import added, weighted
-from .graph_steps import after, features_last, merged, same, whole
+from .graph_steps import after, features_last, same
 from .graph_values import (
     Axis,
     Const,
@@ -167,31 +168,28 @@ def _swish(call: OperatorCall, line: Data) -> Data:
     """x sigmoid(factor x) of x with a Scale by the factor behind it."""
     x, factor = unscaled(line)
     if x is line or not factor:
-        raise ObstructionError("it joins two branches of the model")
+        raise ObstructionError(BRANCHES)
     return scaled(call, applied(call, line, "SiLU"), 1 / factor)
 
 
 def joined_data(call: OperatorCall, a: Data | Finals, b: Data | Finals) -> Value:
     """Two branches as one: both directions of a layer, x times a function of it, x + layers(x)."""
-    if isinstance(a, Finals) or isinstance(b, Finals):
-        a, b = whole(a), whole(b)
-    if call.op in ("add", "mul") and {a.part, b.part} == {0, 1}:
-        plain = (a.instant, b.instant, a.rows, b.rows) == (None,) * 4
-        if plain and a.step is b.step and a.axes == b.axes:
-            mode = "sum" if call.op == "add" else "mul"
-            return merged(a, mode, call.name("MergeDirections"), a.axes)
+    if call.op in ("add", "mul") and (both := both_directions(a, b)) is not None:
+        mode = "sum" if call.op == "add" else "mul"
+        return merged(both, mode, call.name("MergeDirections"), both.axes[:-1])
+    a, b = whole(a), whole(b)
     for x, gate in ((a, b), (b, a)) if call.op == "mul" and a.axes == b.axes else ():
         for layers, kind, factor in _GATES:
             before = _before(gate.step, layers)
             if before is not None and same(before, x.step):
-                return scaled(call, applied(call, whole(x), kind), factor)
+                return scaled(call, applied(call, x, kind), factor)
             if kind == "SiLU" and before is not None and same(before.parent, x.step):
-                return _swish(call, replace(whole(x), step=before))
+                return _swish(call, replace(x, step=before))
     if call.op == "mul":
-        return weighted(whole(a), whole(b))
+        return weighted(a, b)
     if call.op != "add":
-        raise ObstructionError("it joins two branches of the model")
-    return added(call, whole(a), whole(b))
+        raise ObstructionError(BRANCHES)
+    return added(call, a, b)
 
 
 # --- Arithmetic with constants ---

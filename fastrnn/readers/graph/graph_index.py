@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from .graph import BRANCHES
 from .graph_call import Handler, OperatorCall
 from .graph_values import Const, Data, Index, ObstructionError, Value, scalar
 
@@ -61,7 +62,7 @@ def _operand(value: Value, data: Data) -> Index:
     index = as_index(value)
     if index is not None:
         if index.data.step.layer is not data.step.layer or index.data.axes != data.axes:
-            raise ObstructionError("it joins two branches of the model")
+            raise ObstructionError(BRANCHES)
         return index
     number = scalar(value)
     if number != int(number) or (isinstance(value, Const) and len(value.dims) > len(data.axes)):

@@ -8,14 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from ..containers.elements import Array
-from .graph import NO_LAYER
+from .graph import BRANCHES, NO_LAYER
 from .graph_call import Handler, OperatorCall
+from .graph_directions import whole
 from .graph_functions import feature_values, joined_data, with_constant
 from .graph_index import index_arithmetic, index_data
 from .graph_moves import arithmetic
 from .graph_select import gather
 from .graph_spans import contracted
-from .graph_steps import Name, after, features_last, same, whole
+from .graph_steps import Name, after, features_last, same
 from .graph_values import (
     Const,
     Data,
@@ -106,7 +107,7 @@ def _arithmetic(call: OperatorCall) -> Value:
     if isinstance(a, Data | Finals) and isinstance(b, Data | Finals):
         return joined_data(call, a, b)
     if not isinstance(a, Const) and not isinstance(b, Const):
-        raise ObstructionError("it joins two branches of the model")
+        raise ObstructionError(BRANCHES)
     return _part_of_layer(call, a, b) or with_constant(call, a, b)
 
 

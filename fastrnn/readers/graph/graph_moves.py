@@ -35,6 +35,7 @@ from .graph_values import (
     Value,
     dim,
     dim_of,
+    floored,
     over,
     place_of,
     plus,
@@ -46,7 +47,7 @@ from .graph_values import (
 _LARGEST_FILL = 1 << 16
 _MIXES = "it splits or mixes axes, or reshapes axes whose size is not known to a fixed size"
 _ON_SIZES: dict[str, Callable[[Dim, Dim], Dim]] = {
-    "mul": times, "div": over, "floor_divide": over, "add": plus,
+    "mul": times, "div": over, "floor_divide": floored, "add": plus,
     "sub": lambda a, b: plus(a, times(Dim(-1), b)),
 }  # fmt: skip
 _ON_ARRAYS: dict[str, Callable[[Array, Array], Array]] = {
@@ -119,7 +120,9 @@ def arithmetic(call: OperatorCall, a: Const, b: Const) -> Const:
     if a.spread is not None or b.spread is not None:
         raise ObstructionError("it computes with repeated constants")
     if "O" in kinds and kinds <= set("iuO") and call.op in _ON_SIZES:
-        compute = np.frompyfunc(lambda x, y: _ON_SIZES[call.op](dim(x), dim(y)), 2, 1)
+        # ONNX divides whole numbers as such.
+        op = "floor_divide" if call.op == "div" and call.is_onnx else call.op
+        compute = np.frompyfunc(lambda x, y: _ON_SIZES[op](dim(x), dim(y)), 2, 1)
         with call.folding():
             found = compute(a.array.astype(object), b.array.astype(object))
         return Const(np.asarray(found, object))

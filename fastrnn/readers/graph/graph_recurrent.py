@@ -53,17 +53,16 @@ def _recurrent(call: OperatorCall) -> tuple[Value, ...]:
     states, constants = _states(call.get("hx"), spec)
     name, kind = call.name(spec.declaration.layer, "params"), spec.declaration.layer
     if backwards := call.get("reverse") is True:
-        step = reverse(Data(step, data.axes), time, name, lengths).step
-    direction = Atom("direction", spec.directions, is_feature=True)
+        step = reverse(step, time, name, lengths)
+    direction = Atom("direction", spec.directions, is_feature=True, is_direction=True)
     hidden = Atom("hidden", spec.output_size, is_feature=True)
     options = {**options_of(call, spec), "batch_first": position == 1}
     layout = (*step.layout[:-1], (direction, hidden))
     made = after(step, kind, name, options, arrays | constants, layout)
     recurrence = Recurrence(direction, hidden, spec.state_rows, states)
     made = replace(made, time=time, recurrence=recurrence, lengths=lengths)
-    y = Data(made, (*data.axes[:2], (direction, hidden)))
-    if backwards:
-        y = reverse(y, time, name, lengths)
+    turned = reverse(made, time, name, lengths) if backwards else made
+    y = Data(turned, (*data.axes[:2], (direction, hidden)))
     sizes = zip(spec.declaration.states, spec.state_sizes, strict=True)
     return y, *(_finals(made, batch, part, size) for part, size in sizes)
 

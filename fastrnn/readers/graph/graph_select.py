@@ -8,22 +8,22 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from .graph import MOST_PARTS, NO_LAYER
+from .graph import BRANCHES, MOST_PARTS
 from .graph_call import Handler, OperatorCall
-from .graph_moves import joined, picked, sliced
-from .graph_spans import summed
-from .graph_steps import (
-    NOT_TIME,
+from .graph_directions import (
     bidirectional,
+    direction_of,
     join_finals,
-    may_be_time,
+    join_parts,
     merged,
     pool,
-    reverse,
     settle,
     take_rows,
     whole,
 )
+from .graph_moves import joined, picked, sliced
+from .graph_spans import summed
+from .graph_steps import NOT_TIME, may_be_time, reverse
 from .graph_values import (
     Atom,
     Axes,
@@ -79,10 +79,11 @@ def _pick(call: OperatorCall, value: Tensor, place: int, index: int, keep: bool)
     if size is not None and not -size <= index < size:
         raise ObstructionError(f"it takes part {index} of an axis of size {size}")
     axes = value.axes[:place] + (((),) if keep else ()) + value.axes[place + 1 :]
-    recurrence = value.step.recurrence
-    if recurrence is not None and value.part is None and axis == (recurrence.direction,):
-        part = None if size == 1 else index % (size or 1)
-        return settle(replace(value, axes=axes, part=part))
+    features = direction_of(value.step)
+    if features is not None and value.part is None and solid(axis) == features[:1]:
+        left = axis[1:]  # a hidden unit, the only one
+        axes = (*value.axes[:place], *([left] if keep else ()), *value.axes[place + 1 :])
+        return replace(value, axes=axes, part=index % (size or 1))
     if size == 1:
         return replace(value, axes=axes)
     return _instant(value, place, index, axes)
@@ -100,7 +101,7 @@ def _instant(value: Data, place: int, index: int, axes: Axes) -> Tensor:
         why = NOT_TIME
     elif is_last or is_first:
         instant = -1 if is_last else 0
-        return settle(replace(value, axes=axes, instant=instant, time=axis, rows=rows))
+        return replace(value, axes=axes, instant=instant, time=axis, rows=rows)
     else:
         why = f"it takes step {index} of the sequence, expected 0 or -1"
     if rows is None:
@@ -231,19 +232,18 @@ def _take_slice(call: OperatorCall, value: Tensor, place: int, taken: slice) -> 
     raise ObstructionError("it takes a part of an axis")
 
 
-def _stretch(value: Data, place: int, first: int, last: int) -> Data | Finals:
+def _stretch(value: Data, place: int, first: int, last: int) -> Data:
     """One half of the features of a bidirectional layer, or rows of an initial state."""
     rows = _rows(value, place, first, max(first, last))
     if rows is not None:
         axes = ((Atom("rows", len(rows)),), *value.axes[1:])
         return replace(value, axes=axes, rows=rows)
-    recurrence = value.step.recurrence
-    if recurrence is not None and value.part is None and recurrence.hidden.size:
-        features = (recurrence.direction, recurrence.hidden)
-        width = recurrence.hidden.size
-        if value.axes[place] == features and last - first == width and first % width == 0:
-            axes = (*value.axes[:place], (recurrence.hidden,), *value.axes[place + 1 :])
-            return settle(replace(value, axes=axes, part=first // width))
+    features = direction_of(value.step)
+    if features is not None and value.part is None and value.axes[place] == features:
+        width = features[1].size or 0
+        if last - first == width and first in (0, width):
+            axes = (*value.axes[:place], features[1:], *value.axes[place + 1 :])
+            return replace(value, axes=axes, part=first // width)
     raise ObstructionError("it takes a part of an axis")
 
 
@@ -255,7 +255,7 @@ def _backwards(call: OperatorCall, value: Data, place: int) -> Data:
         raise ObstructionError("with sequence_lens, it brings what is beyond them to the front")
     if data.step.time and not may_be_time(data.step, time):
         raise ObstructionError(NOT_TIME)
-    return Data(reverse(data, time, call.name("Flip")).step, data.axes)
+    return Data(reverse(data.step, time, call.name("Flip")), data.axes)
 
 
 def _flip(call: OperatorCall) -> Value:
@@ -276,42 +276,38 @@ def _cat(call: OperatorCall) -> Value:
     constants = [value for value in values if isinstance(value, Const)]
     if len(constants) == len(values):
         return joined(call, constants, constants[0].place(dim))
-    finals = [value for value in values if isinstance(value, Finals)]
-    parts = [value for value in values if isinstance(value, Data)]
-    ranks = {len(value.axes) for value in finals} | {len(value.axes) for value in parts}
-    if max(len(finals), len(parts)) < len(values) or len(ranks) != 1:
-        raise ObstructionError("it joins two branches of the model")
-    place = (*finals, *parts)[0].place(dim)
-    if len(values) == 1:
-        return values[0]
-    if finals:
-        return join_finals(finals, place)
-    if any(part.instant is not None for part in parts):
-        parts = [part if part.part is not None else whole(part) for part in parts]
-    return _join_parts(parts, place)
+    tensors = [value for value in values if isinstance(value, Data | Finals)]
+    if len(tensors) < len(values) or len({len(value.axes) for value in tensors}) != 1:
+        raise ObstructionError(BRANCHES)
+    place = tensors[0].place(dim)
+    if len(tensors) == 1:
+        return tensors[0]
+    if any(isinstance(value, Finals) for value in tensors):
+        return join_finals([settle(value) for value in tensors], place)
+    parts = [value for value in tensors if isinstance(value, Data)]
+    if len(parts) == 2 and all(part.part is None for part in parts):
+        return _join_layers(whole(parts[0]), whole(parts[1]), place)
+    return join_parts(parts, place)
 
 
-def _join_parts(parts: list[Data], place: int) -> Data:
-    """The directions of a layer, or of a forward and a backward layer, as features."""
-    step = parts[0].step
-    if not all(part.part == at and part.step is step for at, part in enumerate(parts)):
-        made, end = None, parts[-1].step
-        twin = end.parent if end.layer.kind == "Flip" else None  # whose y is turned back
-        are_whole = all(part.part is None for part in parts)
-        if len(parts) == 2 and are_whole and twin is not None and twin.time == end.time:
-            made = bidirectional(step, twin)
-        if made is None:
-            raise ObstructionError("it joins two branches of the model")
-        step = made
-    recurrence = step.recurrence
-    if recurrence is None or len(parts) != (recurrence.direction.size or 0):
-        raise ObstructionError("it joins some directions of a layer, not all in their order")
-    rests = {tuple(map(solid, part.axes[:place] + part.axes[place + 1 :])) for part in parts}
-    widths = {dim_of(part.axes[place]).number for part in parts}
-    if len(rests) != 1 or widths != {recurrence.hidden.size}:
+def _join_layers(forward: Data, backward: Data, place: int) -> Data:
+    """The y of a forward and of a backward layer, which is turned back, as features."""
+    end = backward.step
+    twin = end.parent if end.layer.kind == "Flip" else None
+    made = None
+    if twin is not None and twin.time == end.time:
+        made = bidirectional(forward.step, twin)
+    if made is None or made.recurrence is None:
+        raise ObstructionError(BRANCHES)
+    features = (made.recurrence.direction, made.recurrence.hidden)
+    rests = {
+        tuple(map(solid, part.axes[:place] + part.axes[place + 1 :]))
+        for part in (forward, backward)
+    }
+    widths = {dim_of(part.axes[place]).number for part in (forward, backward)}
+    if len(rests) != 1 or widths != {made.recurrence.hidden.size}:
         raise ObstructionError("it joins directions along another axis than the features")
-    features = (recurrence.direction, recurrence.hidden)
-    return Data(step, (*parts[0].axes[:place], features, *parts[0].axes[place + 1 :]))
+    return Data(made, (*forward.axes[:place], features, *forward.axes[place + 1 :]))
 
 
 # --- Means and maxima ---
@@ -335,24 +331,12 @@ def _mean(call: OperatorCall) -> Value:
 
 
 def _sum(call: OperatorCall) -> Value:
-    """A sum of both directions of a layer, or of weighted steps."""
+    """A sum over time or of both directions of a layer, or of weighted steps."""
     call.check_dtype()
-    value, dims = call.get("self"), call.ints("dim")
+    value, dims, keep = call.get("self"), call.ints("dim"), call.get("keepdim") is True
     if isinstance(value, WeightedSteps):
-        return summed(call, value, dims, call.get("keepdim") is True)
-    data = call.data()
-    if dims is None or len(dims) != 1 or call.get("keepdim") is True:
-        raise ObstructionError(NO_LAYER)
-    return _merged(call, data, data.place(dims[0]), "sum")
-
-
-def _merged(call: OperatorCall, data: Data, place: int, mode: str) -> Data:
-    """The sum or mean over the axis that counts the directions."""
-    recurrence = data.step.recurrence
-    if recurrence is None or data.axes[place] != (recurrence.direction,):
-        raise ObstructionError(NO_LAYER)
-    axes = data.axes[:place] + data.axes[place + 1 :]
-    return merged(data, mode, call.name("MergeDirections"), axes)
+        return summed(call, value, dims, keep)
+    return _pooled(call, dims, "sum", keep)
 
 
 def _max(call: OperatorCall) -> Value:
@@ -378,12 +362,13 @@ def _pooled(call: OperatorCall, dims: list[int] | None, mode: str, keep: bool) -
     if sum(bool(solid(data.axes[at])) for at in places) > 1 or not places:
         raise ObstructionError("it works on several axes at once")
     name = call.name("Pool") if call.is_onnx else ("pool", False)
-    recurrence = data.step.recurrence
-    of_directions = [at for at in places if recurrence and data.axes[at] == (recurrence.direction,)]
-    if mode == "mean" and of_directions == list(places) and not keep:
-        return _merged(call, data, of_directions[0], mode)
+    features = direction_of(data.step)
     for at in sorted(places, reverse=True):
-        data = pool(data, at, mode, keep, name)
+        if mode != "max" and features is not None and data.axes[at] == features[:1]:
+            axes = (*data.axes[:at], *([()] if keep else []), *data.axes[at + 1 :])
+            data = merged(data, mode, call.name("MergeDirections"), axes)
+        else:
+            data = pool(data, at, mode, keep, name)
     return data
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from ..description import MOST_DEPTH, DescribedLayer
 from ..errors import quote
+from .graph import BRANCHES
 from .graph_call import OperatorCall
 from .graph_steps import (
     NOT_TIME,
@@ -29,7 +30,6 @@ from .graph_values import (
     solid,
 )
 
-_BRANCHES = "it joins two branches of the model"
 _HOLDERS = ("Residual", "AttentionPool")
 # The options that say how many features a layer takes.
 _TAKEN = ("input_size", "in_features", "in_channels", "num_features", "normalized_shape")
@@ -43,7 +43,7 @@ def added(call: OperatorCall, a: Data, b: Data) -> Data:
         source = _source(call, y.step, x.step)
         if source is not None:
             return _residual(call, x, y, source)
-    raise ObstructionError(_BRANCHES)
+    raise ObstructionError(BRANCHES)
 
 
 def _before(step: Step) -> Step | None:
@@ -73,7 +73,7 @@ def _residual(call: OperatorCall, x: Data, y: Data, source: Step) -> Data:
     for old, new in changed:
         _check_features(source, y.step, old, new)
     if len(changed) > 1:
-        raise ObstructionError(_BRANCHES)
+        raise ObstructionError(BRANCHES)
     renamed = {solid(old): new for old, new in changed}
     layout = tuple(renamed.get(solid(axis), axis) for axis in source.layout)
     made = after(exactly(y.step, layout), "Residual", call.name("Residual"), layout=layout)
@@ -113,7 +113,7 @@ def weighted(a: Data, b: Data) -> WeightedSteps:
             continue
         if [solid(axis) for axis in spread] in ([], [solid(_features(weights, data, time))]):
             return WeightedSteps(data, weights, time)
-    raise ObstructionError(_BRANCHES)
+    raise ObstructionError(BRANCHES)
 
 
 def _softmax_axis(weights: Data) -> Axis | None:
@@ -132,7 +132,7 @@ def _features(weights: Data, data: Data, time: Axis) -> Axis:
     if len(own) > 1:  # a batch of size 1
         own = [axis for axis in own if any(atom.is_feature for atom in axis)]
     if len(own) != 1:
-        raise ObstructionError(_BRANCHES)
+        raise ObstructionError(BRANCHES)
     return own[0]
 
 
@@ -143,7 +143,7 @@ def attended(call: OperatorCall, value: WeightedSteps) -> Data:
     of_scores = {solid(axis) for axis in value.weights.step.layout if solid(axis)}
     of_data = {solid(axis) for axis in data.axes if solid(axis)} - {solid(features)}
     if scores is None or of_scores != of_data:
-        raise ObstructionError(_BRANCHES)
+        raise ObstructionError(BRANCHES)
     if scores.lengths is not None:
         raise ObstructionError("with sequence_lens, its weights are those of all steps")
     if not may_be_time(scores, time):
@@ -151,7 +151,7 @@ def attended(call: OperatorCall, value: WeightedSteps) -> Data:
     step, at = with_time(features_last(without_ones(data.step, data.axes), features), time)
     source = _source(call, scores, step)
     if source is None:
-        raise ObstructionError(_BRANCHES)
+        raise ObstructionError(BRANCHES)
     end = exactly(scores, (*source.layout[:-1], ()))
     layout = (*source.layout[:at], *source.layout[at + 1 :])
     options: dict[str, object] = {"batch_first": at == 1}
@@ -173,7 +173,7 @@ def summed(call: OperatorCall, value: WeightedSteps, dims: list[int] | None, kee
 def contracted(call: OperatorCall, a: Data, b: Data) -> Data:
     """A product of matrices of which one holds a weight for each step of the other."""
     if len(a.axes) != 3 or len(b.axes) != 3 or solid(a.axes[0]) != solid(b.axes[0]):
-        raise ObstructionError(_BRANCHES)
+        raise ObstructionError(BRANCHES)
     inner = solid(a.axes[2])
     for weights, data, row in ((a, b, a.axes[1]), (b, a, b.axes[2])):
         time = _softmax_axis(weights)
@@ -183,7 +183,7 @@ def contracted(call: OperatorCall, a: Data, b: Data) -> Data:
         batch, features = pooled.axes
         axes = (batch, (), features) if weights is a else (batch, features, ())
         return replace(pooled, axes=axes)
-    raise ObstructionError(_BRANCHES)
+    raise ObstructionError(BRANCHES)
 
 
 # --- The layers as a description has them ---

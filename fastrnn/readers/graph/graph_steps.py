@@ -15,16 +15,8 @@ from .graph_values import (
     Atom,
     Axes,
     Axis,
-    Const,
-    Data,
-    Finals,
-    Index,
-    Moment,
     ObstructionError,
-    Row,
     Step,
-    Term,
-    Value,
     solid,
 )
 
@@ -221,197 +213,18 @@ def may_be_time(step: Step, axis: Axis) -> bool:
     return bool(step.time) and solid(step.time) == solid(axis)
 
 
-# --- Values as the input of a layer ---
-
-
-def whole(value: Value) -> Data:
-    """The value as data with all its features; a final state becomes the y of a layer Last."""
-    if isinstance(value, Finals):
-        return final_data(value)
-    if isinstance(value, Moment):
-        if value.stage != "mean":
-            raise ObstructionError("this computation is not a layer normalization")
-        return pool(value.data, len(value.data.axes) - 1, "mean", keep=True)
-    if isinstance(value, Index):
-        raise ObstructionError("its input holds whole numbers")
-    if isinstance(value, Term):
-        raise ObstructionError(f"it takes a part of a function that is written out, {value.name}")
-    if not isinstance(value, Data):
-        kind = "a weight or constant" if isinstance(value, Const) else "no tensor"
-        raise ObstructionError(f"its input is {kind}, not the output of a layer")
-    if value.part is not None:
-        raise ObstructionError("it takes one direction of a bidirectional layer alone")
-    if value.instant is not None:
-        return _one_step(value, value.instant)
-    if value.rows is not None:
-        raise ObstructionError("it takes a part of an axis")
-    return value
-
-
-def _one_step(data: Data, instant: int) -> Data:
-    """The last step, or the first one, which is the last one of time backwards."""
-    step, time = without_ones(data.step, [data.time]), data.time
-    if instant == 0:
-        step = reverse(Data(step, data.axes), time, lengths=step.lengths).step
-    elif step.lengths is not None:
-        raise ObstructionError("with sequence_lens, the last step is past the end of short rows")
-    return Data(over_time(step, time, "Last", ("last", False), {"of": "step"}), data.axes)
-
-
-def pool(data: Data, place: int, mode: str, keep: bool, name: Name = ("pool", False)) -> Data:
-    """A layer Pool along one axis, which may stay with size 1."""
-    time = data.axes[place]
-    step = data.step
-    if time:
-        if not may_be_time(step, time):
-            raise ObstructionError(NOT_TIME)
-        step = over_time(step, time, "Pool", name, {"mode": mode})
-    axes = data.axes[:place] + (((),) if keep else ()) + data.axes[place + 1 :]
-    return Data(step, axes)
-
-
-def final_data(finals: Finals) -> Data:
-    """A layer Last on the recurrent layer whose final h this is, all directions as features."""
-    step = finals.rows[0].step
-    assert step.recurrence is not None
-    assert step.time is not None
-    directions, count = step.recurrence.direction.size or 1, step.recurrence.rows
-    ends = range(count - directions, count)
-    if any(row.kind == "c" for row in finals.rows):
-        raise ObstructionError("it goes on with the cell state of an LSTM")
-    if finals.rows != tuple(Row(step, index, "h") for index in ends):
-        rows = [row.index for row in finals.rows]
-        raise ObstructionError(
-            f"it takes rows {rows} of the final state, expected the last layer's, {list(ends)}: "
-            "all directions of one layer"
-        )
-    joined = (finals.row, finals.hidden)
-    axes = list(finals.axes)
-    found = [at for at, axis in enumerate(axes) if axis in (joined, joined[len(ends) == 1 :])]
-    found = found or [at for at, axis in enumerate(axes) if solid(axis) == solid(joined)]
-    if found:
-        axes[found[-1]] = step.layout[-1]
-    elif {joined[:1], joined[1:]} <= set(axes):
-        names = dict(zip(joined, step.layout[-1], strict=True))
-        axes = [tuple(names.get(atom, atom) for atom in axis) for axis in axes]
-    else:
-        raise ObstructionError("it goes on with final states whose directions are not joined")
-    of = "state" if directions > 1 else "step"
-    return Data(over_time(step, step.time, "Last", ("last", False), {"of": of}), tuple(axes))
-
-
-# --- One direction, or rows of states ---
-
-
-def settle(data: Data) -> Data | Finals:
-    """A final state, if the data is the end of one direction: forward the last step, backward 0."""
-    step, recurrence = data.step, data.step.recurrence
-    if data.part is None or data.instant is None:
-        return data
-    if recurrence is None or step.lengths is not None or step.layer.kind == "Flip":
-        raise ObstructionError("it takes a step of one direction")
-    if data.instant != (-1, 0)[data.part]:
-        raise ObstructionError("it takes a step that is not the last one of its direction")
-    index = recurrence.rows - 2 + data.part
-    return Finals((Row(step, index, "h"),), Atom("row", 1), recurrence.hidden, data.axes)
-
-
-def take_rows(finals: Finals, taken: slice, drop: bool) -> Finals:
-    """Some of the final states; one alone may lose its axis."""
-    rows = finals.rows[taken]
-    if not rows:
-        raise ObstructionError("it takes no final state at all")
-    row = Atom("row", len(rows))
-    axes = tuple((row,) if axis == (finals.row,) else axis for axis in finals.axes)
-    return Finals(rows, row, finals.hidden, tuple(a for a in axes if not drop or a != (row,)))
-
-
-def join_finals(parts: list[Finals], axis: int) -> Finals:
-    """Final states one after another: as further rows, or joined as features."""
-    row = Atom("row", sum(len(part.rows) for part in parts))
-    rows = tuple(row for part in parts for row in part.rows)
-    hidden = parts[0].hidden
-    if len({part.hidden.size for part in parts}) != 1:
-        raise ObstructionError("it joins final states of different sizes")
-    as_rows = all(part.axes[axis] == (part.row,) for part in parts)
-    as_features = all(
-        len(part.rows) == 1 and solid(part.axes[axis]) == solid((part.hidden,)) for part in parts
-    )
-    if not (as_rows or as_features) or len({_others(part, axis) for part in parts}) != 1:
-        raise ObstructionError("it joins final states in a way that is not supported")
-    axes = [() if axis == (parts[0].row,) else axis for axis in parts[0].axes]
-    axes[axis] = (row,) if as_rows else (row, hidden)
-    return _join_directions(Finals(rows, row, hidden, tuple(axes)))
-
-
-def _others(finals: Finals, place: int) -> Axes:
-    """The other axes in a form that can be compared between layers."""
-    names = {finals.hidden: _HIDDEN}
-    axes = finals.axes[:place] + finals.axes[place + 1 :]
-    return tuple(tuple(names.get(atom, atom) for atom in solid(axis)) for axis in axes)
-
-
-def _join_directions(finals: Finals) -> Finals:
-    """Of a forward and a backward layer on the same x, the states of one bidirectional layer."""
-    steps = [row.step for row in finals.rows]
-    if len(steps) != 2 or steps[0] is steps[1] or any(row.kind != "h" for row in finals.rows):
-        return finals
-    joint = bidirectional(steps[0], steps[1])
-    if joint is None:
-        return finals
-    return replace(finals, rows=(Row(joint, 0, "h"), Row(joint, 1, "h")))
-
-
-# --- Time backwards, and two directions in one layer ---
+# --- Time backwards ---
 
 
 def reverse(
-    data: Data, time: Axis, name: Name = ("flip", False), lengths: str | None = None
-) -> Data:
-    """The data followed by a layer that reverses time; two with the same lengths cancel out."""
-    step = data.step
-    is_back = step.layer.kind == "Flip" and (step.time, step.lengths) == (time, lengths)
-    if is_back and step.parent is not None:
-        return replace(data, step=step.parent)
+    step: Step, time: Axis, name: Name = ("flip", False), lengths: str | None = None
+) -> Step:
+    """The step followed by a layer that reverses time; two with the same lengths cancel out."""
+    if step.layer.kind == "Flip" and (step.time, step.lengths) == (time, lengths) and step.parent:
+        return step.parent
     step, position = with_time(step, time)
     made = after(step, "Flip", name, {"batch_first": position == 1})
-    made = replace(made, time=time, recurrence=step.recurrence, lengths=lengths)
-    return replace(data, step=made)
-
-
-def bidirectional(forward: Step, backward: Step) -> Step | None:
-    """The layer of both directions, if the second is the first one's twin on x turned round."""
-    before = backward.parent
-    a, b = forward.layer, backward.layer
-    first, second = forward.recurrence, backward.recurrence
-    if not (before is not None and before.layer.kind == "Flip" and first and second):
-        return None
-    if not forward.time == backward.time == before.time:
-        return None
-    if a.kind != b.kind or a.options != b.options or not same(before.parent, forward.parent):
-        return None
-    if a.options.get("bidirectional") is not False or a.options["num_layers"] != 1:
-        return None
-    if forward.lengths != backward.lengths or any((*first.states, *second.states)):
-        return None
-    if {"h_0", "c_0"} & (a.arrays.keys() | b.arrays.keys()):
-        return None
-    arrays = a.arrays | {f"{name}_reverse": array for name, array in b.arrays.items()}
-    direction = Atom("direction", 2, is_feature=True)
-    layer = DescribedLayer(a.name, a.kind, a.options | {"bidirectional": True}, arrays)
-    recurrence = replace(first, direction=direction, rows=2)
-    layout = (*forward.layout[:-1], (direction, first.hidden))
-    return replace(forward, layer=layer, layout=layout, recurrence=recurrence)
-
-
-def merged(data: Data, mode: str, name: Name, axes: Axes) -> Data:
-    """The two directions of a bidirectional layer as one: axes are those of the result."""
-    recurrence = data.step.recurrence
-    if recurrence is None or recurrence.direction.size != 2:
-        raise ObstructionError("it joins what is not the two directions of one layer")
-    step = features_last(data.step, (recurrence.direction, recurrence.hidden))
-    layout = (*step.layout[:-1], (recurrence.hidden,))
-    return Data(after(step, "MergeDirections", name, {"mode": mode}, layout=layout), axes)
+    return replace(made, time=time, recurrence=step.recurrence, lengths=lengths)
 
 
 def same(a: Step | None, b: Step | None) -> bool:

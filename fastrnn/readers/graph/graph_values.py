@@ -8,7 +8,7 @@ needed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Atom:
     size: int | None  # None: not known before the model runs
     is_example: bool = False  # an input of the model, whose size another call may change
     is_feature: bool = False  # made by a layer as features, so neither time nor batch
+    is_direction: bool = False  # counts the directions of a recurrent layer
 
     @property
     def is_one(self) -> bool:
@@ -108,6 +109,13 @@ def over(a: Dim, b: Dim) -> Dim:
     return Dim(a.count // b.count, tuple(rest))
 
 
+def floored(a: Dim, b: Dim) -> Dim:
+    """The quotient of two sizes, rounded down if they are known."""
+    if a.number is None or not b.number or min(a.number, b.number) < 0:
+        return over(a, b)
+    return Dim(a.number // b.number)
+
+
 def plus(a: Dim, b: Dim) -> Dim:
     """The sum of two sizes that are known."""
     return NOT_FOLLOWED if a.number is None or b.number is None else Dim(a.number + b.number)
@@ -127,6 +135,8 @@ class Recurrence:
     hidden: Atom
     rows: int  # of the final states: layers times directions
     states: tuple[State | None, ...]  # h, or h and c
+    # What has been made of some of its layers and directions: see `directed`.
+    parts: dict[tuple[int, tuple[int, ...]], Step] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -198,8 +208,8 @@ class Data(Shaped):
     """The y of a step, with its axes in this order.
 
     `part` is the one direction of its features that was taken; `instant` the one place of the
-    axis `time`, -1 the last, 0 the first. What that is depends on which of them come together:
-    see `settle`. Of an input, `rows` of its first axis may have been taken, as of a state.
+    axis `time`, -1 the last, 0 the first. Which layers these are depends on what they are joined
+    with. Of an input, `rows` of its first axis may have been taken, as of a state.
     """
 
     step: Step
