@@ -14,6 +14,7 @@ SEED = 1# of each fuzzer
 ISA =# the instruction set to test; empty: all that this machine can run
 FLAGS = -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Werror -g1 $(OPT) -ffp-contract=off \
     -Isrc_c/include $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+COVERAGE =# flags that count the branches taken in the core
 FREESTANDING = $(FLAGS) -ffreestanding -fno-stack-protector -fno-pie -fno-pic
 
 X86 := $(filter x86_64 amd64,$(shell uname -m))
@@ -24,7 +25,7 @@ LIBRARY = $(addprefix $(OUT)/,$(CORE) $(patsubst src_c/%.c,%.o,$(wildcard src_c/
 SUPPORT = $(patsubst %,$(OUT)/tests/%.o,check crew fence masks model_trial network oracle oracle_backward)
 HEADERS := $(wildcard src_c/*/*.h src_c/*/*/*.h)
 .SECONDARY:
-.PHONY: menu check test fuzz fuzz-model fuzz-readers bench asan ubsan sanitize threads tsan soak ulp embedded test-avx512 test-bochs format clean
+.PHONY: menu check test fuzz fuzz-model fuzz-readers bench asan ubsan sanitize threads tsan coverage soak ulp embedded test-avx512 test-bochs format clean
 
 menu:              ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1 \t/p' Makefile | expand -t 16
@@ -33,13 +34,14 @@ check:             ## what must pass before a commit: formats, types, all tests
 	$(PYTHON) -m ruff format --check . && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q
 
-test: $(addprefix $(OUT)/test_,forward backward bits plans products pool workers errors activations dense rows model) ## the C tests
+test: $(addprefix $(OUT)/test_,forward backward bits plans products pool workers errors activations dense rows records model) ## the C tests
 	$(OUT)/test_errors 1 $(ISA)
 	$(OUT)/test_pool $(STRIDE)
 	$(OUT)/test_workers 1 $(ISA)
 	$(OUT)/test_activations $(SAMPLE) $(ISA)
 	$(OUT)/test_dense $(STRIDE) $(ISA)
 	$(OUT)/test_rows 1 $(ISA)
+	$(OUT)/test_records 1 $(ISA)
 	$(OUT)/test_model $(STRIDE) $(ISA)
 	$(OUT)/test_products 1 $(ISA)
 	$(OUT)/test_bits $(STRIDE) $(ISA)
@@ -67,6 +69,12 @@ threads:           ## the C tests with several threads, under the thread sanitiz
 	build/c/$(NAME)-tsan/test_plans 101 $(ISA)
 tsan:              ## all C tests under the thread sanitizer
 	$(MAKE) test OUT=build/c/$(NAME)-tsan OPT=-O1 SANITIZE=thread STRIDE=$(SPARSE) PLANS=101
+
+coverage:          ## the branches of src_c/core that the C tests take, by file; with gcc and gcov
+	rm -f build/c/coverage/core/*/*.gcda
+	$(MAKE) test CC=gcc OUT=build/c/coverage OPT=-O1 LDFLAGS=--coverage PLANS=53 \
+	    COVERAGE="-O0 --coverage -fprofile-update=atomic -fprofile-abs-path"
+	$(PYTHON) tests/support/branch_coverage.py src_c/core build/c/coverage/core/*/*.gcda
 
 soak:              ## check the guarantees on random layers for 30 minutes; MINUTES changes that
 	PYTHONPATH=tests/support $(PYTHON) tests/soak.py --minutes $(MINUTES)
@@ -133,6 +141,8 @@ endif
 
 # SIMDe's headers cause warnings. With -mfma its loops over fmaf use the instruction.
 $(if $(SIMDE),$(OUT)/isa/avx512.o): FLAGS += -w -Wno-psabi -Isrc_c/tests/simde_shim -mavx2 -mfma
+
+$(OUT)/core/%.o: FLAGS += $(COVERAGE)
 
 $(OUT)/%.o: src_c/%.c $(HEADERS)
 	@mkdir -p $(@D)

@@ -83,7 +83,7 @@ cdef class Dense:
         """Compute y (N, outputs) from x (N, inputs): float32 with contiguous rows."""
         cdef Pair pair = Pair()
         cdef frnn_rows rows
-        cdef size_t most = max(1, LONG_PRODUCT // (<size_t> self.inputs * self.outputs))
+        cdef size_t most = max(<size_t> 1, LONG_PRODUCT // (<size_t> self.inputs * self.outputs))
         try:
             pair.open(x, y, 2, True)
             pair.has(self.inputs, self.outputs)

@@ -312,7 +312,15 @@ static void check_dense_errors(const frnn_isa *isa)
     CHECK(frnn_dense_size(2, 3, isa, NULL) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_dense_size(0, 3, isa, &bytes) == FRNN_BAD_CONFIG);
     CHECK(frnn_dense_size(2, -1, isa, &bytes) == FRNN_BAD_CONFIG);
+    CHECK(frnn_dense_size(INT32_MAX, 3, isa, &bytes) == FRNN_TOO_LARGE);
     CHECK(frnn_dense_size(2, INT32_MAX, isa, &bytes) == FRNN_TOO_LARGE && bytes == 42);
+    frnn_dense *none = NULL;
+    CHECK(frnn_dense_size(2, 3, isa, &bytes) == FRNN_OK);
+    void *const memory = fence_take(&layer_block, bytes, 0, 0);
+    CHECK(frnn_dense_init(&none, 0, 3, isa, memory, bytes) == FRNN_BAD_CONFIG && !none);
+    CHECK(frnn_dense_init(NULL, 2, 3, isa, memory, bytes) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_dense_init(&none, 2, 3, isa, memory, bytes - 1) == FRNN_SMALL_MEMORY && !none);
+    CHECK(fence_is_unwritten(&layer_block));
     frnn_dense *const dense = make_dense(isa, &(dense_case){2, 3, 0, values, NULL});
     float y[3];
     CHECK(frnn_dense_set_weights(NULL, values, NULL) == FRNN_BAD_ARGUMENT);
@@ -327,6 +335,7 @@ static void check_dense_errors(const frnn_isa *isa)
 static void check_conv_errors(const frnn_isa *isa)
 {
     const frnn_conv1d_config good = {4, 6, 3, 1, 1, 1, 1, 2};
+    const float values[36] = {0.0f};
     size_t bytes = 42;
     snprintf(check_case, sizeof check_case, "%s conv errors", frnn_isa_name(isa));
     frnn_conv1d_config bad[11];
@@ -336,10 +345,11 @@ static void check_conv_errors(const frnn_isa *isa)
     bad[8].groups = 3, bad[9].groups = 4, bad[10].in_channels = -4;
     for (int i = 0; i < 11; i++)
         CHECK(frnn_conv1d_size(&bad[i], isa, &bytes) == FRNN_BAD_CONFIG);
-    frnn_conv1d_config huge[5] = {good, good, good, good, good};
+    frnn_conv1d_config huge[7] = {good, good, good, good, good, good, good};
     huge[0].in_channels = INT32_MAX - 1, huge[1].kernel_size = INT32_MAX;
     huge[2].dilation = INT32_MAX, huge[3].stride = INT32_MAX, huge[4].padding_left = INT32_MAX;
-    for (int i = 0; i < 5; i++)
+    huge[5].padding_right = INT32_MAX, huge[6].out_channels = INT32_MAX - 1;
+    for (int i = 0; i < 7; i++)
         CHECK(frnn_conv1d_size(&huge[i], isa, &bytes) == FRNN_TOO_LARGE && bytes == 42);
     CHECK(frnn_conv1d_size(NULL, isa, &bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_conv1d_size(&good, NULL, &bytes) == FRNN_BAD_ARGUMENT);
@@ -349,25 +359,67 @@ static void check_conv_errors(const frnn_isa *isa)
     void *const memory = fence_take(&layer_block, bytes, 0, 0);
     CHECK(frnn_conv1d_init(&conv, &good, isa, memory, bytes - 1) == FRNN_SMALL_MEMORY);
     CHECK(frnn_conv1d_init(&conv, &good, isa, NULL, bytes) == FRNN_BAD_ARGUMENT && !conv);
+    CHECK(frnn_conv1d_init(&conv, &bad[0], isa, memory, bytes) == FRNN_BAD_CONFIG && !conv);
+    CHECK(frnn_conv1d_init(NULL, &good, isa, memory, bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_conv1d_init(&conv, &good, isa, memory, bytes) == FRNN_OK);
     CHECK(frnn_conv1d_steps(conv, 0) == 0 && frnn_conv1d_steps(conv, 1) == 1);
     CHECK(frnn_conv1d_steps(conv, SIZE_MAX) == 0 && frnn_conv1d_steps(conv, 10) == 10);
     CHECK(frnn_conv1d_set_weights(conv, NULL, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_conv1d_set_weights(NULL, values, NULL) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_conv1d_workspace_size(conv, 1, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_conv1d_workspace_size(NULL, 1, &bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_conv1d_workspace_size(conv, 1, &bytes) == FRNN_OK);
     void *const work = fence_take(&work_block, bytes, 0, 0);
     float x[4] = {0.0f}, y[6];
+    const frnn_executor nobody = {0};
     frnn_conv1d_call call = {1, 1, x, 1, 4, 1, y, 1, 6, 1, NULL, 1, NULL, NULL};
     CHECK(frnn_conv1d_run(conv, &call, work, bytes - 1) == FRNN_SMALL_MEMORY);
     CHECK(frnn_conv1d_run(conv, &call, NULL, bytes) == FRNN_SMALL_MEMORY);
     CHECK(frnn_conv1d_run(NULL, &call, work, bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_conv1d_run(conv, NULL, work, bytes) == FRNN_BAD_ARGUMENT);
-    call.x = NULL;
-    CHECK(frnn_conv1d_run(conv, &call, work, bytes) == FRNN_BAD_ARGUMENT);
+    frnn_conv1d_call wrong[3] = {call, call, call};
+    wrong[0].x = NULL, wrong[1].y = NULL, wrong[2].executor = &nobody;
+    for (int i = 0; i < 3; i++)
+        CHECK(frnn_conv1d_run(conv, &wrong[i], work, bytes) == FRNN_BAD_ARGUMENT);
     call.batch = 0;
     CHECK(frnn_conv1d_run(conv, &call, work, bytes) == FRNN_OK);
     call.batch = SIZE_MAX, call.steps = 1000, call.x = x;
     CHECK(frnn_conv1d_run(conv, &call, work, bytes) == FRNN_TOO_LARGE);
+}
+
+/* Stops a pass when it has been asked so many times. */
+static int count_down(void *context)
+{
+    int *const left = context;
+    return (*left)-- <= 0;
+}
+
+/* A pass that is stopped leaves the blocks of rows that were not begun as they were. */
+static void check_conv_stop(const frnn_isa *isa)
+{
+    enum { STEPS = 1000 };
+    const frnn_conv1d_config config = {1, 1, 1, 1, 0, 0, 1, 1};
+    static float x[STEPS], y[STEPS];
+    const float bias = 1.0f;
+    size_t bytes = 0;
+    frnn_conv1d *conv = NULL;
+    snprintf(check_case, sizeof check_case, "%s conv stopped", frnn_isa_name(isa));
+    CHECK(frnn_conv1d_size(&config, isa, &bytes) == FRNN_OK);
+    void *const memory = fence_take(&layer_block, bytes, 0, 0);
+    CHECK(frnn_conv1d_init(&conv, &config, isa, memory, bytes) == FRNN_OK);
+    CHECK(frnn_conv1d_set_weights(conv, x, &bias) == FRNN_OK); /* y = 1 */
+    CHECK(frnn_conv1d_workspace_size(conv, 1, &bytes) == FRNN_OK);
+    void *const work = fence_take(&work_block, bytes, 0, 0);
+    size_t written[3] = {0};
+    for (int asked = 0; asked < 3; asked++) {
+        int left = asked;
+        const frnn_conv1d_call call = {STEPS, 1, x, 1, STEPS, 1, y, 1, STEPS, 1, NULL, 1,
+                                       count_down, &left};
+        memset(y, 0, sizeof y);
+        CHECK(frnn_conv1d_run(conv, &call, work, bytes) == FRNN_STOPPED && left == -1);
+        for (size_t i = 0; i < STEPS; i++) written[asked] += y[i] == 1.0f;
+    }
+    CHECK(written[0] == 0 && written[1] > 0 && written[2] == 2 * written[1] && written[2] < STEPS);
 }
 
 int main(int argc, char **argv)
@@ -378,6 +430,7 @@ int main(int argc, char **argv)
         take(&work_block, 1, 0);
         check_dense_errors(check_isa_at(&options, i));
         check_conv_errors(check_isa_at(&options, i));
+        check_conv_stop(check_isa_at(&options, i));
         check_dense(check_isa_at(&options, i), &options);
         check_conv(check_isa_at(&options, i), &options);
     }

@@ -14,7 +14,7 @@ static const frnn_config LSTM = {.cell = FRNN_LSTM, .input_size = 3, .hidden_siz
 
 static void check_texts(void)
 {
-    for (int a = FRNN_SMALL_MEMORY - 1; a <= FRNN_OK; a++)
+    for (int a = FRNN_STOPPED - 1; a <= FRNN_OK; a++) /* with one that does not exist */
         for (int b = a + 1; b <= FRNN_OK; b++)
             CHECK(strcmp(frnn_status_text((frnn_status)a), frnn_status_text((frnn_status)b)) != 0);
     CHECK(strcmp(frnn_status_text((frnn_status)1), frnn_status_text((frnn_status)-99)) == 0);
@@ -39,8 +39,8 @@ static void check_bad_configs(const frnn_isa *isa)
     CHECK(frnn_stack_size(NULL, isa, &bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_stack_size(&LSTM, NULL, &bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_stack_size(&LSTM, isa, NULL) == FRNN_BAD_ARGUMENT);
-    frnn_config bad[16];
-    for (int i = 0; i < 16; i++) bad[i] = LSTM;
+    frnn_config bad[17];
+    for (int i = 0; i < 17; i++) bad[i] = LSTM;
     bad[0].cell = (frnn_cell)FRNN_CELL_COUNT, bad[1].cell = (frnn_cell)-1;
     bad[2].input_size = 0, bad[3].input_size = -1;
     bad[4].hidden_size = 0, bad[5].hidden_size = INT_MIN;
@@ -49,7 +49,8 @@ static void check_bad_configs(const frnn_isa *isa)
     bad[10].proj_size = -1, bad[11].proj_size = 5, bad[12].proj_size = INT_MAX;
     bad[13].cell = FRNN_GRU; /* with a projection */
     bad[14].training = 2, bad[15].training = -1;
-    for (int i = 0; i < 16; i++) {
+    bad[16].dtype = (frnn_dtype)FRNN_DTYPE_COUNT;
+    for (int i = 0; i < 17; i++) {
         snprintf(check_case, sizeof check_case, "bad config %d", i);
         CHECK(frnn_stack_size(&bad[i], isa, &bytes) == FRNN_BAD_CONFIG);
     }
@@ -203,12 +204,14 @@ static void check_plans(const frnn_isa *isa, fence *memory)
             CHECK(frnn_plan_make(stack, &two, sizes[i / 4], sizes[i % 4], &plan) == FRNN_OK &&
                   plan.block_rows > 0 && plan.chunk_steps > 0);
     CHECK(frnn_plan_make(stack, NULL, 3, 2, &plan) == FRNN_OK);
-    frnn_plan bad[] = {plan, plan, plan, plan, plan, plan, plan, plan, plan, plan};
+    frnn_plan bad[] = {plan, plan, plan, plan, plan, plan, plan,
+                       plan, plan, plan, plan, plan, plan, plan};
     size_t bytes = 42;
     bad[0].row_groups = 0, bad[1].unit_workers = -1, bad[2].direction_teams = 3;
     bad[3].layer_teams = 3, bad[4].layer_teams = 2, bad[5].block_rows = 0, bad[6].chunk_steps = 0;
     bad[7].block_rows = SIZE_MAX / 2, bad[8].row_groups = bad[8].unit_workers = 4096;
-    bad[9].row_groups = INT_MAX;
+    bad[9].row_groups = INT_MAX, bad[10].unit_workers = INT_MAX, bad[11].direction_teams = 0;
+    bad[12].layer_teams = 0, bad[13].chunk_steps = SIZE_MAX / 2;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         CHECK(frnn_workspace_size(stack, 3, 2, &bad[i], &bytes) == FRNN_BAD_ARGUMENT);
     CHECK(bytes == 42);
@@ -226,14 +229,15 @@ static void check_forward(const frnn_isa *isa, fence *memory, fence *out, fence 
                             .y_step = BATCH * 4, .y_row = 4, .hn = y + Y, .cn = y + Y + H};
     const frnn_executor nobody = {0};
     const frnn_plan no_plan = {0};
-    frnn_call bad[6] = {good, good, good, good, good, good};
+    frnn_call bad[7] = {good, good, good, good, good, good, good};
     size_t bytes = 0;
     bad[0].x = NULL, bad[1].y = NULL, bad[2].steps = 0, bad[3].lengths = too_long;
     bad[4].executor = &nobody, bad[5].plan = &no_plan;
+    bad[6].x = y; /* in place, with two directions */
     CHECK(frnn_workspace_size(stack, STEPS, BATCH, NULL, &bytes) == FRNN_OK);
     void *const at = fence_take(workspace, bytes, 0, 0);
     snprintf(check_case, sizeof check_case, "%s forward", frnn_isa_name(isa));
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 7; i++)
         CHECK(frnn_forward(stack, &bad[i], at, bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_forward(NULL, &good, at, bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_forward(stack, NULL, at, bytes) == FRNN_BAD_ARGUMENT);
@@ -294,13 +298,36 @@ static void check_training_sizes(const frnn_isa *isa, fence *memory)
     CHECK(bytes == 42);
 }
 
+/* Gradients of weights are zeros if there is no row, or none with a step. */
+static void check_no_rows(const frnn_stack *stack, const frnn_call *like, void *at, size_t bytes)
+{
+    static fence back;
+    const size_t nothing[T_BATCH] = {0, 0};
+    float weight[4 * 5 * 5], hr[2 * 5];
+    const frnn_weight_gradients parts[4] = {{.weight_ih = weight}, {.weight_hr = hr}};
+    const frnn_gradients g = {.weights = parts};
+    size_t back_bytes = 0;
+    CHECK(frnn_backward_size(stack, T_STEPS, T_BATCH, NULL, &back_bytes) == FRNN_OK);
+    void *const space = fence_take(&back, back_bytes, 0, 0);
+    frnn_call none = *like;
+    none.lengths = nothing;
+    for (int batch = 0; batch <= T_BATCH; batch += T_BATCH) {
+        none.batch = (size_t)batch;
+        memset(weight, 0xff, sizeof weight), memset(hr, 0xff, sizeof hr);
+        CHECK(frnn_forward(stack, &none, at, bytes) == FRNN_OK);
+        CHECK(frnn_backward(stack, &none, &g, space, back_bytes) == FRNN_OK);
+        for (int i = 0; i < 4 * 5 * 3; i++) CHECK(weight[i] == 0.0f);
+        for (int i = 0; i < 2 * 5; i++) CHECK(hr[i] == 0.0f);
+    }
+}
+
 /* A recorded pass or a backward pass that fails changes nothing. Then both run. */
 static void check_training(const frnn_isa *isa, fence *memory, fence *out, fence *workspace)
 {
     static fence tape, back;
     const frnn_stack *stack = make_training(isa, memory);
     const float x[T_X] = {0.0f};
-    const size_t too_long[T_BATCH] = {1, T_STEPS + 1}, nothing[T_BATCH] = {0, 0};
+    const size_t too_long[T_BATCH] = {1, T_STEPS + 1};
     float *const y = fence_take(out, (T_Y + T_X) * sizeof(float), 0, 0), *const dx = y + T_Y;
     size_t bytes = 0, tape_bytes = 0, back_bytes = 0;
     CHECK(frnn_workspace_size(stack, T_STEPS, T_BATCH, NULL, &bytes) == FRNN_OK);
@@ -331,29 +358,20 @@ static void check_training(const frnn_isa *isa, fence *memory, fence *out, fence
     CHECK(frnn_backward(stack, &good, NULL, space, back_bytes) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_backward(stack, &good, &g, NULL, back_bytes) == FRNN_SMALL_MEMORY);
     CHECK(frnn_backward(stack, &good, &g, space, back_bytes - 1) == FRNN_SMALL_MEMORY);
-    frnn_call wrong[5] = {good, good, good, good, good};
+    frnn_call wrong[8] = {good, good, good, good, good, good, good, good};
     const frnn_executor nobody = {0};
     frnn_plan other;
     CHECK(frnn_plan_make(stack, NULL, T_STEPS, T_BATCH, &other) == FRNN_OK);
     other.block_rows = 0;
     wrong[0].tape = NULL, wrong[1].x = NULL, wrong[2].lengths = too_long, wrong[3].plan = &other;
-    wrong[4].executor = &nobody;
-    for (int i = 0; i < 5; i++)
+    wrong[4].executor = &nobody, wrong[5].steps = 0;
+    wrong[6].steps--, wrong[7].batch--; /* not those of the tape */
+    for (int i = 0; i < 8; i++)
         CHECK(frnn_backward(stack, &wrong[i], &g, space, back_bytes) == FRNN_BAD_ARGUMENT);
     CHECK(fence_is_unwritten(out) && fence_is_unwritten(&back));
     CHECK(frnn_backward(stack, &good, &g, space, back_bytes) == FRNN_OK);
     for (int i = 0; i < T_X; i++) CHECK(dx[i] == 0.0f);
-
-    frnn_call none = good;
-    none.lengths = nothing;
-    for (int batch = 0; batch <= T_BATCH; batch += T_BATCH) {
-        none.batch = (size_t)batch;
-        memset(weight, 0xff, sizeof weight), memset(hr, 0xff, sizeof hr);
-        CHECK(frnn_forward(stack, &none, at, bytes) == FRNN_OK);
-        CHECK(frnn_backward(stack, &none, &g, space, back_bytes) == FRNN_OK);
-        for (int i = 0; i < 4 * 5 * 3; i++) CHECK(weight[i] == 0.0f);
-        for (int i = 0; i < 2 * 5; i++) CHECK(hr[i] == 0.0f);
-    }
+    check_no_rows(stack, &good, at, bytes);
 }
 
 int main(int argc, char **argv)

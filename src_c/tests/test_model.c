@@ -2,7 +2,8 @@
 /* Model files, intact and damaged: test_model [stride [isa]], run in the repository's root.
  *
  * Every file of tests/golden is truncated at each length and changed at each byte. Files that can
- * still be read are run, as are those that `make fuzz-model` has found. */
+ * still be read are run, as are those that `make fuzz-model` has found. test_records has
+ * the limits of the format. */
 #define _DEFAULT_SOURCE
 #include <dirent.h>
 #include <stdio.h>
@@ -116,8 +117,20 @@ static void test_arguments(const unsigned char *bytes, size_t size, const frnn_i
     CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT);
     call.batch = 0;
     CHECK(frnn_model_run(model, &call, NULL, 0) == FRNN_OK);
-    call.steps = 0;
+    CHECK(frnn_model_run(NULL, &call, work, sizeof work) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_run(model, NULL, work, sizeof work) == FRNN_BAD_ARGUMENT);
+    const frnn_executor nobody = {0};
+    call.executor = &nobody;
     CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT);
+    call.executor = NULL, call.steps = 0;
+    CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_workspace_size(NULL, steps, 1, NULL, &needed) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_workspace_size(model, steps, 1, NULL, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_workspace_size(model, 0, 1, NULL, &needed) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_workspace_size(model, steps, SIZE_MAX / 2, NULL, &needed) == FRNN_TOO_LARGE);
+    CHECK(frnn_model_state_size(NULL, 1, &needed) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_state_size(model, 1, NULL) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_model_state_size(model, SIZE_MAX / 2, &needed) == FRNN_TOO_LARGE);
 }
 
 /* An executor that has no workers and remembers the width of the last plan. */
@@ -135,9 +148,40 @@ static int count_down(void *context)
     return (*left)-- <= 0;
 }
 
+enum { STEPS = 8, MOST_VALUES = 4096 };
+
+/* Rows and steps of x and y that are farther from each other than they have to be: the same bits. */
+static void test_strides(const frnn_model *model, const frnn_model_call *dense, const float *wanted)
+{
+    static unsigned char work[TRIAL_MEMORY];
+    static float x[2 * MOST_VALUES], y[2 * MOST_VALUES];
+    static int64_t tokens[2 * MOST_VALUES];
+    const int inputs = frnn_model_inputs(model), outputs = frnn_model_outputs(model);
+    const int floats = inputs > 0 ? inputs : 1;
+    const size_t steps = frnn_model_steps(model, STEPS);
+    for (int gap = 1; gap <= 3; gap++) { /* of rows, of steps, of both */
+        const int row_gap = gap & 1, step_gap = gap & 2;
+        frnn_model_call call = *dense;
+        call.x = x, call.tokens = tokens, call.y = y;
+        call.x_row = floats + row_gap, call.x_step = BATCH * call.x_row + step_gap;
+        call.y_row = outputs + row_gap, call.y_step = BATCH * call.y_row + step_gap;
+        for (ptrdiff_t i = 0; i < STEPS * BATCH * floats; i++)
+            x[i / floats / BATCH * call.x_step + i / floats % BATCH * call.x_row + i % floats] =
+                dense->x[i];
+        memset(y, 0xff, sizeof y);
+        CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_OK);
+        size_t written = 0;
+        for (size_t i = 0; i < sizeof y / sizeof y[0]; i++) written += y[i] == y[i];
+        CHECK(written == steps * BATCH * (size_t)outputs);
+        for (ptrdiff_t i = 0; i < (ptrdiff_t)steps * BATCH; i++)
+            CHECK(memcmp(y + i / BATCH * call.y_step + i % BATCH * call.y_row, wanted + i * outputs,
+                         (size_t)outputs * sizeof(float)) == 0);
+    }
+}
+
 static void test_plans(const unsigned char *bytes, size_t size, const frnn_isa *isa)
 {
-    enum { STEPS = 8, MOST_PLANS = 4, MOST_VALUES = 4096 };
+    enum { MOST_PLANS = 4 };
     static unsigned char memory[TRIAL_MEMORY], work[TRIAL_MEMORY];
     static float x[MOST_VALUES], y[MOST_VALUES], wanted[MOST_VALUES];
     frnn_plan plans[MOST_PLANS];
@@ -170,6 +214,7 @@ static void test_plans(const unsigned char *bytes, size_t size, const frnn_isa *
     for (int i = 0; i < stacks; i++) /* the same rows by four workers: the bits of one */
         plans[i].row_groups = 2, plans[i].unit_workers = 2, plans[i].direction_teams = 1,
         plans[i].layer_teams = 1;
+    test_strides(model, &call, wanted);
     memset(y, 0, sizeof y);
     call.machine = NULL;
     CHECK(frnn_model_run(model, &call, work, sizeof work) == FRNN_OK && width == 4);

@@ -291,10 +291,7 @@ frnn_status frnn_conv1d_run(const frnn_conv1d *conv, const frnn_conv1d_call *cal
     size_t needed = 0;
     if (!conv || !call || !executor_is_valid(call->executor))
         return FRNN_BAD_ARGUMENT;
-    job j = {.conv = conv,
-             .call = call,
-             .steps = frnn_conv1d_steps(conv, call->steps),
-             .stop = {.ask = call->stop, .context = call->stop_context}};
+    job j = {.conv = conv, .call = call, .steps = frnn_conv1d_steps(conv, call->steps)};
     const size_t rows = checked_product(call->batch, j.steps);
     if (rows > 0 && (!call->x || !call->y))
         return FRNN_BAD_ARGUMENT;
@@ -306,6 +303,7 @@ frnn_status frnn_conv1d_run(const frnn_conv1d *conv, const frnn_conv1d_call *cal
     const frnn_dense *group = conv->groups;
     const double cost = (double)rows * conv->config.groups * group->panels * group->inputs;
     j.memory = (float *)(void *)arena_over(workspace).base;
+    stop_begin(&j.stop, call->stop, call->stop_context);
     if (rows > 0)
         frnn_run_shares(call->executor, call->width, cost, &j.width, run_worker, &j);
     return stop_status(&j.stop);

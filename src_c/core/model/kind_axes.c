@@ -26,9 +26,8 @@ static int unsqueeze(model_axes *value, const layer_options *options)
     const int at = frnn_axes_place(options->axis.dim, value->rank + 1);
     if (at < 0 || value->rank == 3)
         return 0;
+    /* There is always a batch, so at most one of the others. */
     const axis added = frnn_axes_find(value, AXIS_FEATURES) < 0 ? AXIS_FEATURES : AXIS_TIME;
-    if (frnn_axes_find(value, added) >= 0)
-        return 0;
     for (int i = value->rank++; i > at; i--)
         value->axes[i] = value->axes[i - 1];
     value->axes[at] = added;

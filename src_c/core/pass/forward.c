@@ -296,10 +296,7 @@ frnn_status frnn_forward(const frnn_stack *stack, const frnn_call *call, void *w
                          size_t bytes)
 {
     size_t needed = 0;
-    job j = {.stack = stack,
-             .call = call,
-             .memory = workspace_memory,
-             .stop = {.ask = call ? call->stop : NULL, .context = call ? call->stop_context : NULL}};
+    job j = {.stack = stack, .call = call, .memory = workspace_memory};
     frnn_status status = check_call(stack, call);
     if (status == FRNN_OK)
         status = frnn_plan_of(stack, call->steps, call->batch, call->plan, &j.plan);
@@ -323,6 +320,7 @@ frnn_status frnn_forward(const frnn_stack *stack, const frnn_call *call, void *w
                                                (worker_place){0, 0, 0}, &placed);
     memset(w.counters, 0, w.counters_bytes);
     frnn_order_rows(call, &j.plan, w.scratch, w.order);
+    stop_begin(&j.stop, call->stop, call->stop_context);
     run_job(&j);
     return stop_status(&j.stop);
 }

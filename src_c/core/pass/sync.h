@@ -38,6 +38,12 @@ typedef struct {
     atomic_int stopped;
 } stop_flag;
 
+/* Begins a pass that `ask`, the `stop` of a call, may end. */
+static inline void stop_begin(stop_flag *stop, int (*ask)(void *context), void *context)
+{
+    *stop = (stop_flag){.ask = ask, .context = context};
+}
+
 /* What a worker needs to wait for others. */
 typedef struct {
     const frnn_isa *isa;

@@ -333,11 +333,7 @@ static frnn_status prepare(job *j, size_t bytes)
 frnn_status frnn_backward(const frnn_stack *stack, const frnn_call *call,
                           const frnn_gradients *gradients, void *workspace_memory, size_t bytes)
 {
-    job j = {.stack = stack,
-             .call = call,
-             .gradients = gradients,
-             .memory = workspace_memory,
-             .stop = {.ask = call ? call->stop : NULL, .context = call ? call->stop_context : NULL}};
+    job j = {.stack = stack, .call = call, .gradients = gradients, .memory = workspace_memory};
     frnn_status status = check_call(stack, call, gradients);
     if (status == FRNN_OK)
         status = prepare(&j, bytes);
@@ -351,6 +347,7 @@ frnn_status frnn_backward(const frnn_stack *stack, const frnn_call *call,
     if (call->batch == 0)
         return FRNN_OK;
     const frnn_executor *executor = call->executor;
+    stop_begin(&j.stop, call->stop, call->stop_context);
     j.width = plan_width(&j.plan);
     if (j.width == 1 || !executor ||
         !executor->run(executor->context, j.width, j.plan.wake, run_worker, &j)) {
