@@ -6,6 +6,7 @@ OUT = build/c/$(NAME)
 OPT = -O2
 STRIDE = 1# run every n-th case of a test
 SPARSE = 25# the same under a sanitizer
+SPARSE_PLANS = 53# and of test_plans
 PLANS = $(STRIDE)# run every n-th case of test_plans: the others take less time
 SAMPLE = 997# test every n-th float in test_activations
 MINUTES = 30# of the soak
@@ -55,11 +56,11 @@ bench:             ## time a few shapes, with their share of the machine's FMA p
 	    build/c/$(NAME)-O3/bench_forward $$shape; done
 
 asan:              ## the C tests under the address sanitizer
-	$(MAKE) test OUT=build/c/$(NAME)-asan OPT=-O1 SANITIZE=address STRIDE=$(SPARSE) PLANS=53
+	$(MAKE) test OUT=build/c/$(NAME)-asan OPT=-O1 SANITIZE=address STRIDE=$(SPARSE) PLANS=$(SPARSE_PLANS)
 ubsan:             ## the same under the undefined-behaviour sanitizer
-	$(MAKE) test OUT=build/c/$(NAME)-ubsan OPT=-O1 SANITIZE=undefined STRIDE=$(SPARSE) PLANS=53
+	$(MAKE) test OUT=build/c/$(NAME)-ubsan OPT=-O1 SANITIZE=undefined STRIDE=$(SPARSE) PLANS=$(SPARSE_PLANS)
 sanitize:          ## the same under both at once
-	$(MAKE) test OUT=build/c/$(NAME)-sanitize OPT=-O1 SANITIZE=address,undefined STRIDE=$(SPARSE) PLANS=53
+	$(MAKE) test OUT=build/c/$(NAME)-sanitize OPT=-O1 SANITIZE=address,undefined STRIDE=$(SPARSE) PLANS=$(SPARSE_PLANS)
 threads:           ## the C tests with several threads, under the thread sanitizer
 	$(MAKE) $(patsubst %,build/c/$(NAME)-tsan/test_%,plans pool workers dense) OUT=build/c/$(NAME)-tsan \
 	    OPT=-O1 SANITIZE=thread

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_builds import BUILT, EMBEDDED, ROOT, make_embedded
-from c_builds import make as run_make
+from c_builds import BUILT, EMBEDDED, PLAIN, ROOT, make_embedded, make_plain
 from limits import PARITY, error
 from model_files import make
 
@@ -27,8 +26,8 @@ Run = Callable[..., np.ndarray]
 @pytest.fixture(scope="module")
 def program() -> Path:
     """src_c/tests/run_file.c, compiled."""
-    run_make("gcc", "gcc", "build/c/gcc/run_file")
-    return BUILT / "gcc/run_file"
+    make_plain(f"build/c/{PLAIN}/run_file")
+    return BUILT / PLAIN / "run_file"
 
 
 @pytest.fixture

@@ -15,6 +15,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / "build/c"
 
+# A plain build. -O2 takes twice the time: `.ci/run --long` uses it, and the package has -O3.
+PLAIN = "gcc-O1"
+
 # The output of `make embedded`: the core without position independence or operating system.
 EMBEDDED = "gcc-embedded"
 
@@ -32,6 +35,11 @@ def make(compiler: str, folder: str, *arguments: str) -> str:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     return done.stdout
+
+
+def make_plain(*targets: str) -> str:
+    """Make targets in build/c/gcc-O1 and return what make prints."""
+    return make("gcc", PLAIN, "OPT=-O1", *targets)
 
 
 def make_embedded(*targets: str) -> None:
