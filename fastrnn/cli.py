@@ -7,11 +7,10 @@ Exit status: 0 ok, 1 failed (one line on stderr), 2 wrong usage.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from time import perf_counter
@@ -21,6 +20,7 @@ import numpy as np
 
 import fastrnn
 from fastrnn.cli_arrays import read_array, read_lengths, read_state, size_text, write_state
+from fastrnn.cli_output import print_json, print_lines, print_table, printable
 from fastrnn.files.atomic import write_atomically
 from fastrnn.layers import Sequential
 from fastrnn.layers.recurrent import Recurrent
@@ -251,13 +251,13 @@ def run(args: argparse.Namespace) -> None:
         facts = {"output": args.output, "shape": list(y.shape), "dtype": str(y.dtype), "cell": cell}
         if isinstance(layer, Recurrent):
             facts |= {"batch_first": layer.batch_first, "isa": layer.isa}
-        _print_json(facts | {"threads": threads, "seconds": seconds})
+        print_json(facts | {"threads": threads, "seconds": seconds})
     else:
         plural = "" if threads == 1 else "s"
         print(
             f"{cell} {size_text(x.shape)} -> {size_text(y.shape)} {y.dtype}, "
             f"{_way(layer, x.ndim)}, {threads} thread{plural}, {seconds * 1e3:.3f} ms: "
-            f"{_printable(args.output)}"
+            f"{printable(args.output)}"
         )
 
 
@@ -371,10 +371,10 @@ def convert(args: argparse.Namespace) -> None:
         write_c_array(args.output, description, args.c_array)
     layers = [{"name": layer.name, "kind": layer.kind} for layer in description.layers]
     if args.json:
-        _print_json({"output": args.output, "layers": layers})
+        print_json({"output": args.output, "layers": layers})
     else:
         kinds = ", ".join(layer["kind"] for layer in layers)
-        print(f"{_printable(args.model)}: {kinds}: {_printable(args.output)}")
+        print(f"{printable(args.model)}: {kinds}: {printable(args.output)}")
 
 
 def inspect(args: argparse.Namespace) -> None:
@@ -390,26 +390,26 @@ def inspect(args: argparse.Namespace) -> None:
         facts: dict[str, Any] = {"path": model.path, "format": model.format, "tensors": tensors}
         facts |= {"stacks": stacks, "broken": broken}
         unreadable = {name: entry.why for name, entry in model.unreadable.items()}
-        _print_json(facts | {"unreadable": unreadable})
+        print_json(facts | {"unreadable": unreadable})
         return
-    print(f"{_printable(model.path)}: {model.format}, {len(tensors)} tensors")
-    _print_table(
+    print(f"{printable(model.path)}: {model.format}, {len(tensors)} tensors")
+    print_table(
         ["tensor", "shape", "dtype"],
-        ([_printable(t["name"]), size_text(t["shape"]), t["dtype"]] for t in tensors),
+        ([t["name"], size_text(t["shape"]), t["dtype"]] for t in tensors),
     )
-    for name, entry in model.unreadable.items():
-        print(f"not readable: {_printable(name)}: {_printable(entry.why)}")
+    print_lines(f"not readable: {name}: {entry.why}" for name, entry in model.unreadable.items())
     print()
     if stacks:
-        _print_table(
+        print_table(
             [
                 *("recurrent layer", "cell", "input", "hidden", "layers", "directions"),
                 *("bias", "proj", "recorded"),
             ],
             map(_stack_row, stacks),
         )
-    for prefix, problem in broken.items():
-        print(f"not usable: {_printable(prefix) or TOP_LEVEL}: {_printable(problem)}")
+    print_lines(
+        f"not usable: {prefix or TOP_LEVEL}: {problem}" for prefix, problem in broken.items()
+    )
     if not stacks and not broken:
         print("no recurrent layers")
 
@@ -437,7 +437,7 @@ def _recurrent_stacks(model: ModelFile) -> tuple[list[dict[str, Any]], dict[str,
 def _stack_row(stack: dict[str, Any]) -> list[str]:
     recorded = ", ".join(f"{name}={stack[name]}" for name in RECORDED if name in stack)
     return [
-        _printable(stack["prefix"]) or TOP_LEVEL,
+        stack["prefix"] or TOP_LEVEL,
         stack["cell"],
         str(stack["input_size"]),
         str(stack["hidden_size"]),
@@ -445,13 +445,13 @@ def _stack_row(stack: dict[str, Any]) -> list[str]:
         str(1 + stack["bidirectional"]),
         "yes" if stack["bias"] else "no",
         str(stack["proj_size"] or "-"),
-        _printable(recorded),
+        recorded,
     ]
 
 
 def config(args: argparse.Namespace) -> None:
     if args.json:
-        _print_json(fastrnn.config())
+        print_json(fastrnn.config())
     else:
         fastrnn.show_config()
 
@@ -461,7 +461,7 @@ def demo(args: argparse.Namespace) -> None:
 
     result = run_demo()
     if args.json:
-        _print_json(asdict(result))
+        print_json(asdict(result))
         return
     print(f"an LSTM trained with PyTorch reads handwritten digits; isa {result.isa}")
     print(f"held-out images         {result.sequences}, read as {result.steps} rows of 8 pixels")
@@ -488,14 +488,14 @@ def bench(args: argparse.Namespace) -> None:
         finally:
             _progress("")
     if args.json:
-        _print_json(report.to_json() | {"load_before": load})
+        print_json(report.to_json() | {"load_before": load})
         return
     plural = "" if report.threads == 1 else "s"
     print(
         f"fastrnn {fastrnn.__version__}, isa {report.isa}, {report.threads} thread{plural}, "
         f"FMA peak {report.peak / 1e9:.0f} GFLOP/s"
     )
-    _print_table(
+    print_table(
         ["case", "shape", "median ms", "best ms", "GFLOP/s", "of peak"],
         (
             [
@@ -528,22 +528,6 @@ def _show_warning(message: Any, *_: Any, **__: Any) -> None:
     print(f"fastrnn: warning: {_explain(message)}", file=sys.stderr)
 
 
-def _print_json(facts: dict[str, Any]) -> None:
-    print(json.dumps(facts, indent=2))
-
-
-def _print_table(head: list[str], rows: Iterable[list[str]]) -> None:
-    table = [head, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        print("  ".join(map(str.ljust, row, widths)).rstrip())
-
-
-def _printable(text: str) -> str:
-    """Text without control characters: names from a file must not control the terminal."""
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
 def _explain(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, OSError):
@@ -551,4 +535,4 @@ def _explain(error: BaseException) -> str:
         text = reason if error.filename is None else f"{error.filename}: {reason}"
     for term, option in CLI_TERMS.items():
         text = text.replace(term, option)
-    return _printable(" ".join(text.split()))
+    return printable(" ".join(text.split()))

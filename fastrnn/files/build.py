@@ -13,7 +13,8 @@ import numpy as np
 from .. import layers as public
 from ..layers import AddInput, AttentionPool, Layer, Residual, Sequential
 from ..layers.weighted import NOT_DRAWN
-from ..readers.containers.budget import Budget
+from ..readers import FormatError
+from ..readers.containers.budget import ARRAY_OVERHEAD, Budget
 from ..readers.containers.elements import Array
 from ..readers.description import STATES, DescribedLayer, Description, Obstacle, unsupported
 from ..stack_spec import LAYERS
@@ -30,6 +31,10 @@ KINDS: dict[str, type[Any]] = {
 WITH_KERNELS = [kind for kind in KINDS.values() if "isa" in signature(kind).parameters]
 # The kinds that would draw weights.
 _DRAWING = [kind for kind in KINDS.values() if "seed" in signature(kind).parameters]
+
+# What a layer takes, and each of its weights, beside their elements.
+_LAYER_WORK, _WEIGHT_WORK = 16, 4
+_LAYER_BYTES = 1024
 
 _ADVICE = "fastrnn.read_state_dict has its weights, fastrnn.load(path, prefix=) one recurrent layer"
 
@@ -78,6 +83,8 @@ class _Builder:
                 first = tuple(described.arrays[n] for n in STATES if n in described.arrays)
                 if first:
                     initial[name] = first if len(first) == 2 else first[0]
+            except FormatError:  # of the budget: no fault of this layer
+                raise
             except (ValueError, TypeError) as error:
                 self.obstacles.append(Obstacle(described.name, described.kind, str(error)))
         return layers, initial
@@ -111,11 +118,14 @@ class _Builder:
 def with_weights(
     kind: type[Any], options: dict[str, Any], weights: Mapping[str, Array], budget: Budget | None
 ) -> Any:
-    """A layer with copies of these weights, float32, which are charged to the budget."""
+    """A layer with copies of these weights, float32; all it takes is charged to the budget."""
     make: Callable[..., Any] = kind
-    layer = make(**options, **({"seed": NOT_DRAWN} if kind in _DRAWING else {}))
     if budget is not None:
-        budget.spend(sum(4 * array.size for array in weights.values()), "the layers of the model")
+        what = "the layers of the model"
+        budget.step(_LAYER_WORK + _WEIGHT_WORK * len(weights), what)
+        budget.spend(_LAYER_BYTES + ARRAY_OVERHEAD * len(weights), what)
+        budget.spend(sum(4 * array.size for array in weights.values()), what)
+    layer = make(**options, **({"seed": NOT_DRAWN} if kind in _DRAWING else {}))
     layer.load_state_dict(weights)
     return layer
 

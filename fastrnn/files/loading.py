@@ -23,7 +23,7 @@ from ..readers import (
     open_model,
 )
 from ..readers.containers.elements import Array
-from ..readers.errors import listing
+from ..readers.errors import listing, quote
 from ..stack_spec import cell_options
 
 if TYPE_CHECKING:  # imported with the first file: `import fastrnn` stays fast
@@ -215,7 +215,7 @@ def module_of_node(file: ModelFile, prefix: str | None) -> str | None:
 def describe(found: dict[str, FoundStack | FormatError]) -> str:
     """List stacks by prefix, with cell and sizes or what is wrong with them."""
     parts = [
-        f"{prefix.removesuffix('.')!r} ({'broken: ' * isinstance(stack, FormatError)}{stack})"
+        f"{quote(prefix.removesuffix('.'))} ({'broken: ' * isinstance(stack, FormatError)}{stack})"
         for prefix, stack in list(found.items())[:20]
     ]
     rest = [f"and {len(found) - len(parts)} more"] if len(found) > len(parts) else []
@@ -230,7 +230,7 @@ def file_options(file: ModelFile, stack: FoundStack) -> dict[str, object]:
     for name, value in {"cell": layer, "proj_size": 0, **stack.options(layer)}.items():
         if name in said and said[name] != value:
             raise FormatError(
-                f"{file.path}: the module {module!r} says {name} {said[name]!r}, "
+                f"{file.path}: the module {quote(module)} says {name} {said[name]!r}, "
                 f"expected {value!r} from the shapes of its weights"
             )
     allowed = {"cell", *(name for layer in stack.layers for name in allowed_options(stack, layer))}
@@ -255,7 +255,7 @@ def require_options(
             choice = " or ".join(f"{name}={value!r}" for value in values)
             raise FormatError(
                 f"{file.path}: the file does not tell the {name} of the {layer} "
-                f"{stack.prefix.removesuffix('.')!r}, expected {choice} as an argument"
+                f"{quote(stack.prefix.removesuffix('.'))}, expected {choice} as an argument"
             )
 
 
@@ -268,8 +268,8 @@ def warn_of_the_rest(
     names = (*file.arrays, *file.unreadable)
     rest = [name for name in names if not name.startswith(stack.prefix)]
     if rest:
-        which = stack.prefix.removesuffix(".")
-        text = f"{file.path}: only the recurrent layer {which!r} is loaded; this leaves out "
+        which = quote(stack.prefix.removesuffix("."))
+        text = f"{file.path}: only the recurrent layer {which} is loaded; this leaves out "
         text += listing(rest, 6)
         if not knows_batch_first:
             text += "; it assumes batch_first=False, which the file does not tell: pass batch_first"

@@ -23,7 +23,7 @@ from ..readers import FormatError, ModelFile
 from ..readers.containers.budget import Budget
 from ..readers.containers.elements import Unreadable
 from ..readers.description import INITIAL_STATES, STATES
-from ..readers.errors import listing
+from ..readers.errors import listing, quote
 from ..readers.reparametrized import plain_tensors, split_part
 from ..stack_spec import CELLS, LAYERS, MOST_LAYERS, Cell, Shape, Spec, parameter_names
 
@@ -181,8 +181,8 @@ def refuse_others(
     others = list(islice((name for name in inside if name not in known), _MOST_WRONG))
     if others:
         raise FormatError(
-            f"unexpected tensors below {prefix.removesuffix('.')!r}, which a recurrent stack does "
-            f"not have: {listing(others)}; if they are not part of its computation, take the "
+            f"unexpected tensors below {quote(prefix.removesuffix('.'))}, which a recurrent stack "
+            f"does not have: {listing(others)}; if they are not part of its computation, take the "
             "stack's own from fastrnn.read_state_dict, name them weight_ih_l0 and so on, and pass "
             "them to load_state_dict of a layer"
         )
@@ -210,7 +210,7 @@ def infer_stack(prefix: str, tensors: Arrays) -> FoundStack:
     spec = Spec(cell.name, input_size, hidden_size, num_layers, bias, bidirectional, proj_size)
     stack = FoundStack(prefix, spec, is_cell, standard)
     wrong = [
-        f"{in_file(name)!r} has shape {shapes[name]}, expected {shape}"
+        f"{quote(in_file(name))} has shape {shapes[name]}, expected {shape}"
         for name, shape in stack.shapes().items()
         if shapes[name] != shape
     ]
@@ -230,7 +230,7 @@ def are_of_cell(prefix: str, names: Iterable[str]) -> bool:
     plain = [name for name in names if CELL_NAME.fullmatch(name)]
     if layered and plain:
         raise FormatError(
-            f"ambiguous tensors under {prefix!r}: {listing(plain)} as of a cell, and "
+            f"ambiguous tensors under {quote(prefix)}: {listing(plain)} as of a cell, and "
             f"{listing(layered)} as of a layer"
         )
     return not layered
@@ -241,11 +241,11 @@ def check_tensor(name: str, array: NDArray[Any]) -> None:
     dimensions = 1 if name.rpartition(".")[2].startswith("bias") else 2
     if array.ndim != dimensions or 0 in array.shape:
         raise FormatError(
-            f"{name!r} has shape {array.shape}, expected {dimensions} dimension"
+            f"{quote(name)} has shape {array.shape}, expected {dimensions} dimension"
             f"{'s' * (dimensions > 1)}, none of size 0"
         )
     if array.dtype.name not in FLOATS:
-        raise FormatError(f"{name!r} has dtype {array.dtype}, expected {' or '.join(FLOATS)}")
+        raise FormatError(f"{quote(name)} has dtype {array.dtype}, expected {' or '.join(FLOATS)}")
 
 
 def count_layers(prefix: str, names: Iterable[str]) -> int:
@@ -255,7 +255,7 @@ def count_layers(prefix: str, names: Iterable[str]) -> int:
     gap = next(k for k in range(len(layers) + 1) if k not in layers)
     if gap < len(layers):
         raise FormatError(
-            f"missing tensors of a recurrent stack: {prefix + f'weight_ih_l{gap}'!r} "
+            f"missing tensors of a recurrent stack: {quote(f'{prefix}weight_ih_l{gap}')} "
             f"(layers up to {max(layers)} are there)"
         )
     if len(layers) > MOST_LAYERS:
@@ -266,13 +266,13 @@ def count_layers(prefix: str, names: Iterable[str]) -> int:
 def infer_sizes(prefix: str, shapes: Mapping[str, Shape]) -> tuple[Cell, int, int]:
     """Tell the cell, hidden size and projection size (0: none) from the first layer's shapes."""
     rows, width = shapes["weight_hh_l0"]
-    found = f"{prefix + 'weight_hh_l0'!r} has shape {(rows, width)}, expected"
+    found = f"{quote(f'{prefix}weight_hh_l0')} has shape {(rows, width)}, expected"
     if "weight_hr_l0" not in shapes:
         for cell in _cells_of(rows / width, projected=False):
             return cell, width, 0
         raise FormatError(f"{found} rows that are {_usual_rows()} times the {width} columns")
     proj_size, hidden_size = shapes["weight_hr_l0"]
-    projection = f"{prefix + 'weight_hr_l0'!r} has shape {(proj_size, hidden_size)}"
+    projection = f"{quote(f'{prefix}weight_hr_l0')} has shape {(proj_size, hidden_size)}"
     if proj_size >= hidden_size:
         raise FormatError(f"{projection}, expected fewer rows (projection) than columns (hidden)")
     for cell in _cells_of(rows / hidden_size, projected=True):

@@ -17,6 +17,7 @@ RecurrentOptions = dict[str, dict[str, object]]
 # Where PyTorch's own modules are. What a module of another class computes, only its code tells.
 PYTORCH_MODULES = "torch.nn.modules."
 
+_MOST_OBSTACLES = 100  # that an error lists
 MOST_DEPTH = 8  # of layers that hold layers
 
 # The arrays of a described recurrent layer that are its initial states, and the option that says
@@ -85,7 +86,9 @@ class Obstacle:
 
 
 def unsupported(obstacles: Sequence[Obstacle], advice: str) -> UnsupportedModel:
-    """The error that lists every obstacle and says what can be done."""
-    listed = "".join(f"\n  {obstacle}" for obstacle in obstacles)
+    """The error that lists the obstacles, not more than can be read, and says what can be done."""
+    listed = "".join(f"\n  {obstacle}" for obstacle in obstacles[:_MOST_OBSTACLES])
+    more = len(obstacles) - _MOST_OBSTACLES
+    listed += f"\n  and {more} more" if more > 0 else ""
     kind = WrongRank if any(obstacle.refuses_rank for obstacle in obstacles) else UnsupportedModel
     return kind(f"this model cannot be taken as a whole:{listed}\n{advice}")

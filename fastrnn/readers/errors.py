@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _LONGEST_QUOTE = 80
+_LONGEST_MESSAGE = 1 << 16
 
 
 class FormatError(ValueError):
@@ -41,3 +42,9 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
     shown = ", ".join(quote(name) for name in names[:limit])
     more = len(names) - limit
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def shortened(message: str) -> str:
+    """A message whose length no file can choose: it may put together many reasons."""
+    more = len(message) - _LONGEST_MESSAGE
+    return f"{message[:_LONGEST_MESSAGE]} ... and {more} characters more" if more > 0 else message

@@ -56,7 +56,7 @@ def plain_tensors(
         # The module in a weight-drop wrapper also keeps the weight of its last call.
         if weight in tensors and parts.keys() != {"_raw"}:
             both = [weight, *(part_name(weight, rest) for rest in parts)]
-            raise FormatError(f"ambiguous tensors under {prefix!r}: {listing(both)}")
+            raise FormatError(f"ambiguous tensors under {quote(prefix)}: {listing(both)}")
         if budget is not None:  # a weight is not larger than the largest part, of the same type
             largest = max(part.nbytes for part in parts.values())
             budget.spend(largest + ARRAY_OVERHEAD, f"weight {quote(prefix + weight)}")

@@ -498,6 +498,18 @@ def test_inspect_escapes_names(folder, capsys):
     assert r"\x1b[31mred\n" in out
 
 
+def test_inspect_prints_no_more_than_can_be_read(folder, capsys):
+    tensor = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    head = json.dumps({f"{'n' * 500}{k}.weight_hh_l0": tensor for k in range(1002)}).encode()
+    Path("many.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
+    out = run_ok(capsys, "inspect", "many.safetensors")
+    assert out.count("... and 2 more; --json prints all\n") == 2  # tensors, layers not usable
+    assert out.count("\n") < 2100
+    assert max(map(len, out.splitlines())) < 1000
+    facts = json.loads(run_ok(capsys, "inspect", "many.safetensors", "--json"))
+    assert len(facts["tensors"]) == len(facts["broken"]) == 1002
+
+
 @WITHOUT_DEPRECATIONS
 def test_inspect_names_what_a_torchscript_file_records(folder, capsys):
     torch = pytest.importorskip("torch")

@@ -11,6 +11,7 @@ import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hostile_files import HOSTILE
 from reader_files import (
@@ -33,7 +34,9 @@ from fastrnn.readers.containers.budget import (
     WORK_PER_BYTE,
     Budget,
 )
+from fastrnn.readers.containers.source import naming
 
+READ = (read_file, describe_file, fastrnn.load)
 LINES_PER_STEP = 16  # of Python, for a unit of work: measured up to 12
 ROOT = Path(__file__).parents[2]
 READERS = Path(fastrnn.readers.__file__).parent
@@ -51,7 +54,7 @@ def lines_run(path: Path) -> int:
         return trace
 
     before = sys.gettrace()  # that of a coverage run
-    for reader in (read_file, describe_file):
+    for reader in READ:
         sys.settrace(trace)
         try:
             reader(path)
@@ -71,7 +74,7 @@ def test_work_is_linear(tmp_path, monkeypatch, name):
         (tmp_path / "m").write_bytes(content)
         lines.append(lines_run(tmp_path / "m"))
         promised = WORK_PER_BYTE * len(content) + budget.WORK_FLOOR
-        assert lines[-1] < 2 * LINES_PER_STEP * promised  # for two readers
+        assert lines[-1] < len(READ) * LINES_PER_STEP * promised
     assert lines[2] < 2.2 * lines[1]
 
 
@@ -148,6 +151,26 @@ def test_layers_that_share_their_weights(tmp_path, monkeypatch):
             fastrnn.load(tmp_path / "m")
         most = peak()
     assert most < MEMORY_PER_BYTE * len(content) + (1 << 20)
+
+
+def test_making_layers_is_work(tmp_path, monkeypatch):
+    """A small file may describe many layers; each takes more than its description."""
+    monkeypatch.setattr(budget, "WORK_FLOOR", 1 << 15)
+    (tmp_path / "m").write_bytes(HOSTILE["keras: layers"](2000))
+    assert len(describe_file(tmp_path / "m").layers) == 2000
+    with pytest.raises(FormatError, match="the layers of the model: the file takes more work"):
+        fastrnn.load(tmp_path / "m")
+
+
+def test_messages_have_a_bound(tmp_path):
+    """Whatever the names of a file are, and however many reasons it is refused for."""
+    weights = {f"{'n' * 100}{k}.weight_ih_l0": np.zeros((4, 1)) for k in range(50)}
+    np.savez(tmp_path / "m.npz", **weights)
+    with pytest.raises(FormatError, match=r"50 recurrent stacks.* and 30 more$") as caught:
+        fastrnn.load(tmp_path / "m.npz")
+    assert len(str(caught.value)) < 20 * 400
+    with pytest.raises(FormatError, match=r"^m: x+ \.\.\. and 34464 characters more$"), naming("m"):
+        raise FormatError("x" * 100_000)
 
 
 def test_what_is_left(tmp_path):

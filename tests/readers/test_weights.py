@@ -200,6 +200,11 @@ def test_layer_gap() -> None:
     assert "'rnn.weight_ih_l1'" in problem(high, "rnn.")
 
 
+def test_more_layers_than_a_stack_can_have(monkeypatch) -> None:
+    monkeypatch.setattr("fastrnn.files.stacks.MOST_LAYERS", 2)
+    assert problem(make_state(num_layers=3)) == "expected at most 2 layers, got 3"
+
+
 def test_huge_layer_number_is_extra() -> None:
     name = "weight_ih_l" + "9" * 5000
     text = problem({**make_state(), name: np.zeros((16, 3), np.float32)})

@@ -159,6 +159,33 @@ def hdf5_loop(size: int) -> bytes:
     return writer.file(at)
 
 
+def hdf5_with(messages: list[tuple[int, bytes]]) -> bytes:
+    """A group of nothing with these messages in its header."""
+    writer = Hdf5Writer()
+    tree = writer.put(struct.pack("<4sBBH2QQ", b"TREE", 0, 0, 0, NOWHERE, NOWHERE, 0))
+    heap = writer.put(struct.pack("<4sB3x3Q", b"HEAP", 0, 8, NOWHERE, tree))
+    messages = [(17, struct.pack("<2Q", tree, heap)), *messages]
+    body = b"".join(struct.pack("<HHB3x", kind, len(part), 0) + part for kind, part in messages)
+    return writer.file(writer.put(struct.pack("<BxHLL4x", 1, len(messages), 1, len(body)) + body))
+
+
+def hdf5_parts(size: int) -> bytes:
+    """A list of names in many parts, as Keras 2 divides long ones."""
+
+    def part(number: int) -> tuple[int, bytes]:
+        name = b"layer_names%d" % number
+        kind = struct.pack("<BBBBL", 0x13, 0, 0, 0, 8)  # a text of 8 bytes
+        value = kind + struct.pack("<BBB5x", 1, 0, 0) + b"a" * 8
+        return 12, struct.pack("<BB3H", 1, 0, 24, 8, 8) + name.ljust(24, b"\0") + value
+
+    return hdf5_with([part(number) for number in range(size)])
+
+
+def hdf5_continued(size: int) -> bytes:
+    """A header of many messages that lead to further ones."""
+    return hdf5_with([(16, struct.pack("<2Q", 96, 0))] * size)
+
+
 # the files
 
 
@@ -225,6 +252,8 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
     "hdf5: groups": hdf5_groups,
     "hdf5: nested groups": lambda n: hdf5_groups(n, 8),
     "hdf5: a loop": hdf5_loop,
+    "hdf5: parts of an attribute": hdf5_parts,
+    "hdf5: continued headers": hdf5_continued,
     "keras: layers": keras_config,
     "onnx: fields": lambda n: onnx(field(13, b"") * n + node("Relu", ["x"], ["y"])),
     "onnx: initializers": lambda n: onnx(

@@ -211,8 +211,9 @@ class Hdf5File:
             raise FormatError(f"{what}: object header of version {version}; {_RESAVE}")
         messages: Messages = {}
         blocks = [(at + 16, size)]
-        while blocks and count:
-            begin, size = blocks.pop(0)
+        for begin, size in blocks:  # and those that continue them
+            if not count:
+                break
             block = bytes(self._bytes(begin, size, what))
             position = 0
             while count and position + 8 <= size:

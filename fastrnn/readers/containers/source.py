@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FormatError
+from ..errors import FormatError, shortened
 from .budget import Budget
 
 Bytes = NDArray[np.uint8]
@@ -95,11 +95,11 @@ def source_of_open(file: io.BufferedIOBase) -> Source:
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Every FormatError within the block begins with the name of the file."""
+    """Every FormatError within the block begins with the name of the file, and has a bound."""
     try:
         yield
     except FormatError as error:
-        error.args = (f"{name}: {error}",)
+        error.args = (f"{name}: {shortened(str(error))}",)
         raise
     except RecursionError:
         raise FormatError(f"{name}: its content is nested too deep") from None

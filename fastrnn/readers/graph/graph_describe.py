@@ -43,7 +43,6 @@ _HANDLERS = {
     **MOVES, **SELECTIONS, **FUNCTIONS, **WRITTEN, **INDICES, **LAYERS, **CHANNELS, **RECURRENT,
 }  # fmt: skip
 _MODULES = {f"{PYTORCH_MODULES}rnn.{cell}" for cell in stack_spec.LAYERS}
-_MOST_OBSTACLES = 100
 _ENDINGS = ("Last", "Pool")  # take the time axis away
 _ZERO_TO_ZERO = (
     *("Linear", "LayerNorm", "ReLU", "Tanh", "Dropout", "Flip", "MergeDirections", "Residual"),
@@ -106,7 +105,7 @@ def describe_node(graph: Graph, node: Node, budget: Budget) -> DescribedLayer:
 
 
 def _merged(obstacles: list[Obstacle]) -> list[Obstacle]:
-    """One obstacle for each node, with all its reasons; not more than can be read."""
+    """One obstacle for each node, with all its reasons."""
     reasons: dict[tuple[str, str], list[Obstacle]] = {}
     for found in obstacles:
         reasons.setdefault((found.name, found.type), []).append(found)
@@ -114,9 +113,6 @@ def _merged(obstacles: list[Obstacle]) -> list[Obstacle]:
     for key, alike in reasons.items():
         why = "; ".join(dict.fromkeys(one.why for one in alike))
         merged.append(Obstacle(*key, why, any(one.refuses_rank for one in alike)))
-    if len(merged) > _MOST_OBSTACLES:
-        more = Obstacle("...", "more", f"{len(merged) - _MOST_OBSTACLES} further nodes")
-        merged[_MOST_OBSTACLES:] = [more]
     return merged
 
 

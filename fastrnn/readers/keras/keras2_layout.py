@@ -67,12 +67,12 @@ def _listed(file: Hdf5File, path: str, name: str) -> list[str] | None:
     whole = file.texts(path, name)
     if whole is not None:
         return whole
-    found: list[str] | None = None
+    found: list[str] = []
     for number in count():
         part = file.texts(path, f"{name}{number}")
         if part is None:
-            return found
-        found = (found or []) + part
+            return found if number else None
+        found += part
     return found
 
 
