@@ -122,7 +122,7 @@ def test_bit_flips_of_a_file_of_pytorch(tmp_path):
 
 
 def test_places_that_are_not_files(tmp_path):
-    with pytest.raises(FormatError, match="directory"):
+    with pytest.raises(FormatError, match="a folder without"):
         read_file(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_file(tmp_path / "missing.pt")
