@@ -11,16 +11,22 @@ from typing import Any
 import numpy as np
 
 from .. import layers as public
-from ..layers import AddInput, AttentionPool, Layer, Residual, Sequential
+from ..layers import AddInput, Layer, Sequential
 from ..layers.weighted import NOT_DRAWN
 from ..readers import FormatError
 from ..readers.containers.budget import ARRAY_OVERHEAD, Budget
 from ..readers.containers.elements import Array
-from ..readers.description import STATES, DescribedLayer, Description, Obstacle, unsupported
+from ..readers.description import (
+    HOLDERS,
+    STATES,
+    DescribedLayer,
+    Description,
+    Obstacle,
+    unsupported,
+)
 from ..stack_spec import LAYERS
 
-# Layers that hold others, which follow them in a description.
-CONTAINERS: dict[str, type[Any]] = {"Residual": Residual, "AttentionPool": AttentionPool}
+CONTAINERS: dict[str, type[Any]] = {name: getattr(public, name) for name in HOLDERS}
 # The other layers by their names, which are the kinds of a description.
 KINDS: dict[str, type[Any]] = {
     name: getattr(public, name)

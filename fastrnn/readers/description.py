@@ -18,6 +18,8 @@ RecurrentOptions = dict[str, dict[str, object]]
 PYTORCH_MODULES = "torch.nn.modules."
 
 _MOST_OBSTACLES = 100  # that an error lists
+# The kinds of layers that hold others, which follow them in a description.
+HOLDERS = ("Residual", "AttentionPool")
 MOST_DEPTH = 8  # of layers that hold layers
 
 # The arrays of a described recurrent layer that are its initial states, and the option that says

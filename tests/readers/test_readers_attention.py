@@ -34,6 +34,19 @@ LOADED = {
         torch.softmax(torch.matmul(torch.tanh(m.a(y)), m.context), 1).unsqueeze(-1) * y
     ).sum(1),
     "steps first": lambda y, s, m: (torch.softmax(s.transpose(0, 1), 0) * y.transpose(0, 1)).sum(0),
+    "dropped out": lambda y, s, m: (m.drop(torch.softmax(s, 1)) * y).sum(1),
+    "bmm of dropped out": lambda y, s, m: (m.drop(torch.softmax(s, 1)).transpose(1, 2) @ y)[:, 0],
+    "einsum": lambda y, s, m: torch.einsum(
+        "bt,bth->bh",
+        torch.softmax(torch.einsum("bth,h->bt", torch.tanh(m.a(y)), m.context), -1),
+        y,
+    ),
+    "einsum of a column": lambda y, s, m: torch.einsum("bth,bto->boh", y, torch.softmax(s, 1))[
+        :, 0
+    ],
+    "einsum, then a sum": lambda y, s, m: torch.einsum(
+        "bto, bth -> tbh", torch.softmax(s, 1), y
+    ).sum(0),
     "scores of a layer": lambda y, s, m: (torch.softmax(m.scores(y)[0], 1) * y).sum(1),
 }
 REFUSED = {
@@ -44,6 +57,11 @@ REFUSED = {
     "other values": lambda y, s, m: (torch.softmax(s, 1) * m.again(y)).sum(1),
     "in between": lambda y, s, m: (torch.softmax(s, 1) * y).tanh().sum(1),
     "a mean": lambda y, s, m: (torch.softmax(s, 1) * y).mean(1),
+    "a trace": lambda y, s, m: torch.einsum("bth,bth->bh", torch.softmax(y, 1), y),
+    "a sum beside": lambda y, s, m: torch.einsum("bts,bth->bh", torch.softmax(m.a(y), 1), y),
+    "three values": lambda y, s, m: torch.einsum(
+        "bto,bth,bo->bh", torch.softmax(s, 1), y, y[:, -1, :1]
+    ),
     "scores of the end": lambda y, s, m: (torch.softmax(m.one(m.a(y[:, -1:])), 1) * y).sum(1),
 }
 
@@ -55,6 +73,7 @@ class Attention(nn.Module):
         self.rnn = nn.LSTM(4, 3, bidirectional=True, batch_first=True)
         self.a, self.one, self.head = nn.Linear(6, 5), nn.Linear(5, 1, bias=False), nn.Linear(6, 2)
         self.scores, self.again = nn.GRU(6, 1, batch_first=True), nn.Linear(6, 6)
+        self.drop = nn.Dropout(0.1)
         self.context = nn.Parameter(torch.randn(5))
 
     def forward(self, x):

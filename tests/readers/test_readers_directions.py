@@ -56,6 +56,15 @@ ONE_LAYER = {
         lambda y, h, m: y[:, 0, :H] + y[:, -1, H:],
         "GRU Flip Last MergeDirections",
     ),
+    "states in a list": (lambda y, h, m: torch.cat(h.unbind(0), 1), "GRU Last"),
+    "ends by hstack": (lambda y, h, m: torch.hstack([y[:, -1, :H], h[-1]]), "GRU Last"),
+    "last by unbind": (lambda y, h, m: y.unbind(1)[-1], "GRU Last"),
+    "halves stacked": (
+        lambda y, h, m: torch.stack([y[..., :H], y[..., H:]], 2).sum(2),
+        "GRU MergeDirections",
+    ),
+    "states stacked": (lambda y, h, m: torch.stack([h[0], h[1]], 1).flatten(1), "GRU Last"),
+    "sum of the states": (lambda y, h, m: h.sum(0), "GRU Last MergeDirections"),
     "dropped out": (lambda y, h, m: m.drop(torch.tanh(y))[:, -1, :H], "GRU Tanh Dropout Last"),
     "turned round": (lambda y, h, m: y.flip(1)[..., H:], "Flip GRU"),
     "used twice": (lambda y, h, m: (lambda z: z + m.fc(z))(y[..., :H]), "GRU Residual"),
@@ -127,6 +136,11 @@ REFUSED = {
         lambda y, h, m: torch.cat([y[..., :H], y[..., :H]], -1),
         "expected both",
     ),
+    "a stack of constants": (
+        lambda y, h, m: torch.stack([y[:, -1, :H], m.fc.weight[:2]]),
+        "joins two branches",
+    ),
+    "all steps in a list": (lambda y, h, m: torch.stack(y.unbind(1), 1), "step 1 of the sequence"),
     "of several layers": (lambda y, h, m: torch.cat([h[0], h[3]], 1), "directions of one layer"),
     "of what mixes both": (lambda y, h, m: torch.softmax(y, -1)[..., :H], "make of both"),
     "a step and all": (

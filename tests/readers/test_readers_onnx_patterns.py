@@ -828,8 +828,10 @@ def test_functions(tmp_path, name):
 
 
 def test_gate(tmp_path):
-    nodes = [op("Add", "x half", "a"), op("Sigmoid", "a", "s"), op("Mul", "s a", "out")]
-    assert check(tmp_path, nodes, [tensor(np.float32(0.5), "half")]) == ["Scale", "SiLU"]
+    nodes = [op("Sum", "x half half", "a"), op("Sigmoid", "a", "s"), op("Mul", "s a", "m")]
+    nodes.append(op("Sum", "m", "out"))
+    found = check(tmp_path, nodes, [tensor(np.float32(0.5), "half")])
+    assert found == ["Scale", "Scale", "SiLU"]
 
 
 @pytest.mark.parametrize("mode", ["ReduceSum", "ReduceMean"])

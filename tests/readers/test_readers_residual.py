@@ -105,8 +105,21 @@ class Channels(nn.Module):
         return self.rnn(x)[0] + x
 
 
+class Differences(nn.Module):
+    """x - f(x), f(x) - x, and x + 0.5 f(x)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x):
+        x = x - self.a(x)
+        x = torch.tanh(self.b(x)) - x
+        return torch.add(x, self.c(x), alpha=0.5)
+
+
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("kind", [Blocks, TwoGRUs, State, Channels])
+@pytest.mark.parametrize("kind", [Blocks, TwoGRUs, State, Channels, Differences])
 def test_sums_are_loaded(tmp_path, kind, form):
     torch.manual_seed(3)
     module, x, other = kind().eval(), torch.randn(3, 5, 4), torch.randn(1, 1, 4)

@@ -47,10 +47,22 @@ class StateOfLSTM(FirstOfPair):
 
 
 class Both(nn.Module):
-    """The last two rows of a final state side by side."""
+    """The last two rows of a final state side by side, in this order or the other, or added."""
+
+    def __init__(self, form: int) -> None:
+        super().__init__()
+        self.form = form
 
     def forward(self, h: Tensor) -> Tensor:
-        return torch.cat([h[-2], h[-1]], 1)
+        if self.form == 0:
+            return torch.cat([h[-2], h[-1]], 1)
+        if self.form == 1:
+            return torch.hstack([h[-1], h[-2]])
+        if self.form == 2:
+            return h[-1] + h[-2]
+        if self.form == 3:
+            return torch.cat(h.unbind(0), -1)
+        return torch.stack([h[-2], h[-1]], 1).mean(1)
 
 
 class ConvolvedBatch(nn.Module):
@@ -96,6 +108,11 @@ class Mean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(self.dim, self.keep)
+
+
+class Sum(Mean):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(self.dim, self.keep)
 
 
 class Max(Mean):
@@ -159,6 +176,46 @@ class SumOfHalves(nn.Module):
         return x[..., :half] + x[..., half:]
 
 
+class OneHalf(nn.Module):
+    """One direction of both."""
+
+    def __init__(self, second: bool) -> None:
+        super().__init__()
+        self.second = second
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = x.size(-1) // 2
+        return x[..., half:] if self.second else x[..., :half]
+
+
+class Ends(nn.Module):
+    """A step of each direction: side by side, in this order or the other, stacked or added."""
+
+    def __init__(self, first: int, second: int, form: int) -> None:
+        super().__init__()
+        self.first, self.second, self.form = first, second, form
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = x.size(-1) // 2
+        a, b = x[:, self.first, :half], x[:, self.second, half:]
+        if self.form == 0:
+            return torch.cat([a, b], -1)
+        if self.form == 1:
+            return torch.concat([b, a], dim=1)
+        if self.form == 2:
+            return torch.stack([a, b], 1)
+        return a + b
+
+
+class Unbound(nn.Module):
+    def __init__(self, dim: int, place: int) -> None:
+        super().__init__()
+        self.dim, self.place = dim, place
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unbind(self.dim)[self.place]
+
+
 class InPlace(nn.Module):
     """A tensor that is changed before it is used again."""
 
@@ -190,16 +247,37 @@ class Around(nn.Module):
         return torch.relu(y) + x if self.twice else y
 
 
+class Minus(nn.Module):
+    """A difference of x and what layers make of it."""
+
+    def __init__(self, inner: nn.Module, form: int) -> None:
+        super().__init__()
+        self.inner, self.form = inner, form
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inner(x)
+        if self.form == 0:
+            return x - y
+        return y - x if self.form == 1 else torch.add(x, y, alpha=0.5)
+
+
 class Attention(nn.Module):
     """A sum over steps by the softmax of scores, which are mostly of one feature."""
 
     def __init__(self, width: int, dim: int, form: int, scores: int) -> None:
         super().__init__()
         self.score = nn.Sequential(nn.Linear(width, 3), nn.Tanh(), nn.Linear(3, scores))
-        self.dim, self.form = dim, form
+        self.dim, self.form, self.drop = dim, form, nn.Dropout(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         scores = self.score(x)
+        if self.form == 4:
+            return (self.drop(torch.softmax(scores, self.dim)) * x).sum(self.dim)
+        if self.form == 5:
+            return torch.einsum("bto,bth->bh", torch.softmax(scores, self.dim), x)
+        if self.form == 6:
+            weights = torch.softmax(scores.squeeze(-1), self.dim)
+            return torch.einsum("tb,tbh->bh", weights, x)
         if self.form == 0:
             return (torch.softmax(scores, self.dim) * x).sum(self.dim)
         if self.form == 1:
@@ -236,6 +314,8 @@ class TorchModel:
                 self.grow(self.around())
         if self.draw.random() < 0.3:
             self.grow(self.attention())
+        elif self.draw.random() < 0.3:
+            self.grow(self.directions())
         for _ in range(self.draw.choice([0, 1, 2, 3, 4])):
             self.grow(self.head())
         self.module = nn.Sequential(*self.pieces).eval()
@@ -288,7 +368,8 @@ class TorchModel:
         rnn = getattr(nn, cell)(self.y.size(-1), hidden, **options)
         if draw.random() < 0.3:
             self.grow((StateOfLSTM if cell == "LSTM" else SecondOfPair)(rnn))
-            self.grow(draw.choice([LastRow(), LastRow(), Both(), nn.Identity()]))
+            both = Both(draw.randrange(5))
+            self.grow(draw.choice([LastRow(), LastRow(), both, both, nn.Identity()]))
         else:
             self.grow(FirstOfPair(rnn))
 
@@ -313,13 +394,22 @@ class TorchModel:
             Turned(),
             Swapped(0, 1),
         ]
-        return Around(draw.choice(choices), draw.random() < 0.25)
+        inside = draw.choice(choices)
+        if draw.random() < 0.3:
+            return Minus(inside, draw.randrange(3))
+        return Around(inside, draw.random() < 0.25)
 
     def attention(self) -> nn.Module:
         draw, width = self.draw, self.width()
         time = 1 if self.batch_first else 0
         dim = draw.choice([time, time, time, 0, 1, 2])
-        return Attention(width, dim, draw.randrange(4), draw.choice([1, 1, 1, 2]))
+        return Attention(width, dim, draw.randrange(7), draw.choice([1, 1, 1, 2]))
+
+    def directions(self) -> nn.Module:
+        """Some of two directions, mostly of the ends of time."""
+        draw = self.draw
+        ends = [draw.choice([-1, 0]), draw.choice([-1, 0])]
+        return draw.choice([OneHalf(draw.random() < 0.5), Ends(*ends, draw.randrange(4))])
 
     def head(self) -> nn.Module:
         draw, width = self.draw, self.width()
@@ -333,6 +423,8 @@ class TorchModel:
                 *(nn.Softmax(dim), nn.LogSoftmax(dim), nn.Softmax(dim), nn.Sigmoid(), nn.ReLU()),
                 *(nn.Dropout(0.2), nn.LayerNorm(width), nn.Linear(width, self.size())),
                 *(nn.Linear(width, self.size()), nn.Linear(width, 1, bias=False)),
+                *(Sum(dim, False), Sum(dim, True), self.directions(), self.directions()),
+                *(Unbound(dim, draw.choice([0, -1])), Unbound(1, -1)),
                 *(InPlace(), Doubled(), Residual(), nn.ELU(), self.around(), self.attention()),
             ]
         )

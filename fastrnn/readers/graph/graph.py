@@ -126,7 +126,10 @@ _SCHEMAS = {
     "reshape": "self shape",
     "flatten": "self start_dim end_dim",
     "unflatten": "self dim sizes",
-    "cat": "tensors dim",
+    "cat stack": "tensors dim",
+    "hstack": "tensors",
+    "unbind": "self dim",
+    "einsum": "equation tensors path",
     "chunk": "self chunks dim",
     "split": "self split_size dim",
     "split_with_sizes": "self split_sizes dim",
@@ -155,6 +158,7 @@ SCHEMAS = {op: tuple(args.split()) for ops, args in _SCHEMAS.items() for op in o
 _VIEWS = (
     *("dropout", "select", "slice", "squeeze", "unsqueeze", "transpose", "permute", "t", "numpy_T"),
     *("view", "_unsafe_view", "expand", "reshape", "flatten", "unflatten"),
+    *("unbind", "chunk", "split", "split_with_sizes"),
     *("to", "alias", "detach", "contiguous"),
 )
 _SAME = {

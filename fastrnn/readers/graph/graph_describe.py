@@ -23,6 +23,7 @@ from .graph import Graph, Node, needed_nodes, refuse_changed
 from .graph_call import OperatorCall, PoisonError
 from .graph_channels import CHANNELS
 from .graph_directions import final_data, weights_of, whole
+from .graph_einsum import EINSUM
 from .graph_functions import FUNCTIONS
 from .graph_index import INDICES
 from .graph_layers import LAYERS
@@ -40,7 +41,8 @@ _TAKES_PACKED = (
     "lengths=, or convert it by fastrnn.torch.from_module(module, (x, lengths))"
 )
 _HANDLERS = {
-    **MOVES, **SELECTIONS, **FUNCTIONS, **WRITTEN, **INDICES, **LAYERS, **CHANNELS, **RECURRENT,
+    **MOVES, **SELECTIONS, **FUNCTIONS, **WRITTEN, **INDICES, **LAYERS, **EINSUM, **CHANNELS,
+    **RECURRENT,
 }  # fmt: skip
 _MODULES = {f"{PYTORCH_MODULES}rnn.{cell}" for cell in stack_spec.LAYERS}
 _ENDINGS = ("Last", "Pool")  # take the time axis away

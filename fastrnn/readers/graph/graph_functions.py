@@ -12,7 +12,7 @@ from ..containers.elements import Array
 from .graph import BRANCHES, NO_LAYER
 from .graph_call import Handler, OperatorCall
 from .graph_directions import both_directions, merged, whole
-from .graph_spans import added, weighted
+from .graph_spans import added, comes_from, weighted
 from .graph_steps import after, features_last, same
 from .graph_values import (
     Axis,
@@ -187,9 +187,15 @@ def joined_data(call: OperatorCall, a: Data | Finals, b: Data | Finals) -> Value
                 return _swish(call, replace(x, step=before))
     if call.op == "mul":
         return weighted(a, b)
-    if call.op != "add":
+    if call.op == "add":
+        return added(call, a, b)
+    if call.op == "rsub":
+        a, b = b, a
+    if call.op not in ("sub", "rsub"):
         raise ObstructionError(BRANCHES)
-    return added(call, a, b)
+    if comes_from(call, a, b):  # layers(x) - x
+        return scaled(call, added(call, scaled(call, a, -1.0), b), -1.0)
+    return added(call, a, scaled(call, b, -1.0))
 
 
 # --- Arithmetic with constants ---

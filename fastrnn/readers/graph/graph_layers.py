@@ -11,7 +11,7 @@ from ..containers.elements import Array
 from .graph import BRANCHES, NO_LAYER
 from .graph_call import Handler, OperatorCall
 from .graph_directions import whole
-from .graph_functions import feature_values, joined_data, with_constant
+from .graph_functions import feature_values, joined_data, scaled, with_constant
 from .graph_index import index_arithmetic, index_data
 from .graph_moves import arithmetic
 from .graph_select import gather
@@ -76,15 +76,19 @@ def _product(
     call: OperatorCall, x: str, factor: str, weight: Array, bias: str = "", beta: float = 1.0
 ) -> Data:
     """A Linear of the arguments of these names; the weight is as PyTorch has it."""
-    outputs, inputs = weight.shape
     arrays = {"weight": weight}
     if call.get(bias) is not None:
-        arrays["bias"] = _scaled(call.vector(bias, outputs), beta)
+        arrays["bias"] = _scaled(call.vector(bias, weight.shape[0]), beta)
+    return dense(call.data(x), arrays, call.name("Linear", factor, bias))
+
+
+def dense(data: Data, arrays: dict[str, Array], name: Name) -> Data:
+    """The data followed by a Linear over their last axis."""
+    outputs, inputs = arrays["weight"].shape
     options = {"in_features": inputs, "out_features": outputs, "bias": "bias" in arrays}
-    data = call.data(x)
     step = features_last(data.step, features_of(data, inputs))
     made = made_features(outputs)
-    name, layout = call.name("Linear", factor, bias), (*step.layout[:-1], made)
+    layout = (*step.layout[:-1], made)
     return Data(after(step, "Linear", name, options, arrays, layout), (*data.axes[:-1], made))
 
 
@@ -94,8 +98,10 @@ def _product(
 def _arithmetic(call: OperatorCall) -> Value:
     names = ("self", "exponent" if call.op == "pow" else "other")
     a, b = (_constant(call.get(name)) for name in names)
-    if call.get("alpha", 1) not in (1, 1.0):
-        raise ObstructionError("it scales its second term")
+    if (alpha := call.literal("alpha", 1.0)) != 1.0:
+        if not isinstance(b, Data | Finals) or call.op == "rsub":
+            raise ObstructionError("it scales its second term")
+        b = scaled(call, whole(b), alpha)
     if (index := index_arithmetic(call.op, a, b)) is not None:
         return index
     if isinstance(a, Const) and isinstance(b, Const):

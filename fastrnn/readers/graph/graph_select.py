@@ -37,6 +37,7 @@ from .graph_values import (
     WeightedSteps,
     dim_of,
     fixed_size,
+    place_of,
     solid,
 )
 
@@ -120,6 +121,23 @@ def _rows(value: Data, place: int, first: int, last: int) -> range | None:
     return old[first:last] if len(value.axes) == len(step.layout) else None
 
 
+def _unbind(call: OperatorCall) -> Value:
+    """All places of an axis, as a list or as so many results; the last one is that of any size."""
+    value = call.tensor()
+    place, is_list = value.place(call.get("dim", 0)), call.literal("as_list", False)
+    count = value.dims[place].number if is_list else len(call.node.outputs)
+    if count is None or count > MOST_PARTS:
+        raise ObstructionError("it takes apart an axis whose size is not known or too large")
+    found: list[Value] = []
+    for at in range(count):
+        index = -1 if at == count - 1 else at
+        try:
+            found.append(_pick(call, value, place, index, keep=False))
+        except ObstructionError as error:
+            found.append(error)
+    return found if is_list else tuple(found)
+
+
 # --- A stretch of an axis ---
 
 
@@ -148,8 +166,8 @@ def _slices(call: OperatorCall) -> Value:
 def _split(call: OperatorCall) -> Value:
     """ONNX's Split: parts of these lengths, or so many of one length."""
     lengths, count = call.ints("split"), call.integer("count", 1)
-    size = _split_size(call)
     if lengths is None:
+        size = _split_size(call)
         if not 0 < count <= max(size, 1):
             raise ObstructionError(f"it splits {size} into {count}")
         longest = -(-size // count)
@@ -187,11 +205,14 @@ def _split_size(call: OperatorCall) -> int:
 
 def _parts(call: OperatorCall, lengths: list[int]) -> Value:
     """Parts of these lengths, which must be those of the axis together."""
-    value, size = call.tensor(), _split_size(call)
-    if sum(lengths) != size or min(lengths, default=0) < 0:
+    value, place = call.tensor(), call.tensor().place(call.get("dim", 0))
+    size = value.dims[place].number
+    if (size is not None and sum(lengths) != size) or min(lengths, default=0) < 0:
         raise ObstructionError(f"it splits {size} into {lengths[:8]}")
-    place, points = value.place(call.get("dim", 0)), accumulate(lengths, initial=0)
-    return tuple(_part(call, value, place, slice(a, b, 1)) for a, b in pairwise(points))
+    parts = [slice(a, b, 1) for a, b in pairwise(accumulate(lengths, initial=0))]
+    if size is None and len(parts) > 1:
+        parts[-1] = slice(-lengths[-1], _ENDLESS, 1)
+    return tuple(_part(call, value, place, part) for part in parts)
 
 
 def _part(call: OperatorCall, value: Tensor, place: int, taken: slice) -> Value:
@@ -268,11 +289,38 @@ def _flip(call: OperatorCall) -> Value:
 # --- Joining ---
 
 
-def _cat(call: OperatorCall) -> Value:
-    """Constants, final states, or the directions of one layer as features."""
-    values, dim = call.get("tensors"), call.get("dim", 0)
+def _tensors(call: OperatorCall) -> list[Value]:
+    values = call.get("tensors")
     if not isinstance(values, list) or not values:
         raise ObstructionError("its inputs are not a list of tensors")
+    return values
+
+
+def _cat(call: OperatorCall) -> Value:
+    return _joined(call, _tensors(call), call.get("dim", 0))
+
+
+def _hstack(call: OperatorCall) -> Value:
+    """Joined along axis 1, or 0 if there are no more."""
+    values = _tensors(call)
+    ranks = [len(value.dims) for value in values if isinstance(value, Tensor)]
+    return _joined(call, values, 0 if 1 in ranks else 1)
+
+
+def _stack(call: OperatorCall) -> Value:
+    """Joined along a new axis."""
+    values, dim = _tensors(call), call.get("dim", 0)
+    widened: list[Value] = []
+    for value in values:
+        if not isinstance(value, Data | Finals):
+            raise ObstructionError(BRANCHES)
+        place = place_of(dim, len(value.axes) + 1)
+        widened.append(replace(value, axes=(*value.axes[:place], (), *value.axes[place:])))
+    return _joined(call, widened, dim)
+
+
+def _joined(call: OperatorCall, values: list[Value], dim: Value) -> Value:
+    """Constants, final states, or the directions of one layer as features."""
     constants = [value for value in values if isinstance(value, Const)]
     if len(constants) == len(values):
         return joined(call, constants, constants[0].place(dim))
@@ -381,6 +429,9 @@ SELECTIONS: dict[str, Handler] = {
     **dict.fromkeys(("split", "split_with_sizes"), _split_by_size),
     "flip": _flip,
     "cat": _cat,
+    "hstack": _hstack,
+    "stack": _stack,
+    "unbind": _unbind,
     "mean": _mean,
     "sum": _sum,
     **dict.fromkeys(("amax", "max"), _max),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..description import MOST_DEPTH, DescribedLayer
+from ..description import HOLDERS, MOST_DEPTH, DescribedLayer
 from ..errors import quote
 from .graph import BRANCHES
 from .graph_call import OperatorCall
@@ -30,7 +30,6 @@ from .graph_values import (
     solid,
 )
 
-_HOLDERS = ("Residual", "AttentionPool")
 # The options that say how many features a layer takes.
 _TAKEN = ("input_size", "in_features", "in_channels", "num_features", "normalized_shape")
 
@@ -44,6 +43,11 @@ def added(call: OperatorCall, a: Data, b: Data) -> Data:
         if source is not None:
             return _residual(call, x, y, source)
     raise ObstructionError(BRANCHES)
+
+
+def comes_from(call: OperatorCall, y: Data, x: Data) -> bool:
+    """Whether a value is what layers make of another one."""
+    return _source(call, y.step, x.step) is not None
 
 
 def _before(step: Step) -> Step | None:
@@ -105,7 +109,7 @@ def _between(source: Step, end: Step) -> list[Step]:
 
 def weighted(a: Data, b: Data) -> WeightedSteps:
     """A value whose steps are multiplied by weights of the same axes, but for the features."""
-    for weights, data in ((a, b), (b, a)):
+    for weights, data in ((_undropped(a), b), (_undropped(b), a)):
         time = _softmax_axis(weights)
         pairs = [*zip(weights.axes, data.axes, strict=False)]
         spread = [new for old, new in pairs if solid(old) != solid(new)]
@@ -114,6 +118,14 @@ def weighted(a: Data, b: Data) -> WeightedSteps:
         if [solid(axis) for axis in spread] in ([], [solid(_features(weights, data, time))]):
             return WeightedSteps(data, weights, time)
     raise ObstructionError(BRANCHES)
+
+
+def _undropped(weights: Data) -> Data:
+    """The weights without a Dropout, which does nothing when a model runs."""
+    step = weights.step
+    while step.layer.kind == "Dropout" and step.parent is not None:
+        step = step.parent
+    return replace(weights, step=step)
 
 
 def _softmax_axis(weights: Data) -> Axis | None:
@@ -175,13 +187,14 @@ def contracted(call: OperatorCall, a: Data, b: Data) -> Data:
     if len(a.axes) != 3 or len(b.axes) != 3 or solid(a.axes[0]) != solid(b.axes[0]):
         raise ObstructionError(BRANCHES)
     inner = solid(a.axes[2])
-    for weights, data, row in ((a, b, a.axes[1]), (b, a, b.axes[2])):
+    for given, data, row in ((a, b, a.axes[1]), (b, a, b.axes[2])):
+        weights = _undropped(given)
         time = _softmax_axis(weights)
         if time is None or solid(row) or not inner == solid(b.axes[1]) == solid(time):
             continue
         pooled = attended(call, WeightedSteps(data, weights, time))
         batch, features = pooled.axes
-        axes = (batch, (), features) if weights is a else (batch, features, ())
+        axes = (batch, (), features) if given is a else (batch, features, ())
         return replace(pooled, axes=axes)
     raise ObstructionError(BRANCHES)
 
@@ -257,7 +270,7 @@ def _module(inside: Sequence[Branch], names: Sequence[str]) -> str:
     paths = [
         name.split(".")[:-1]
         for layer, name in zip(flat(inside), names, strict=True)
-        if layer.kind not in _HOLDERS
+        if layer.kind not in HOLDERS
     ]
     common = []
     for parts in zip(*paths, strict=False):

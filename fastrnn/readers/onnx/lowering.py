@@ -343,9 +343,26 @@ def _split(node: OnnxNode) -> Args:
     return {"split": lengths, "count": count, "dim": node.int_of("axis")}
 
 
+def _inputs(node: OnnxNode) -> Args:
+    return {"tensors": [_input_of(node, at) for at in range(len(node.inputs))]}
+
+
 def _concat(node: OnnxNode) -> Args:
-    parts = [_input_of(node, at) for at in range(len(node.inputs))]
-    return {"tensors": parts, "dim": node.int_of("axis")}
+    return {**_inputs(node), "dim": node.int_of("axis")}
+
+
+def _einsum(node: OnnxNode) -> Args:
+    return {**_inputs(node), "equation": node.text_of("equation", "")}
+
+
+def _sum(self: _Lowering, node: OnnxNode) -> None:
+    """Any number of terms, added one after another."""
+    total: Argument = _input_of(node, 0)
+    for at in range(1, len(node.inputs)):
+        name = node.outputs[0] if at == len(node.inputs) - 1 else self.fresh("sum")
+        total = self.emit(node, "add", {"self": total, "other": _input_of(node, at)}, [name])
+    if len(node.inputs) == 1:
+        self.emit(node, "alias", {"self": total}, node.outputs)
 
 
 def _fill(self: _Lowering, node: OnnxNode) -> None:
@@ -377,20 +394,8 @@ _PLAIN_CONSTANTS: dict[str, tuple[Callable[[OnnxNode, str], object], str]] = {
     "value_floats": (OnnxNode.floats_of, "float32"),
 }
 _UNARY = (
-    "Relu",
-    "Tanh",
-    "Sigmoid",
-    "Softplus",
-    "Selu",
-    "Neg",
-    "Sqrt",
-    "Reciprocal",
-    "Erf",
-    "Log",
-    "Abs",
-    "Mish",
-    "Softsign",
-    "HardSwish",
+    *("Relu", "Tanh", "Sigmoid", "Softplus", "Selu", "Mish", "Softsign", "HardSwish"),
+    *("Neg", "Sqrt", "Reciprocal", "Erf", "Log", "Abs"),
 )
 _BINARY = ("MatMul", "Add", "Sub", "Mul", "Div")
 _COMPARISONS = {"Less": "lt", "LessOrEqual": "le", "Greater": "gt", "GreaterOrEqual": "ge"}
@@ -401,6 +406,8 @@ _RULES: dict[str, Rule] = {
     **{kind: _operator(kind.lower(), "self") for kind in _UNARY},
     **{kind: _operator(kind.lower(), "self other") for kind in _BINARY},
     **{kind: _operator(op, "self other") for kind, op in _COMPARISONS.items()},
+    "Sum": _sum,
+    "Einsum": _operator("einsum", "", _einsum),
     "Not": _operator("logical_not", "self"),
     "Where": _operator("where", "condition self other"),
     "Elu": _operator("elu", "self", lambda n: {"alpha": n.float_of("alpha", 1.0)}),

@@ -95,6 +95,15 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True)
+class _Unbound:
+    """The places of an axis, each of which is taken by itself."""
+
+    of: Value
+    dim: Value
+    owner: Module
+
+
+@dataclass(frozen=True, slots=True)
 class _Dotted:
     """A word that is no value yet, as torch.nn or __torch__.mk.f."""
 
@@ -235,6 +244,9 @@ class ScriptReader:
                 variables[statement.targets[0]] = value
             return
         items = list(value) if isinstance(value, (tuple, list)) else []
+        if isinstance(value, _Unbound):  # the last place is that of any size
+            last = len(statement.targets) - 1
+            items = [self.place(value, at if at < last else -1) for at in range(last + 1)]
         if isinstance(value, _Parts):
             items = items[: len(statement.targets)]
         if not items:
@@ -272,6 +284,8 @@ class ScriptReader:
             return self.attribute(self.evaluate(tree.of, variables, owner, depth), tree.name)
         if isinstance(tree, Item):
             of, at = (self.evaluate(part, variables, owner, depth) for part in (tree.of, tree.at))
+            if isinstance(of, _Unbound):
+                return self.place(of, at)
             inside = isinstance(of, (tuple, list)) and type(at) is int and -len(of) <= at < len(of)
             return of[at] if inside else UNKNOWN  # type: ignore[index]
         return self.call(tree, variables, owner, depth)
@@ -425,9 +439,14 @@ class ScriptReader:
             table = {"self": args[0], "dtype": _cast_type([*args[1:], named.get("dtype")])}
         elif "dtype" in table:
             table["dtype"] = _cast_type([table["dtype"]])
+        if op == "unbind":
+            return _Unbound(table.get("self"), table.get("dim", 0), owner)
         in_place = writes_in_place(base, named)
         given = {name: self.argument(value) for name, value in table.items()}
         return self.node(op, given, owner, in_place)
+
+    def place(self, unbound: _Unbound, at: Value) -> Value:
+        return self.operator("select", [unbound.of, unbound.dim, at], {}, unbound.owner)
 
     def unknown_call(self, name: str, args: list[Value], owner: Module) -> Value:
         return self.node(name, {str(i): self.argument(v) for i, v in enumerate(args)}, owner)
@@ -457,6 +476,9 @@ class ScriptReader:
             if depth > _DEEPEST:
                 raise FormatError(f"the code has lists nested more than {_DEEPEST} deep")
             return [self.argument(item, depth + 1) for item in value]
+        if isinstance(value, _Unbound):
+            args = {"self": self.argument(value.of), "dim": value.dim, "as_list": True}
+            return self.node("unbind", args, value.owner)
         plain = value is None or isinstance(value, (Ref, bool, int, float, str))
         return value if plain else UNKNOWN
 
@@ -487,12 +509,12 @@ class ScriptReader:
             return len(shape)
         first = next((args[name] for name in ("input", "self", "mat1") if name in args), None)
         rank = self.rank(first)
-        if rank is None or op in ("flatten", "expand", "unflatten"):
+        if rank is None or op in ("flatten", "expand", "unflatten", "matmul"):
             return None
         if op == "size":
             return 0
         dims = args.get("dim")
-        if op in ("mean", "amax", "max") and args.get("keepdim") is not True:
+        if op in ("mean", "sum", "amax", "max") and args.get("keepdim") is not True:
             return rank - (len(dims) if isinstance(dims, list) else 1) if dims is not None else 0
         if op == "squeeze" and dims is None:
             return None
