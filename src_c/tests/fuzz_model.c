@@ -168,7 +168,7 @@ static void change_layer(part_list *list, uint64_t *seed)
     uint8_t *const record = list->parts[any_layer(list, seed)].record;
     const size_t pick = random_below(seed, 6);
     if (pick == 0)
-        put(record + 2, 2, random_below(seed, 40));
+        put(record + 2, 2, random_below(seed, 64)); /* some of them do not exist */
     else if (pick == 1)
         record[14] ^= (uint8_t)(1 << random_below(seed, 4));
     else if (pick < 5)

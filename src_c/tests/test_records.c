@@ -10,10 +10,11 @@
 #include "fence.h"
 #include "model_trial.h"
 
+/* Kinds of docs/file_format.md, and limits of the format. */
 enum {
-    TANH = 9, LAST = 14, ZERO_PAD = 18, ADD_INPUT = 19, TRANSPOSE = 21, SQUEEZE = 23, MAX_POOL = 35,
-    MERGE_DIRECTIONS = 37, REPEAT_VECTOR = 38, RESIDUAL = 39, ATTENTION_POOL = 40,
-    SCALE_FEATURES = 44, /* kinds of docs/file_format.md */
+    LAYER_NORM = 7, TANH = 9, LAST = 14, FLIP = 16, ZERO_PAD = 18, ADD_INPUT = 19, TRANSPOSE = 21,
+    PERMUTE = 22, SQUEEZE = 23, UNSQUEEZE = 24, MAX_POOL = 35, MERGE_DIRECTIONS = 37,
+    REPEAT_VECTOR = 38, RESIDUAL = 39, ATTENTION_POOL = 40, SCALE_FEATURES = 44,
     RECORD = 64, MOST_LAYERS = 1024, DEEPEST = 8, OPTIONAL = 0x8000
 };
 
@@ -210,6 +211,46 @@ static void test_counts(unsigned char *bytes, const frnn_isa *isa)
     CHECK(trial_bytes(bytes, size, isa) == FRNN_NEWER_FILE);
 }
 
+/* The length of a list and each of its elements have limits. No number of a kind leads outside
+ * of the table of kinds. */
+static void test_fields(unsigned char *bytes, const frnn_isa *isa)
+{
+    static const plain_layer lists[] = {
+        {LAYER_NORM, {0}}, {LAYER_NORM, {-1}}, {LAYER_NORM, {5, 1, 1, 1}},
+        {LAYER_NORM, {INT32_MAX, 1}}, {LAYER_NORM, {1, 0}}, {LAYER_NORM, {2, 3, -1}},
+        {PERMUTE, {0}}, {PERMUTE, {4, 0, 1, 2}}, {PERMUTE, {2, 1, 1}}, {PERMUTE, {2, 0, 2}},
+        {LAYER_NORM, {1, 3, 3}}};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        const plain_layer layers[] = {{ADD_INPUT, {3}}, lists[i]};
+        snprintf(check_case, sizeof check_case, "list %zu", i);
+        CHECK(trial_bytes(bytes, make_file(bytes, layers, 2), isa) == FRNN_BAD_FILE);
+    }
+    for (int kind = 0; kind < 300; kind++) {
+        const plain_layer layers[] = {{ADD_INPUT, {3}}, {kind, {0}}};
+        snprintf(check_case, sizeof check_case, "kind %d", kind);
+        const frnn_status status = trial_bytes(bytes, make_file(bytes, layers, 2), isa);
+        CHECK(status == FRNN_OK || trial_is_of_a_file(status));
+        CHECK((kind > 0 && kind < 200) || status == FRNN_NEWER_FILE);
+    }
+}
+
+/* A model of x [batch][features] takes one step, and one that takes the last step any number. */
+static void test_steps(unsigned char *bytes, const frnn_isa *isa)
+{
+    static unsigned char memory[TRIAL_MEMORY];
+    static const plain_layer one[] = {{ADD_INPUT, {3}}, {UNSQUEEZE, {1}}, {FLIP, {0}}};
+    static const plain_layer last[] = {{ADD_INPUT, {3}}, {LAST, {0}}};
+    frnn_model *model;
+    strcpy(check_case, "steps");
+    size_t size = make_file(bytes, one, 3);
+    bytes[3 * RECORD + 14] = 2; /* Flip takes [batch][steps][features] */
+    CHECK(frnn_model_read_unchecked(&model, bytes, size, isa, memory, sizeof memory) == FRNN_OK);
+    CHECK(frnn_model_steps(model, 1) == 1 && frnn_model_steps(model, 2) == 0);
+    size = make_file(bytes, last, 2);
+    CHECK(frnn_model_read_unchecked(&model, bytes, size, isa, memory, sizeof memory) == FRNN_OK);
+    for (size_t steps = 0; steps < 4; steps++) CHECK(frnn_model_steps(model, steps) == (steps > 0));
+}
+
 /* A layer with this name, of which the zero byte behind it may lie outside of the names. */
 static frnn_status status_of_name(unsigned char *bytes, const char *name, size_t count, int ends,
                                   const frnn_isa *isa)
@@ -247,44 +288,75 @@ static void test_file_names(unsigned char *bytes, const frnn_isa *isa)
     strcpy(check_case, "long names");
     CHECK(status_of_name(bytes, "a\0b", 3, 1, isa) == FRNN_BAD_FILE);
     CHECK(status_of_name(bytes, longest, RECORD - 1, 1, isa) == FRNN_OK); /* to the file's end */
+    memcpy(bytes + 3 * RECORD - 3, "\xf0\x90\x80", 3); /* a character that would go on there */
+    CHECK(trial_bytes(bytes, 3 * RECORD, isa) == FRNN_BAD_FILE);
     CHECK(status_of_name(bytes, longest, 1024, 1, isa) == FRNN_OK);
     CHECK(status_of_name(bytes, longest, 1025, 1, isa) == FRNN_BAD_FILE);
     static const plain_layer two[] = {{ADD_INPUT, {3}}, {TANH, {0}}};
     const size_t size = make_file(bytes, two, 2);
+    put(bytes + 28, 4, 9); /* the zero byte of the second one is outside of the names */
+    CHECK(trial_bytes(bytes, size, isa) == FRNN_BAD_FILE);
+    put(bytes + 28, 4, 10);
+    CHECK(trial_bytes(bytes, size, isa) == FRNN_OK);
     bytes[3 * RECORD + 8] = '0'; /* the second name becomes the first one */
     CHECK(trial_bytes(bytes, size, isa) == FRNN_BAD_FILE);
 }
 
-/* ScaleFeatures of one feature, whose two arrays may only be behind the names and each other. */
+/* The record of an array of one float, or of the shape that is set afterwards. */
+static void put_array(unsigned char *record, unsigned role, unsigned rank, uint64_t at)
+{
+    memset(record, 0, RECORD);
+    put(record, 2, 2), put(record + 2, 2, role), put(record + 8, 2, 1), put(record + 10, 2, rank);
+    put(record + 16, 8, at), put(record + 24, 8, 4), put(record + 32, 4, 1);
+}
+
+/* ScaleFeatures of one feature, whose two arrays may only be behind the names and each other. The
+ * names end one byte after a multiple of 64. */
 static void test_places_of_arrays(unsigned char *bytes, const frnn_isa *isa)
 {
+    enum { RECORDS = 13, FIRST = RECORD * (RECORDS + 3), SIZE = FIRST + 3 * RECORD };
     static const struct {
         uint64_t weight, bias;
         frnn_status status;
-    } places[] = {{5 * RECORD, 6 * RECORD, FRNN_OK}, {6 * RECORD, 7 * RECORD, FRNN_OK},
-                  {5 * RECORD, 5 * RECORD, FRNN_BAD_FILE}, {6 * RECORD, 5 * RECORD, FRNN_BAD_FILE},
-                  {4 * RECORD, 6 * RECORD, FRNN_BAD_FILE}, {0, 6 * RECORD, FRNN_BAD_FILE},
-                  {3 * RECORD, 6 * RECORD, FRNN_BAD_FILE}, {5 * RECORD, 8 * RECORD, FRNN_BAD_FILE},
-                  {5 * RECORD, 7 * RECORD + 4, FRNN_BAD_FILE},
-                  {5 * RECORD, 1ULL << 63, FRNN_BAD_FILE},
-                  {5 * RECORD, UINT64_MAX - 63, FRNN_BAD_FILE}};
+    } places[] = {{FIRST, FIRST + RECORD, FRNN_OK},
+                  {FIRST + RECORD, FIRST + 2 * RECORD, FRNN_OK},
+                  {FIRST, FIRST, FRNN_BAD_FILE},
+                  {FIRST + RECORD, FIRST, FRNN_BAD_FILE},
+                  {FIRST - RECORD, FIRST + RECORD, FRNN_BAD_FILE},
+                  {3 * RECORD, FIRST + RECORD, FRNN_BAD_FILE},
+                  {0, FIRST + RECORD, FRNN_BAD_FILE},
+                  {FIRST, FIRST + RECORD + 4, FRNN_BAD_FILE},
+                  {FIRST, SIZE, FRNN_BAD_FILE},
+                  {FIRST, 1ULL << 63, FRNN_BAD_FILE},
+                  {FIRST, UINT64_MAX - 63, FRNN_BAD_FILE}};
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        const size_t size = 8 * RECORD;
-        begin_file(bytes, 3);
-        memset(bytes + 5 * RECORD, 0, size - 5 * RECORD);
-        put(bytes + 16, 8, size);
+        begin_file(bytes, RECORDS);
+        memset(bytes + FIRST, 0, SIZE - FIRST);
+        put(bytes + 16, 8, SIZE);
+        for (int k = 1; k <= RECORDS; k++) put(bytes + k * RECORD + 2, 2, TANH);
         put(bytes + RECORD + 2, 2, SCALE_FEATURES), put(bytes + RECORD + 12, 2, 2);
         put(bytes + RECORD + 16, 4, 1);
-        for (unsigned array = 0; array < 2; array++) {
-            unsigned char *const record = bytes + (2 + array) * RECORD;
-            memset(record, 0, RECORD);
-            put(record, 2, 2), put(record + 2, 2, 1 + array), put(record + 8, 2, 1);
-            put(record + 10, 2, 1), put(record + 24, 8, 4), put(record + 32, 4, 1);
-            put(record + 16, 8, array ? places[i].bias : places[i].weight);
-        }
+        put_array(bytes + 2 * RECORD, 1, 1, places[i].weight);
+        put_array(bytes + 3 * RECORD, 2, 1, places[i].bias);
         snprintf(check_case, sizeof check_case, "place of an array %zu", i);
-        CHECK(trial_bytes(bytes, size, isa) == places[i].status);
+        CHECK(trial_bytes(bytes, SIZE, isa) == places[i].status);
     }
+}
+
+/* A shape whose bytes are a multiple of 2^64 is not one of no bytes. */
+static void test_huge_shape(unsigned char *bytes, const frnn_isa *isa)
+{
+    static const uint32_t sizes[] = {1 << 16, 1 << 16, 1 << 16, 1 << 14};
+    const size_t size = begin_file(bytes, 2);
+    unsigned char *const layer = bytes + RECORD, *const array = bytes + 2 * RECORD;
+    strcpy(check_case, "huge shape");
+    put(layer + 2, 2, LAYER_NORM), put(layer + 12, 2, 1), put(layer + 14, 2, 4); /* no bias */
+    put(layer + 16, 4, 4);
+    put_array(array, 1, 4, size - RECORD);
+    for (int i = 0; i < 4; i++) put(layer + 20 + 4 * i, 4, sizes[i]);
+    for (int i = 0; i < 4; i++) put(array + 32 + 4 * i, 4, sizes[i]);
+    put(array + 24, 8, 0);
+    CHECK(trial_bytes(bytes, size, isa) == FRNN_BAD_FILE);
 }
 
 int main(int argc, char **argv)
@@ -299,8 +371,11 @@ int main(int argc, char **argv)
         test_chains(bytes, isa);
         test_attention(bytes, isa);
         test_counts(bytes, isa);
+        test_fields(bytes, isa);
+        test_steps(bytes, isa);
         test_file_names(bytes, isa);
         test_places_of_arrays(bytes, isa);
+        test_huge_shape(bytes, isa);
     }
     return check_summary("test_records");
 }
