@@ -32,7 +32,7 @@ from .recurrent import GRU, LSTM, RNN
 from .residual import Residual
 from .sequential import Sequential
 from .shape import Flatten, Permute, RepeatVector, Squeeze, Transpose, Unflatten, Unsqueeze
-from .signal import Magnitude, MaxPool1d, ReflectionPad1d, ZeroPad1d
+from .signal import AvgPool1d, Magnitude, MaxPool1d, ReflectionPad1d, ZeroPad1d
 from .streams import SequentialStream, Stream
 from .time import AddInput, Flip, Last, Mask, MergeDirections, Pool, Unmask
 
@@ -44,6 +44,7 @@ __all__ = [
     "RNN",
     "AddInput",
     "AttentionPool",
+    "AvgPool1d",
     "BatchNorm1d",
     "Conv1d",
     "Dropout",

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Layers over channels: `ZeroPad1d`, `ReflectionPad1d`, `MaxPool1d` and `Magnitude`."""
+"""Layers over channels: `ZeroPad1d`, `ReflectionPad1d`, `MaxPool1d`, `AvgPool1d`, `Magnitude`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,50 @@ class ReflectionPad1d(_Channels):
         return y, back
 
 
-class MaxPool1d(_Channels):
+class _OverWindows(_Channels):
+    """A layer that makes a step of each window of steps."""
+
+    def __init__(
+        self, kernel_size: int, stride: int | None, padding: int, dilation: int, ceil_mode: bool
+    ) -> None:
+        super().__init__()
+        self.kernel_size = check_size("kernel_size", single("kernel_size", kernel_size))
+        stride = self.kernel_size if stride is None else single("stride", stride)
+        self.stride = check_size("stride", stride)
+        half = self.kernel_size // 2
+        self.padding = check_int(
+            "padding", single("padding", padding), 0, half, f"at most half of {kernel_size}"
+        )
+        self.dilation = check_size("dilation", single("dilation", dilation))
+        self.ceil_mode = checked_flag("ceil_mode", ceil_mode)
+
+    def _why_not_causal(self) -> str:
+        return "its x is (B, C, T), and a step of y needs several steps of x"
+
+    def _steps(self, steps: Any) -> Any:
+        """Windows in so many steps: the last one begins in x or in the padding before it."""
+        rest = steps + 2 * self.padding - self.dilation * (self.kernel_size - 1) - 1
+        windows = (rest + (self.stride - 1 if self.ceil_mode else 0)) // self.stride + 1
+        windows = windows - ((windows - 1) * self.stride >= steps + self.padding)
+        return np.where((rest < 0) | (steps == 0), 0, windows)
+
+    def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths | None:
+        return None if lengths is None else np.asarray(self._steps(lengths), np.intp)
+
+    def _count(self, x: NDArray[Any]) -> int:
+        """The windows in x, at least one."""
+        self._check(x)
+        count = int(self._steps(x.shape[-1]))
+        if count < 1:
+            reach = self.dilation * (self.kernel_size - 1) + 1
+            raise ValueError(
+                f"x: expected at least {max(reach - 2 * self.padding, 1)} steps for a window that "
+                f"spans {reach}, got {x.shape[-1]}"
+            )
+        return count
+
+
+class MaxPool1d(_OverWindows):
     """The maximum over windows of steps, as torch.nn.MaxPool1d.
 
     x: (B, C, T) or (C, T); y has a step for each window. stride None: kernel_size. padding, at most
@@ -159,44 +203,15 @@ class MaxPool1d(_Channels):
         dilation: int = 1,
         ceil_mode: bool = False,
     ) -> None:
-        super().__init__()
-        self.kernel_size = check_size("kernel_size", single("kernel_size", kernel_size))
-        stride = self.kernel_size if stride is None else single("stride", stride)
-        self.stride = check_size("stride", stride)
-        half = self.kernel_size // 2
-        self.padding = check_int(
-            "padding", single("padding", padding), 0, half, f"at most half of {kernel_size}"
-        )
-        self.dilation = check_size("dilation", single("dilation", dilation))
-        self.ceil_mode = checked_flag("ceil_mode", ceil_mode)
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
 
     def _options(self) -> dict[str, object]:
         names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
         return {name: getattr(self, name) for name in names}
 
-    def _why_not_causal(self) -> str:
-        return "its x is (B, C, T), and a step of y needs several steps of x"
-
-    def _steps(self, steps: Any) -> Any:
-        """Windows in so many steps: the last one begins in x or in the padding before it."""
-        rest = steps + 2 * self.padding - self.dilation * (self.kernel_size - 1) - 1
-        windows = (rest + (self.stride - 1 if self.ceil_mode else 0)) // self.stride + 1
-        windows = windows - ((windows - 1) * self.stride >= steps + self.padding)
-        return np.where((rest < 0) | (steps == 0), 0, windows)
-
-    def lengths_after(self, lengths: Lengths | None, x: NDArray[Any]) -> Lengths | None:
-        return None if lengths is None else np.asarray(self._steps(lengths), np.intp)
-
     def _windows(self, x: Array, flow: Flow) -> Array:
         """(..., C, windows, kernel_size): a view of x with -inf around its valid steps."""
-        self._check(x)
-        count = int(self._steps(x.shape[-1]))
-        if count < 1:
-            reach = self.dilation * (self.kernel_size - 1) + 1
-            raise ValueError(
-                f"x: expected at least {max(reach - 2 * self.padding, 1)} steps for a window that "
-                f"spans {reach}, got {x.shape[-1]}"
-            )
+        count = self._count(x)
         inside = x if flow.lengths is None else np.where(flow.valid(x), x, np.float32(-np.inf))
         reach = (count - 1) * self.stride + self.dilation * (self.kernel_size - 1) + 1
         after = max(reach - self.padding - x.shape[-1], 0)
@@ -227,6 +242,75 @@ class MaxPool1d(_Channels):
             return dx.reshape(x.shape), {}
 
         return windows.max(-1), back
+
+
+class AvgPool1d(_OverWindows):
+    """The mean over windows of steps, as torch.nn.AvgPool1d.
+
+    x: (B, C, T) or (C, T); y has a step for each window. stride None: kernel_size. padding, at most
+    half of kernel_size, counts steps of 0 at both ends, which count_include_pad counts, too. With
+    ceil_mode the last window may reach beyond the padding, where nothing counts. Windows of a row
+    with a length see its valid steps alone.
+
+    >>> AvgPool1d(2)([[[1.0, 3.0, 2.0, 0.0]]])[0].tolist()
+    [[[2.0, 1.0]]]
+    """
+
+    def __init__(
+        self,
+        kernel_size: int,
+        stride: int | None = None,
+        padding: int = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+        self.count_include_pad = checked_flag("count_include_pad", count_include_pad)
+
+    def _options(self) -> dict[str, object]:
+        names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+        return {name: getattr(self, name) for name in names}
+
+    def _parts(self, steps: int, count: int) -> Iterator[tuple[slice, slice]]:
+        """Each place in a window: the steps of x that are there, and the windows that have one."""
+        last = (count - 1) * self.stride - self.padding
+        for place in range(max(0, -last), min(self.kernel_size, steps + self.padding)):
+            begin = place - self.padding
+            first = max(0, -(begin // self.stride))
+            end = min(count, (steps - 1 - begin) // self.stride + 1)
+            start = begin + first * self.stride
+            if first < end:
+                stop = start + (end - first) * self.stride
+                yield slice(start, stop, self.stride), slice(first, end)
+
+    def _counts(self, x: NDArray[Any], count: int, flow: Flow) -> Array:
+        """What each window counts, in a shape that broadcasts against y."""
+        steps = x.shape[-1] if flow.lengths is None else flow.lengths[:, None, None]
+        begin = np.arange(count) * self.stride - self.padding
+        end = np.minimum(begin + self.kernel_size, steps + self.padding)
+        if not self.count_include_pad:
+            begin, end = np.maximum(begin, 0), np.minimum(end, steps)
+        counts: Array = np.maximum(end - begin, 1).astype(FLOAT32)
+        return counts if x.ndim == 3 or flow.lengths is None else counts[0]
+
+    def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
+        count = self._count(x)
+        y = np.zeros((*x.shape[:-1], count), FLOAT32)
+        for steps, windows in self._parts(x.shape[-1], count):
+            y[..., windows] += x[..., steps]
+        y /= self._counts(x, count, flow)
+        return y
+
+    def _forward_vjp(self, x: NDArray[Any], flow: Flow, seed: int) -> tuple[Array, Back]:
+        y = self._forward(x, flow)
+
+        def back(dy: Array) -> tuple[Array, dict[str, Array]]:
+            dx, each = np.zeros(x.shape, FLOAT32), dy / self._counts(x, y.shape[-1], flow)
+            for steps, windows in self._parts(x.shape[-1], y.shape[-1]):
+                dx[..., steps] += each[..., windows]
+            return dx, {}
+
+        return y, back
 
 
 class Magnitude(_Channels):

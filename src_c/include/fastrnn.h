@@ -414,19 +414,25 @@ frnn_status frnn_attention_pool(const frnn_isa *isa, const frnn_sequences *seque
 /* The maximum over the valid steps of each sequence; NaN counts as the largest value. */
 frnn_status frnn_pool_max(const frnn_sequences *sequences);
 
-/* Sizes of a maximum over windows, as those of torch.nn.MaxPool1d. */
+/* Windows of steps, as those of torch.nn.MaxPool1d and torch.nn.AvgPool1d. */
 typedef struct {
     int kernel_size, stride, padding, dilation, ceil_mode;
-} frnn_max_pool;
+    int count_include_pad; /* frnn_avg_pool: padding counts as steps of 0 */
+} frnn_windows;
 
 /* Returns the steps of y for `steps` steps of x; 0 if x with its padding is shorter than a window. */
-size_t frnn_max_pool_steps(const frnn_max_pool *pool, size_t steps);
+size_t frnn_windows_steps(const frnn_windows *windows, size_t steps);
 
 /* The maximum over each window of the valid steps; NaN counts as the largest value. y has
- * frnn_max_pool_steps(pool, steps) steps, y_step apart; those past the end of a sequence are zeros.
- * A window without a valid step is -inf. */
-frnn_status frnn_max_pool_run(const frnn_max_pool *pool, const frnn_sequences *sequences,
-                              ptrdiff_t y_step);
+ * frnn_windows_steps(windows, steps) steps, y_step apart; those past the end of a sequence are
+ * zeros. A window without a valid step is -inf. */
+frnn_status frnn_max_pool(const frnn_windows *windows, const frnn_sequences *sequences,
+                          ptrdiff_t y_step);
+
+/* The mean over each window, in the same form; dilation is 1 and padding at most half of
+ * kernel_size, so that each window has a valid step. */
+frnn_status frnn_avg_pool(const frnn_windows *windows, const frnn_sequences *sequences,
+                          ptrdiff_t y_step);
 
 /* The last valid step of each sequence, but step 0 for the last `reversed` features. If these are
  * the outputs of a reverse direction, y is the final state h of the layer. */

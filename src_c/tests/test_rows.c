@@ -281,16 +281,17 @@ static void check_attention(const frnn_isa *isa, size_t steps, size_t size, uint
     free(exact);
 }
 
-/* The maximum over each window, by its definition: the window's steps are counted one by one. */
-static void check_max_pool(size_t steps, const frnn_max_pool *p, uint64_t *seed)
+/* The maximum or mean over each window, by its definition: its steps are counted one by one. */
+static void check_windows(size_t steps, const frnn_windows *p, int is_mean, uint64_t *seed)
 {
     enum { SIZE = 3 };
-    const size_t windows = frnn_max_pool_steps(p, steps), lengths[ROWS] = {steps, 0, steps / 2};
+    const size_t windows = frnn_windows_steps(p, steps), lengths[ROWS] = {steps, 0, steps / 2};
     float *const x = take(&x_block, steps * ROWS * SIZE, steps);
     float *const y = take(&y_block, windows * ROWS * SIZE, steps);
-    snprintf(check_case, sizeof check_case, "max pool of %zu steps: kernel %d stride %d padding %d "
-             "dilation %d%s", steps, p->kernel_size, p->stride, p->padding, p->dilation,
-             p->ceil_mode ? " ceil" : "");
+    snprintf(check_case, sizeof check_case, "%s of %zu steps: kernel %d stride %d padding %d "
+             "dilation %d%s%s", is_mean ? "avg pool" : "max pool", steps, p->kernel_size, p->stride,
+             p->padding, p->dilation, p->ceil_mode ? " ceil" : "",
+             p->count_include_pad ? " include" : "");
     const ptrdiff_t reach = (ptrdiff_t)p->dilation * (p->kernel_size - 1) + 1;
     const ptrdiff_t wide = (ptrdiff_t)steps;
     size_t begins = 0; /* of windows that fit, or with ceil_mode begin in x or its left padding */
@@ -305,18 +306,27 @@ static void check_max_pool(size_t steps, const frnn_max_pool *p, uint64_t *seed)
         for (size_t t = 0; t < lengths[b]; t++)
             random_fill(seed, x + (t * ROWS + b) * SIZE, SIZE, 3.0f);
     const frnn_sequences s = {steps, ROWS, SIZE, x, ROWS * SIZE, SIZE, lengths, y, SIZE};
-    CHECK(frnn_max_pool_run(p, &s, ROWS * SIZE) == FRNN_OK && fence_is_whole(&y_block));
+    CHECK((is_mean ? frnn_avg_pool : frnn_max_pool)(p, &s, ROWS * SIZE) == FRNN_OK);
+    CHECK(fence_is_whole(&y_block));
     for (size_t b = 0; b < ROWS; b++)
         for (size_t w = 0; w < windows * SIZE; w++) {
-            float most = -INFINITY;
+            double most = -INFINITY, sum = 0.0, count = 0.0;
             for (ptrdiff_t k = 0; k < p->kernel_size; k++) {
                 const ptrdiff_t first = (ptrdiff_t)(w / SIZE) * p->stride - p->padding;
-                const ptrdiff_t t = first + k * p->dilation;
-                if (t >= 0 && t < (ptrdiff_t)lengths[b])
-                    most = fmaxf(most, x[((size_t)t * ROWS + b) * SIZE + w % SIZE]);
+                const ptrdiff_t t = first + k * p->dilation, end = (ptrdiff_t)lengths[b];
+                count += p->count_include_pad ? t < end + p->padding : t >= 0 && t < end;
+                if (t < 0 || t >= end)
+                    continue;
+                const double value = (double)x[((size_t)t * ROWS + b) * SIZE + w % SIZE];
+                most = fmax(most, value), sum += value;
             }
-            const int is_past = w / SIZE >= frnn_max_pool_steps(p, lengths[b]);
-            CHECK(y[(w / SIZE * ROWS + b) * SIZE + w % SIZE] == (is_past ? 0.0f : most));
+            const double found = (double)y[(w / SIZE * ROWS + b) * SIZE + w % SIZE];
+            if (w / SIZE >= frnn_windows_steps(p, lengths[b]))
+                CHECK(found == 0.0);
+            else if (is_mean)
+                CHECK(fabs(found - sum / count) <= ULP * 15.0); /* of at most five values below 3 */
+            else
+                CHECK(found == most);
         }
 }
 
@@ -392,7 +402,7 @@ static void check_sequence_errors(const frnn_isa *isa)
     const size_t too_long[2] = {1, 3};
     snprintf(check_case, sizeof check_case, "%s errors over time", frnn_isa_name(isa));
     const frnn_sequences good = {2, 2, 1, x, 2, 1, NULL, y, 1};
-    const frnn_max_pool one = {1, 1, 0, 1, 0};
+    const frnn_windows one = {1, 1, 0, 1, 0, 0};
     frnn_sequences bad[3] = {good, good, good};
     bad[0].x = NULL, bad[1].y = NULL, bad[2].lengths = too_long;
     for (int i = 0; i < 3; i++) {
@@ -400,14 +410,18 @@ static void check_sequence_errors(const frnn_isa *isa)
         CHECK(frnn_pool_max(&bad[i]) == FRNN_BAD_ARGUMENT);
         CHECK(frnn_last(&bad[i], 0) == FRNN_BAD_ARGUMENT);
         CHECK(frnn_attention_pool(isa, &bad[i], weights) == FRNN_BAD_ARGUMENT);
-        CHECK(frnn_max_pool_run(&one, &bad[i], 2) == FRNN_BAD_ARGUMENT);
+        CHECK(frnn_max_pool(&one, &bad[i], 2) == FRNN_BAD_ARGUMENT);
     }
-    frnn_max_pool wrong[4] = {one, one, one, one};
+    frnn_windows wrong[4] = {one, one, one, one};
     wrong[0].kernel_size = 0, wrong[1].stride = 0, wrong[2].dilation = 0, wrong[3].padding = -1;
     for (int i = 0; i < 4; i++)
-        CHECK(frnn_max_pool_run(&wrong[i], &good, 2) == FRNN_BAD_ARGUMENT);
-    CHECK(frnn_max_pool_run(NULL, &good, 2) == FRNN_BAD_ARGUMENT);
-    CHECK(frnn_max_pool_steps(&one, SIZE_MAX) == 0);
+        CHECK(frnn_max_pool(&wrong[i], &good, 2) == FRNN_BAD_ARGUMENT);
+    wrong[2].dilation = 2, wrong[3].padding = 1;
+    for (int i = 2; i < 4; i++)
+        CHECK(frnn_avg_pool(&wrong[i], &good, 2) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_avg_pool(NULL, &good, 2) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_max_pool(NULL, &good, 2) == FRNN_BAD_ARGUMENT);
+    CHECK(frnn_windows_steps(&one, SIZE_MAX) == 0);
     CHECK(frnn_attention_pool(NULL, &good, weights) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_attention_pool(isa, &good, NULL) == FRNN_BAD_ARGUMENT);
     CHECK(frnn_pool_mean(NULL, &good) == FRNN_BAD_ARGUMENT);
@@ -420,7 +434,7 @@ static void check_sequence_errors(const frnn_isa *isa)
         CHECK(frnn_pool_max(&nothing[i]) == FRNN_OK);
         CHECK(frnn_last(&nothing[i], 0) == FRNN_OK);
         CHECK(frnn_attention_pool(isa, &nothing[i], weights) == FRNN_OK);
-        CHECK(frnn_max_pool_run(&one, &nothing[i], 2) == FRNN_OK);
+        CHECK(frnn_max_pool(&one, &nothing[i], 2) == FRNN_OK);
     }
     for (int i = 0; i < 4; i++) CHECK(isnan(y[i]));
     CHECK(frnn_last(&good, 1) == FRNN_OK && y[0] == 0.0f);
@@ -435,10 +449,11 @@ int main(int argc, char **argv)
     for (int i = 0; i < 5 * 5 * 3 * 3 * 3 * 2; i += (int)options.stride) {
         const int kernel = 1 + i % 5, padding = i / 225 % 3;
         const int most = kernel / 2, stride = 1 + i / 25 % 3, dilation = 1 + i / 75 % 3;
-        const frnn_max_pool p = {kernel, stride, padding < most ? padding : most, dilation,
-                                 i / 675 % 2};
+        frnn_windows p = {kernel, stride, padding < most ? padding : most, dilation, i / 675 % 2, 0};
         const size_t steps[] = {0, 1, 2, 5, 11};
-        check_max_pool(steps[i / 5 % 5], &p, &windows);
+        check_windows(steps[i / 5 % 5], &p, 0, &windows);
+        for (p.dilation = 1; p.count_include_pad < 2; p.count_include_pad++)
+            check_windows(steps[i / 5 % 5], &p, 1, &windows);
     }
     for (int i = 0; check_isa_at(&options, i); i++) {
         const frnn_isa *isa = check_isa_at(&options, i);

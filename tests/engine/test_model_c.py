@@ -99,7 +99,9 @@ CHANNELS = (
     make("conv", "Conv1d", in_channels=3, out_channels=5, kernel_size=3, padding=1),
     make("slopes", "PReLU", num_parameters=5),
     make("pool", "MaxPool1d", kernel_size=3, stride=2, padding=1, ceil_mode=True),
+    make("mean", "AvgPool1d", kernel_size=3, stride=2, padding=1, count_include_pad=False),
     make("norm.1", "BatchNorm1d", num_features=5, affine=False),
+    make("mean.1", "AvgPool1d", kernel_size=2, stride=1, padding=1, ceil_mode=True),
     make("permute", "Permute", dims=(2, 0, 1)),
     make("lstm", "LSTM", input_size=5, hidden_size=9, bidirectional=True),
     make("merge", "MergeDirections", mode="mean"),
@@ -176,6 +178,11 @@ DECODER = (
     make("repeat", "RepeatVector", n=4),
     make("decoder", "LSTM", **SMALL_RNN, batch_first=True),
 )
+RESHAPED = (
+    make("fc", "Linear", in_features=4, out_features=10),
+    make("unflatten", "Unflatten", dim=1, unflattened_size=(5, 2)),
+    make("gru", "GRU", input_size=2, hidden_size=3, batch_first=True),
+)
 MEAN = (make("gru", "GRU", **SMALL_RNN), make("pool", "Pool", mode="mean"))
 LARGEST = (make("gru", "GRU", **SMALL_RNN), make("pool", "Pool", mode="max"))
 
@@ -196,6 +203,7 @@ MODELS = {
     "one step": (STEP, floats(3, 4), "BF", "BF", None),
     "final state": (FINAL_STATE, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
     "decoder": (DECODER, floats(3, 5, 6), "BTF", "BTF", [5, 2, 4]),
+    "reshaped": (RESHAPED, floats(3, 4), "BF", "BTF", None),
     "mean": (MEAN, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
     "largest": (LARGEST, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
 }
@@ -267,6 +275,7 @@ LSTM = make("lstm", "LSTM", input_size=3, hidden_size=3)
         (LSTM, make("norm", "LayerNorm", normalized_shape=(2, 3))),
         (LSTM, make("flatten", "Flatten")),
         (LSTM, make("squeeze", "Squeeze", dim=1)),
+        (LSTM, make("unflatten", "Unflatten", dim=-1, unflattened_size=(1, 3))),
         (LSTM, make("embedding", "Embedding", num_embeddings=3, embedding_dim=2)),
         (LSTM, make("conv", "Conv1d", in_channels=3, out_channels=3, kernel_size=1)),
         (LSTM, make("add", "AddInput", features=4)),

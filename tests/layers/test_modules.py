@@ -119,6 +119,22 @@ PAIRS: dict[str, tuple[Any, Any, np.ndarray]] = {
         torch.nn.MaxPool1d(2, 2, 1, ceil_mode=True),
         floats(2, 3, 4),
     ),
+    "avg pool": (fastrnn.AvgPool1d(2), torch.nn.AvgPool1d(2), floats(2, 3, 7)),
+    "avg pool sizes": (
+        fastrnn.AvgPool1d(5, 3, 2, True),
+        torch.nn.AvgPool1d(5, 3, 2, True),
+        floats(2, 3, 12),
+    ),
+    "avg pool without padding": (
+        fastrnn.AvgPool1d(4, 1, 2, count_include_pad=False),
+        torch.nn.AvgPool1d(4, 1, 2, count_include_pad=False),
+        floats(3, 7),
+    ),
+    "avg pool ceil": (
+        fastrnn.AvgPool1d(3, 2, 1, True, False),
+        torch.nn.AvgPool1d(3, 2, 1, True, False),
+        floats(2, 3, 4),
+    ),
     "sum of directions": (fastrnn.MergeDirections(), Merged(torch.add), floats(3, 4, 10)),
     "product of directions": (
         fastrnn.MergeDirections("mul"),
@@ -377,6 +393,7 @@ def test_nan_stays() -> None:
         (lambda: fastrnn.BatchNorm1d(3)(floats(2, 4)), r"x: expected \(batch, 3\).*shape \(2, 4\)"),
         (lambda: fastrnn.PReLU(3)(floats(2, 4)), r"x: expected 3 channels on axis 1.*\(2, 4\)"),
         (lambda: fastrnn.MaxPool1d(3, padding=2), "padding: expected at most half of 3, got 2"),
+        (lambda: fastrnn.AvgPool1d(3, padding=2), "padding: expected at most half of 3, got 2"),
         (lambda: fastrnn.MaxPool1d(5)(floats(2, 4)), "x: expected at least 5 steps.*got 4"),
         (lambda: fastrnn.MergeDirections()(floats(3)), "x: expected features of two.*got 3"),
         (lambda: fastrnn.MergeDirections("cat"), "mode: expected 'sum' or 'mean' or 'mul'"),

@@ -110,6 +110,8 @@ MORE_LAYERS = {
                L.TimeDistributed(L.Rescaling([1.0, 2.0, 3.0], 0.25))],
     "kept axes": [L.GlobalAveragePooling1D(keepdims=True), L.LSTM(3, return_sequences=True),
                   L.GlobalMaxPooling1D(keepdims=True), L.GRU(2)],
+    "means": [L.AveragePooling1D(3, 1, padding="same"), L.AveragePooling1D(2, strides=1),
+              L.AveragePooling1D(2), L.GRU(2)],
     "activations": [L.Rescaling(2.0, 0.5), L.LeakyReLU(), L.ELU(0.7), L.ReLU(0.5),
                     L.ReLU(2.0, 0.2), L.Dense(2, activation=L.LeakyReLU(0.1)),
                     L.TimeDistributed(L.ELU())],

@@ -811,6 +811,15 @@ VALUES = {
         op("MaxPool", "x", "out", kernel_shape=[3], strides=[2], pads=[1, 1]),
         "MaxPool1d",
     ),
+    "avg pool": (op("AveragePool", "x", "out", kernel_shape=[3], strides=[2]), "AvgPool1d"),
+    "padded means": (
+        op("AveragePool", "x", "out", kernel_shape=[3], pads=[1, 1], strides=[2]),
+        "AvgPool1d",
+    ),
+    "means of padding": (
+        op("AveragePool", "x", "out", kernel_shape=[4], pads=[2, 2], count_include_pad=1),
+        "AvgPool1d",
+    ),
     "windows": (op("MaxPool", "x", "out", kernel_shape=[2], ceil_mode=1, strides=[2]), "MaxPool1d"),
 }
 
@@ -823,7 +832,7 @@ def test_functions(tmp_path, name):
         tensor(np.float32(0.5), "half"), tensor(np.float32(-0.2), "low"), tensor(slopes, "slope"),
         tensor(slopes[:, None], "slopes"),
     ]  # fmt: skip
-    free = not wanted.startswith("MaxPool")
+    free = "Pool" not in wanted
     assert check(tmp_path, [node], arrays, (4, 3, 7), opset=20, free=free) == wanted.split()
 
 

@@ -173,7 +173,8 @@ KINDS = {
         "Scale GELU Scale Hardtanh Hardsigmoid"
     ),
     "channels": (
-        "Transpose BatchNorm1d PReLU MaxPool1d Transpose GRU MergeDirections Linear PReLU Linear"
+        "Transpose BatchNorm1d PReLU MaxPool1d AvgPool1d Transpose GRU MergeDirections Linear "
+        "PReLU Linear"
     ),
     "bare layer": "LSTM",
     "plain sequential": "Linear Tanh Linear Sigmoid LogSoftmax",

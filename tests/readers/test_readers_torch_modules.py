@@ -76,14 +76,15 @@ def test_sequential_of_known_modules(save):
 def test_every_known_module(save):
     model = nn.Sequential(
         nn.Unflatten(1, (3, 8)), nn.ZeroPad1d((1, 0)), nn.BatchNorm1d(3), nn.Conv1d(3, 4, 2),
-        nn.PReLU(4), nn.MaxPool1d(2), nn.BatchNorm1d(4, affine=False), nn.ReLU6(), nn.ELU(0.5),
+        nn.PReLU(4), nn.MaxPool1d(2), nn.AvgPool1d(2, 1, 1), nn.BatchNorm1d(4, affine=False),
+        nn.ReLU6(), nn.ELU(0.5),
         nn.LeakyReLU(0.2), nn.SiLU(), nn.GELU("tanh"), nn.Softplus(2.0), nn.Mish(), nn.Hardswish(),
         nn.Softsign(), nn.Hardtanh(-0.5, 2.0), nn.Hardsigmoid(), nn.AlphaDropout(), nn.Flatten(),
         nn.LogSoftmax(-1),
     )  # fmt: skip
     with torch.no_grad():
         model[2].running_mean += 0.5
-        model[6].running_var += torch.arange(4)
+        model[7].running_var += torch.arange(4)
     assert agrees(fastrnn.load(save(model)), model, draw(2, 24))
     assert agrees(fastrnn.torch.from_module(model), model, draw(2, 24))
 

@@ -299,17 +299,30 @@ def batch_norm(layer, value, *, num_features, eps=1e-5, affine=True):
     return np.moveaxis(y * given.get("weight", 1.0) + given.get("bias", 0.0), -1, 1)
 
 
-def max_pool(layer, value, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
-    stride, steps = stride or kernel_size, value.x.shape[-1]
-    y = []
-    starts = range(-padding, steps, stride)  # a window begins in x or in the padding before it
-    for start in starts:
+def windows(steps, kernel_size, stride, padding, dilation, ceil_mode):
+    """Where each window begins, and which steps of x it has."""
+    for start in range(-padding, steps, stride):  # in x or in the padding before it
         end = start + dilation * (kernel_size - 1)
         if end >= steps + padding + (stride - 1 if ceil_mode else 0):
             break
-        seen = [at for at in range(start, end + 1, dilation) if 0 <= at < steps]
+        yield start, [at for at in range(start, end + 1, dilation) if 0 <= at < steps]
+
+
+def max_pool(layer, value, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    y, stride = [], stride or kernel_size
+    for _, seen in windows(value.x.shape[-1], kernel_size, stride, padding, dilation, ceil_mode):
         parts = [value.x[..., at] for at in seen] or [np.full(value.x.shape[:-1], -np.inf)]
         y.append(np.max(parts, 0))
+    return np.stack(y, -1)
+
+
+def avg_pool(
+    layer, value, *, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True
+):
+    y, steps, stride = [], value.x.shape[-1], stride or kernel_size
+    for start, seen in windows(steps, kernel_size, stride, padding, 1, ceil_mode):
+        padded = min(start + kernel_size, steps + padding) - start
+        y.append(value.x[..., seen].sum(-1) / (padded if count_include_pad else len(seen)))
     return np.stack(y, -1)
 
 
@@ -360,6 +373,7 @@ KINDS: dict[str, Callable] = {
     "Sigmoid": lambda layer, value: 1 / (1 + np.exp(-value.x)),
     "BatchNorm1d": batch_norm,
     "MaxPool1d": max_pool,
+    "AvgPool1d": avg_pool,
     "PReLU": prelu,
     "ScaleFeatures": lambda layer, value, num_features: (
         value.x * layer.arrays["weight"] + layer.arrays["bias"]

@@ -170,7 +170,7 @@ def channels(torch: Any) -> Made:
         def __init__(self) -> None:
             super().__init__()
             self.norm, self.act = nn.BatchNorm1d(4), nn.PReLU(4)
-            self.pool = nn.MaxPool1d(2)
+            self.pool = nn.Sequential(nn.MaxPool1d(2), nn.AvgPool1d(3, 1, 1))
             self.rnn = nn.GRU(4, 5, bidirectional=True, batch_first=True)
             self.head = nn.Sequential(nn.Linear(5, 6), nn.PReLU(), nn.Linear(6, 2))
             with torch.no_grad():

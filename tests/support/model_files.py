@@ -67,6 +67,7 @@ EVERY_KIND = (
     make("batch_norm", "BatchNorm1d", num_features=3, eps=1e-3),
     make("batch_norm.bare", "BatchNorm1d", num_features=3, affine=False),
     make("max_pool", "MaxPool1d", kernel_size=4, stride=3, padding=2, dilation=2, ceil_mode=True),
+    make("avg_pool", "AvgPool1d", kernel_size=3, stride=2, padding=1, count_include_pad=False),
     make("prelu", "PReLU", num_parameters=3),
     make("merge", "MergeDirections", mode="mul"),
     make("softmax", "Softmax", dim=-1),
@@ -86,6 +87,7 @@ EVERY_KIND = (
     make("permute", "Permute", dims=(2, 0, 1)),
     make("squeeze", "Squeeze", dim=-1),
     make("unsqueeze", "Unsqueeze", dim=0),
+    make("unflatten", "Unflatten", dim=-2, unflattened_size=(1, 2, 3, 4, 5, 6)),
     make("größe", "Tanh"),
 )  # fmt: skip
 

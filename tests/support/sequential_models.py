@@ -13,6 +13,7 @@ from fastrnn import (
     RNN,
     AddInput,
     AttentionPool,
+    AvgPool1d,
     BatchNorm1d,
     Conv1d,
     Flatten,
@@ -118,6 +119,7 @@ MORE: dict[str, Any] = {
 CORNERS: dict[str, Any] = {
     "channels": lambda: [
         Transpose(1, 2), BatchNorm1d(6), Conv1d(6, 4, 3, padding=1), PReLU(4), MaxPool1d(2, 1, 1),
+        AvgPool1d(3, 2, 1, True, False),
         Transpose(1, 2), GRU(4, 3, bidirectional=True, batch_first=True), MergeDirections("mean"),
         PReLU(), LeakyReLU(0.3), Hardtanh(-1.0, 2.0), Hardsigmoid(),
     ],

@@ -114,7 +114,7 @@ def _batch_norm(options: Options) -> Shapes:
     return dict.fromkeys(names if options["affine"] else names[2:], (options["num_features"],))
 
 
-def _check_max_pool(options: Options) -> None:
+def _check_windows(options: Options) -> None:
     if options["padding"] > options["kernel_size"] // 2:
         raise FormatError(
             f"padding: expected at most half of kernel_size ({options['kernel_size']}), "
@@ -285,7 +285,7 @@ KINDS: dict[str, Kind] = {
             Integer("dilation", 3, default=1),
             Flag("ceil_mode", 0, False),
         ),
-        check=_check_max_pool,
+        check=_check_windows,
     ),
     "PReLU": Kind(36, (Integer("num_parameters", 0, default=1),), _prelu),
     "MergeDirections": Kind(37, (Word("mode", 0, ("sum", "mean", "mul")),)),
@@ -296,6 +296,20 @@ KINDS: dict[str, Kind] = {
     "Softsign": Kind(42),
     "Hardswish": Kind(43),
     "ScaleFeatures": Kind(44, (Integer("num_features", 0),), _scale_features),
+    "Unflatten": Kind(
+        45, (Integers("unflattened_size", 1, MOST_SIZES - 1), _axis("dim", MOST_SIZES))
+    ),
+    "AvgPool1d": Kind(
+        46,
+        (
+            Integer("kernel_size", 0),
+            Integer("stride", 1),
+            Integer("padding", 2, 0, 0),
+            Flag("ceil_mode", 0, False),
+            Flag("count_include_pad", 1, True),
+        ),
+        check=_check_windows,
+    ),
 }
 
 BY_NUMBER = {kind.number: name for name, kind in KINDS.items()}
@@ -312,7 +326,7 @@ def plain_options(kind: str, options: Options) -> Options:
         if len(both) != 2:
             raise FormatError(f"padding: expected 2 integers, got {len(both)}")
         plain["left"], plain["right"] = both
-    elif kind == "MaxPool1d":
+    elif kind in ("MaxPool1d", "AvgPool1d"):
         if plain.get("stride") is None:
             plain["stride"] = plain.get("kernel_size")
     elif kind == "Conv1d" and plain.get("padding") == "valid":

@@ -139,6 +139,9 @@ _SCHEMAS = {
         "input weight bias running_mean running_var momentum eps"
     ),
     "max_pool1d max_pool2d": "self kernel_size stride padding dilation ceil_mode",
+    "avg_pool1d avg_pool2d": (
+        "self kernel_size stride padding ceil_mode count_include_pad divisor_override"
+    ),
     "prelu": "self weight",
     "amax max": "self dim keepdim",
     "adaptive_avg_pool1d adaptive_max_pool1d": "self output_size",

@@ -188,10 +188,10 @@ def _convolution(call: OperatorCall) -> Value:
     return moved.slid(after(step, "Conv1d", name, options, arrays, layout), made)
 
 
-def _max_pool(call: OperatorCall) -> Value:
-    """Maxima over windows of the last axis, with channels before it."""
+def _pool(call: OperatorCall) -> Value:
+    """Maxima or means over windows of the last axis, with channels before it."""
     kernels = call.ints("kernel_size") or [1]
-    kernels = kernels * 2 if call.op == "max_pool2d" and len(kernels) == 1 else kernels
+    kernels = kernels * 2 if call.op.endswith("pool2d") and len(kernels) == 1 else kernels
     if len(kernels) > 2 or not all(0 < kernel < _FAR for kernel in kernels):
         raise ObstructionError(f"it works over {len(kernels)} axes, expected 1 (time)")
     has_stride = call.get("stride") not in (None, [])
@@ -202,11 +202,18 @@ def _max_pool(call: OperatorCall) -> Value:
         raise ObstructionError(
             f"its padding is {ends}, expected as much at both ends, at most half of its window"
         )
+    kind = "MaxPool1d" if call.op.startswith("max") else "AvgPool1d"
     options: dict[str, object] = {
         "kernel_size": moved.kernel, "stride": moved.stride, "padding": ends[0],
-        "dilation": moved.dilation, "ceil_mode": ceil_mode,
+        "ceil_mode": ceil_mode,
     }  # fmt: skip
-    step = after(_channels_first(moved.data), "MaxPool1d", call.name("MaxPool1d"), options)
+    if kind == "MaxPool1d":
+        options["dilation"] = moved.dilation
+    else:
+        options["count_include_pad"] = call.literal("count_include_pad", True)
+        if moved.dilation != 1:
+            raise ObstructionError(f"its dilation is {moved.dilation}, expected 1")
+    step = after(_channels_first(moved.data), kind, call.name(kind), options)
     return moved.slid(step, moved.data.axes[-2], ceil_mode)
 
 
@@ -262,7 +269,7 @@ def _prelu(call: OperatorCall) -> Value:
 
 CHANNELS: dict[str, Handler] = {
     **dict.fromkeys(("conv1d", "conv2d", "convolution", "_convolution"), _convolution),
-    **dict.fromkeys(("max_pool1d", "max_pool2d"), _max_pool),
+    **dict.fromkeys(("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"), _pool),
     **dict.fromkeys(("batch_norm", "_native_batch_norm_legit_no_training"), _batch_norm),
     "prelu": _prelu,
 }

@@ -52,7 +52,7 @@ _ZERO_TO_ZERO = (
     *("Flatten", "Unflatten", "Transpose", "Permute", "Squeeze", "Unsqueeze"),
 )
 _OF_TIME = (  # see all steps, or move them
-    *("Conv1d", "MaxPool1d", "ZeroPad1d", "Pool", "Flatten", "Permute", "Transpose"),
+    *("Conv1d", "MaxPool1d", "AvgPool1d", "ZeroPad1d", "Pool", "Flatten", "Permute", "Transpose"),
 )
 _STACKED = (
     *("hidden_size", "bias", "batch_first", "bidirectional"),

@@ -39,6 +39,7 @@ _HONOURED = {
     "LayerNormalization": "axis epsilon center scale",
     "BatchNormalization": "axis epsilon center scale",
     "MaxPooling1D": "pool_size strides padding data_format",
+    "AveragePooling1D": "pool_size strides padding data_format",
     "ZeroPadding1D": "padding data_format",
     "Rescaling": "scale offset",
     "Normalization": "axis mean variance invert",

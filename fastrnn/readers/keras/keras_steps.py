@@ -31,7 +31,7 @@ def _pool(to: Mapper, layer: KerasLayer) -> None:
     to.shape = to.shape and (to.shape[0], *((1,) if keepdims else ()), to.shape[-1])
 
 
-def _max_pool(to: Mapper, layer: KerasLayer) -> None:
+def _windows(to: Mapper, layer: KerasLayer) -> None:
     to.masks.show_all()
     check_channels_last(layer)
     size = single(layer, "pool_size")
@@ -42,7 +42,11 @@ def _max_pool(to: Mapper, layer: KerasLayer) -> None:
     if padding == "same" and (stride != 1 or size % 2 == 0):
         raise CannotMapError("padding 'same' depends on the number of steps")
     around = size // 2 if padding == "same" else 0
-    to.by_channels(layer, "MaxPool1d", {}, kernel_size=size, stride=stride, padding=around)
+    options: dict[str, object] = {"kernel_size": size, "stride": stride, "padding": around}
+    if layer.type == "AveragePooling1D":
+        to.by_channels(layer, "AvgPool1d", {}, **options, count_include_pad=False)
+    else:
+        to.by_channels(layer, "MaxPool1d", {}, **options)
     _forget_steps(to)
 
 
@@ -133,7 +137,8 @@ STEPS: dict[str, Handler] = {
     "Masking": _masking,
     "GlobalAveragePooling1D": _pool,
     "GlobalMaxPooling1D": _pool,
-    "MaxPooling1D": _max_pool,
+    "MaxPooling1D": _windows,
+    "AveragePooling1D": _windows,
     "ZeroPadding1D": _zero_padding,
     "Permute": _permute,
     "RepeatVector": _repeat_vector,

@@ -305,7 +305,7 @@ def _batch_norm(node: OnnxNode) -> Args:
     return {"eps": node.float_of("epsilon", 1e-5), "training": training}
 
 
-def _max_pool(node: OnnxNode) -> Args:
+def _pool(node: OnnxNode) -> Args:
     rule = node.text_of("auto_pad", "NOTSET")
     if rule not in ("NOTSET", "VALID") or node.int_of("storage_order"):
         raise _RefusalError(f"its auto_pad is {rule!r}, expected 'NOTSET' or 'VALID'")
@@ -316,6 +316,10 @@ def _max_pool(node: OnnxNode) -> Args:
         "dilation": node.ints_of("dilations") or 1,
         "ceil_mode": node.int_of("ceil_mode") != 0,
     }
+
+
+def _avg_pool(node: OnnxNode) -> Args:
+    return {**_pool(node), "count_include_pad": node.int_of("count_include_pad") != 0}
 
 
 def _line(node: OnnxNode) -> Args:
@@ -418,7 +422,8 @@ _RULES: dict[str, Rule] = {
     "BatchNormalization": _operator(
         "batch_norm", "input weight bias running_mean running_var", _batch_norm
     ),
-    "MaxPool": _operator("max_pool1d", "self", _max_pool),
+    "MaxPool": _operator("max_pool1d", "self", _pool),
+    "AveragePool": _operator("avg_pool1d", "self", _avg_pool),
     "PRelu": _operator("prelu", "self weight"),
     "ReduceSum": _operator(
         "sum", "self", lambda n: {**_axes(13)(n), "keepdim": n.int_of("keepdims", 1) != 0}

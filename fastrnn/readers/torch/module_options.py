@@ -17,6 +17,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "normalization.LayerNorm": ("normalized_shape", "eps", "elementwise_affine"),
     "batchnorm.BatchNorm1d": ("num_features", "eps", "affine"),
     "pooling.MaxPool1d": (*_SIZES, "ceil_mode"),
+    "pooling.AvgPool1d": ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
     "activation.PReLU": ("num_parameters",),
     "activation.ReLU": (),
     "activation.Tanh": (),

@@ -187,24 +187,27 @@ frnn_status frnn_pool_max(const frnn_sequences *s)
     return FRNN_OK;
 }
 
-size_t frnn_max_pool_steps(const frnn_max_pool *pool, size_t steps)
+size_t frnn_windows_steps(const frnn_windows *windows, size_t steps)
 {
-    const size_t reach = (size_t)pool->dilation * (size_t)(pool->kernel_size - 1) + 1;
-    const size_t stride = (size_t)pool->stride, padding = (size_t)pool->padding;
+    const size_t reach = (size_t)windows->dilation * (size_t)(windows->kernel_size - 1) + 1;
+    const size_t stride = (size_t)windows->stride, padding = (size_t)windows->padding;
     if (steps == 0 || steps > SIZE_MAX / 4 || steps + 2 * padding < reach)
         return 0;
     const size_t rest = steps + 2 * padding - reach;
-    size_t windows = (rest + (pool->ceil_mode ? stride - 1 : 0)) / stride + 1;
-    if ((windows - 1) * stride >= steps + padding) /* the last one has to begin in x or before it */
-        windows--;
-    return windows;
+    size_t count = (rest + (windows->ceil_mode ? stride - 1 : 0)) / stride + 1;
+    if ((count - 1) * stride >= steps + padding) /* the last one has to begin in x or before it */
+        count--;
+    return count;
 }
 
-/* y = the maximum over the window that begins at step `begin` of a sequence of `length` steps. */
-static void max_window(const frnn_max_pool *pool, const frnn_sequences *s, const float *x,
-                       ptrdiff_t begin, size_t length, float *y)
+/* y = what a window that begins at step `begin` of a sequence x of `length` steps has. */
+typedef void of_window(const frnn_windows *windows, const frnn_sequences *s, const float *x,
+                       ptrdiff_t begin, size_t length, float *y);
+
+static void max_of_window(const frnn_windows *windows, const frnn_sequences *s, const float *x,
+                          ptrdiff_t begin, size_t length, float *y)
 {
-    const ptrdiff_t dilation = pool->dilation, end = begin + dilation * pool->kernel_size;
+    const ptrdiff_t dilation = windows->dilation, end = begin + dilation * windows->kernel_size;
     ptrdiff_t step = begin < 0 ? begin + (dilation - 1 - begin) / dilation * dilation : begin;
     for (size_t i = 0; i < s->size; i++) y[i] = -__builtin_inff();
     for (; step < end && (size_t)step < length; step += dilation)
@@ -215,24 +218,51 @@ static void max_window(const frnn_max_pool *pool, const frnn_sequences *s, const
         }
 }
 
-frnn_status frnn_max_pool_run(const frnn_max_pool *pool, const frnn_sequences *s, ptrdiff_t y_step)
+static void mean_of_window(const frnn_windows *windows, const frnn_sequences *s, const float *x,
+                           ptrdiff_t begin, size_t length, float *y)
 {
-    if (!pool || are_invalid(s) || pool->kernel_size < 1 || pool->stride < 1 ||
-        pool->dilation < 1 || pool->padding < 0)
+    const ptrdiff_t steps = (ptrdiff_t)length, padded = steps + windows->padding;
+    const ptrdiff_t end = begin + windows->kernel_size < padded ? begin + windows->kernel_size
+                                                                : padded;
+    const ptrdiff_t first = begin < 0 ? 0 : begin, last = end < steps ? end : steps;
+    const float count = (float)(windows->count_include_pad ? end - begin : last - first);
+    memset(y, 0, s->size * sizeof(float));
+    for (ptrdiff_t step = first; step < last; step++)
+        for (size_t i = 0; i < s->size; i++) y[i] += x[step * s->x_step + (ptrdiff_t)i];
+    for (size_t i = 0; i < s->size; i++) y[i] /= count;
+}
+
+static frnn_status each_window(const frnn_windows *windows, const frnn_sequences *s,
+                               ptrdiff_t y_step, of_window *run)
+{
+    if (!windows || are_invalid(s) || windows->kernel_size < 1 || windows->stride < 1 ||
+        windows->dilation < 1 || windows->padding < 0)
         return FRNN_BAD_ARGUMENT;
-    const size_t windows = frnn_max_pool_steps(pool, s->steps);
+    const size_t count = frnn_windows_steps(windows, s->steps);
     for (size_t row = 0; row < s->batch && s->size > 0; row++) {
-        const size_t length = length_of(s, row), own = frnn_max_pool_steps(pool, length);
-        for (size_t window = 0; window < windows; window++) {
+        const size_t length = length_of(s, row), own = frnn_windows_steps(windows, length);
+        for (size_t window = 0; window < count; window++) {
             float *const y = s->y + (ptrdiff_t)row * s->y_row + (ptrdiff_t)window * y_step;
             if (window >= own)
                 memset(y, 0, s->size * sizeof(float));
             else
-                max_window(pool, s, s->x + (ptrdiff_t)row * s->x_row,
-                           (ptrdiff_t)(window * (size_t)pool->stride) - pool->padding, length, y);
+                run(windows, s, s->x + (ptrdiff_t)row * s->x_row,
+                    (ptrdiff_t)(window * (size_t)windows->stride) - windows->padding, length, y);
         }
     }
     return FRNN_OK;
+}
+
+frnn_status frnn_max_pool(const frnn_windows *windows, const frnn_sequences *s, ptrdiff_t y_step)
+{
+    return each_window(windows, s, y_step, max_of_window);
+}
+
+frnn_status frnn_avg_pool(const frnn_windows *windows, const frnn_sequences *s, ptrdiff_t y_step)
+{
+    if (windows && (windows->dilation != 1 || windows->padding > windows->kernel_size / 2))
+        return FRNN_BAD_ARGUMENT;
+    return each_window(windows, s, y_step, mean_of_window);
 }
 
 frnn_status frnn_last(const frnn_sequences *s, size_t reversed)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Kinds of layers that add, remove or reorder axes. In a run only RepeatVector has to do something. */
+/* Kinds of layers that add, remove or reorder axes. In a run only RepeatVector and
+ * Unflatten have to do something. */
 #include "kinds.h"
 
 #include <string.h>
@@ -112,17 +113,23 @@ const layer_kind frnn_kind_permute = {.name = "Permute",
                                       .axes = permute,
                                       .accepts_tokens = 1};
 
-/* ---- RepeatVector ------------------------------------------------------------------------------ */
+/* ---- RepeatVector, Unflatten -------------------------------------------------------------------- */
 
-static int follow_repeat(model_axes *value, const layer_options *options)
+/* Makes steps of a value that has none. */
+static int begin_steps(model_axes *value)
 {
-    (void)options;
     if (value->rank != 2 || value->axes[0] != AXIS_BATCH || value->axes[1] != AXIS_FEATURES)
         return 0;
     value->axes[1] = AXIS_TIME;
     value->axes[value->rank++] = AXIS_FEATURES;
     value->is_one_step = 0;
     return 1;
+}
+
+static int follow_repeat(model_axes *value, const layer_options *options)
+{
+    (void)options;
+    return begin_steps(value);
 }
 
 static size_t repeat_steps(const model_layer *layer, size_t steps, size_t input_steps)
@@ -141,7 +148,45 @@ static frnn_status run_repeat(const layer_call *call)
     return FRNN_OK;
 }
 
+/* Of the axes that it makes, those of features become steps and features. */
+static int follow_unflatten(model_axes *value, const layer_options *options)
+{
+    const int_list *const sizes = &options->unflatten.unflattened_size;
+    const int at = frnn_axes_place(options->unflatten.dim, value->rank);
+    if (sizes->count != 2 || at != 1 || sizes->values[1] > INT32_MAX / sizes->values[0] ||
+        !frnn_axes_end_in_features(value, sizes->values[0] * sizes->values[1]))
+        return 0;
+    value->features = sizes->values[1];
+    return begin_steps(value);
+}
+
+static frnn_status read_unflatten(layer_source *from, model_layer *layer)
+{
+    const int_list *const sizes = &layer->options.unflatten.unflattened_size;
+    layer->outputs = sizes->values[sizes->count - 1];
+    return from->arrays == 0 ? FRNN_OK : FRNN_BAD_FILE;
+}
+
+static size_t unflatten_steps(const model_layer *layer, size_t steps, size_t input_steps)
+{
+    (void)input_steps;
+    return steps == 1 ? (size_t)layer->options.unflatten.unflattened_size.values[0] : 0;
+}
+
+static frnn_status run_unflatten(const layer_call *call)
+{
+    const layer_value *const y = &call->y;
+    for (size_t step = 0; step < y->steps; step++)
+        for (size_t row = 0; row < y->batch; row++)
+            memcpy(value_row(y, step, row), value_row(&call->x, 0, row) + step * y->features,
+                   y->features * sizeof(float));
+    return FRNN_OK;
+}
+
 static const layer_field repeat_fields[] = {INTEGER_FIELD(0, repeat.n, 1)};
+static const layer_field unflatten_fields[] = {
+    INTEGERS_FIELD(unflatten.unflattened_size, MOST_AXES - 1, 1),
+    INTEGER_FIELD(MOST_AXES, unflatten.dim, -MOST_AXES)};
 
 const layer_kind frnn_kind_repeat_vector = {
     .name = "RepeatVector",
@@ -149,4 +194,12 @@ const layer_kind frnn_kind_repeat_vector = {
     .axes = follow_repeat,
     .steps = repeat_steps,
     .run = run_repeat,
+};
+const layer_kind frnn_kind_unflatten = {
+    .name = "Unflatten",
+    FIELDS(unflatten_fields),
+    .read = read_unflatten,
+    .axes = follow_unflatten,
+    .steps = unflatten_steps,
+    .run = run_unflatten,
 };

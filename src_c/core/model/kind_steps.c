@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Kinds of layers that move steps: Embedding, Last, Pool, Flip, Mask, Unmask, ZeroPad1d,
- * MaxPool1d. */
+ * MaxPool1d, AvgPool1d. */
 #include "kinds.h"
 
 #include <string.h>
@@ -181,58 +181,70 @@ const layer_kind frnn_kind_zero_pad = {
     .run = run_zero_pad,
 };
 
-/* ---- MaxPool1d ------------------------------------------------------------------------------- */
+/* ---- MaxPool1d, AvgPool1d -------------------------------------------------------------------- */
 
 /* A window has no more padding than values. */
-static int check_max_pool(const layer_options *options)
+static int check_windows(const layer_options *options)
 {
-    return options->max_pool.padding <= options->max_pool.kernel_size / 2;
+    return options->windows.padding <= options->windows.kernel_size / 2;
 }
 
-static int follow_max_pool(model_axes *value, const layer_options *options)
+static int follow_windows(model_axes *value, const layer_options *options)
 {
     (void)options;
     value->is_one_step = 0;
     return frnn_axes_are(value, AXIS_BATCH, AXIS_FEATURES, AXIS_TIME);
 }
 
-static frnn_max_pool max_pool_of(const model_layer *layer)
+static frnn_windows windows_of(const model_layer *layer)
 {
-    const max_pool_options *const o = &layer->options.max_pool;
-    return (frnn_max_pool){o->kernel_size, o->stride, o->padding, o->dilation, o->ceil_mode};
+    const windows_options *const o = &layer->options.windows;
+    const int dilation = o->dilation > 0 ? o->dilation : 1; /* AvgPool1d has none */
+    return (frnn_windows){o->kernel_size, o->stride,    o->padding,
+                          dilation,       o->ceil_mode, o->count_include_pad};
 }
 
-static size_t max_pool_length(const model_layer *layer, size_t length)
+static size_t windows_length(const model_layer *layer, size_t length)
 {
-    const frnn_max_pool pool = max_pool_of(layer);
-    return frnn_max_pool_steps(&pool, length);
+    const frnn_windows windows = windows_of(layer);
+    return frnn_windows_steps(&windows, length);
 }
 
-static size_t max_pool_steps(const model_layer *layer, size_t steps, size_t input_steps)
+static size_t windows_steps(const model_layer *layer, size_t steps, size_t input_steps)
 {
     (void)input_steps;
-    return max_pool_length(layer, steps);
+    return windows_length(layer, steps);
 }
 
 static frnn_status run_max_pool(const layer_call *call)
 {
     const frnn_sequences sequences = sequences_of(call);
-    const frnn_max_pool pool = max_pool_of(call->layer);
-    return frnn_max_pool_run(&pool, &sequences, call->y.step);
+    const frnn_windows windows = windows_of(call->layer);
+    return frnn_max_pool(&windows, &sequences, call->y.step);
+}
+
+static frnn_status run_avg_pool(const layer_call *call)
+{
+    const frnn_sequences sequences = sequences_of(call);
+    const frnn_windows windows = windows_of(call->layer);
+    return frnn_avg_pool(&windows, &sequences, call->y.step);
 }
 
 static const layer_field max_pool_fields[] = {
-    INTEGER_FIELD(0, max_pool.kernel_size, 1), INTEGER_FIELD(1, max_pool.stride, 1),
-    INTEGER_FIELD(2, max_pool.padding, 0),     INTEGER_FIELD(3, max_pool.dilation, 1),
-    FLAG_FIELD(0, max_pool.ceil_mode),
+    INTEGER_FIELD(0, windows.kernel_size, 1), INTEGER_FIELD(1, windows.stride, 1),
+    INTEGER_FIELD(2, windows.padding, 0),     INTEGER_FIELD(3, windows.dilation, 1),
+    FLAG_FIELD(0, windows.ceil_mode),
+};
+static const layer_field avg_pool_fields[] = {
+    INTEGER_FIELD(0, windows.kernel_size, 1), INTEGER_FIELD(1, windows.stride, 1),
+    INTEGER_FIELD(2, windows.padding, 0),     FLAG_FIELD(0, windows.ceil_mode),
+    FLAG_FIELD(1, windows.count_include_pad),
 };
 
+#define OVER_WINDOWS                                                                             \
+    .check = check_windows, .axes = follow_windows, .steps = windows_steps, .length = windows_length
+
 const layer_kind frnn_kind_max_pool = {
-    .name = "MaxPool1d",
-    FIELDS(max_pool_fields),
-    .check = check_max_pool,
-    .axes = follow_max_pool,
-    .steps = max_pool_steps,
-    .length = max_pool_length,
-    .run = run_max_pool,
-};
+    .name = "MaxPool1d", FIELDS(max_pool_fields), OVER_WINDOWS, .run = run_max_pool};
+const layer_kind frnn_kind_avg_pool = {
+    .name = "AvgPool1d", FIELDS(avg_pool_fields), OVER_WINDOWS, .run = run_avg_pool};

@@ -47,6 +47,8 @@ static const layer_kind *const kinds[] = {
     [42] = &frnn_kind_softsign,
     [43] = &frnn_kind_hardswish,
     [44] = &frnn_kind_scale_features,
+    [45] = &frnn_kind_unflatten,
+    [46] = &frnn_kind_avg_pool,
 };
 
 static int is_in_range(const layer_field *field, double value)

@@ -127,11 +127,12 @@ extern const layer_kind frnn_kind_scale_features;
 extern const layer_kind frnn_kind_prelu, frnn_kind_merge_directions;
 extern const layer_kind frnn_kind_embedding, frnn_kind_last, frnn_kind_pool;    /* kind_steps.c */
 extern const layer_kind frnn_kind_flip, frnn_kind_mask, frnn_kind_zero_pad;
-extern const layer_kind frnn_kind_unmask, frnn_kind_max_pool;
+extern const layer_kind frnn_kind_unmask, frnn_kind_max_pool, frnn_kind_avg_pool;
 extern const layer_kind frnn_kind_add_input, frnn_kind_residual; /* kind_joins.c */
 extern const layer_kind frnn_kind_attention_pool;
 extern const layer_kind frnn_kind_squeeze, frnn_kind_unsqueeze, frnn_kind_flatten; /* kind_axes.c */
 extern const layer_kind frnn_kind_transpose, frnn_kind_permute, frnn_kind_repeat_vector;
+extern const layer_kind frnn_kind_unflatten;
 
 /* The kind of a record, and its options. */
 frnn_status frnn_kind_read(const layer_record *record, const layer_kind **kind,

@@ -57,6 +57,11 @@ typedef struct {
 } flatten_options;
 
 typedef struct {
+    int_list unflattened_size;
+    int dim;
+} unflatten_options;
+
+typedef struct {
     int dim0, dim1;
 } transpose_options;
 
@@ -90,9 +95,12 @@ typedef struct {
     double eps;
 } batch_norm_options;
 
+/* MaxPool1d, AvgPool1d. */
 typedef struct {
-    int kernel_size, stride, padding, dilation, ceil_mode;
-} max_pool_options;
+    int kernel_size, stride, padding, ceil_mode;
+    int dilation;          /* MaxPool1d */
+    int count_include_pad; /* AvgPool1d */
+} windows_options;
 
 typedef struct {
     int num_parameters;
@@ -127,6 +135,7 @@ typedef union {
     sequence_options sequence;
     axis_options axis;
     flatten_options flatten;
+    unflatten_options unflatten;
     transpose_options transpose;
     permute_options permute;
     zero_pad_options zero_pad;
@@ -136,7 +145,7 @@ typedef union {
     unmask_options unmask;
     function_options function;
     batch_norm_options batch_norm;
-    max_pool_options max_pool;
+    windows_options windows;
     prelu_options prelu;
     merge_options merge;
     repeat_options repeat;
