@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
-from pathlib import Path
 from typing import BinaryIO
 
 
@@ -18,14 +18,14 @@ def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
     A symbolic link stays, and what it points to is replaced. The new file has the owner, group and
     permissions of the old one, as far as this process may give them.
     """
-    # Only a link is resolved: an absolute path may be longer than the system permits.
-    target = Path(os.path.realpath(path) if os.path.islink(path) else path)
     try:
+        target = _target(path)
         # A device or a pipe is not replaced, and cannot seek.
-        if target.exists() and not target.is_file():
+        if os.path.exists(target) and not os.path.isfile(target):
             whole = BytesIO()
             write(whole)
-            target.write_bytes(whole.getbuffer())
+            with open(target, "wb") as file:
+                file.write(whole.getbuffer())
         else:
             _replace(target, write)
     except OSError as error:
@@ -34,26 +34,32 @@ def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
         raise OSError(error.errno, error.strerror, path) from None  # not the temporary file's name
 
 
-def _replace(target: Path, write: Callable[[BinaryIO], None]) -> None:
-    temporary, file = _new_file(target.parent)
+def _target(path: str) -> str:
+    """The file to write; OSError for what open() would refuse."""
+    if os.path.basename(path) in ("", os.curdir, os.pardir):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not os.path.islink(path):  # an absolute path may be longer than the system permits
+        return path
+    target = os.path.realpath(path)
+    if os.path.islink(target):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return target
+
+
+def _replace(target: str, write: Callable[[BinaryIO], None]) -> None:
+    # A name that nobody else has, and short, whatever that of the target. It is chosen before the
+    # file is there: a signal may come at any time.
+    temporary = os.path.join(os.path.dirname(target), f".{os.urandom(16).hex()}")
     try:
-        with file:
-            if target.exists():  # while it is empty: others may not be allowed to read it
-                _take_over(file.fileno(), target.stat())
+        with open(temporary, "xb") as file:
+            if os.path.exists(target):  # while it is empty: others may not be allowed to read it
+                _take_over(file.fileno(), os.stat(target))
             write(file)
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary)
         raise
-
-
-def _new_file(folder: Path) -> tuple[Path, BinaryIO]:
-    """Create a file whose name nobody else has; it is short, whatever the name of the target."""
-    while True:
-        path = folder / f".{os.urandom(5).hex()}"
-        with suppress(FileExistsError):
-            return path, open(path, "xb")
 
 
 def _take_over(descriptor: int, old: os.stat_result) -> None:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from io import RawIOBase
 from typing import BinaryIO
 
 import numpy as np
@@ -61,7 +63,7 @@ def write_model(target: str | os.PathLike[str] | BinaryIO, description: Descript
 
     def write(file: BinaryIO) -> None:
         for piece in pieces:
-            file.write(piece.data)
+            _write_all(file, piece.data)
 
     _write(target, write)
 
@@ -96,10 +98,10 @@ def write_c_array(
     )
 
     def write(file: BinaryIO) -> None:
-        file.write(head.encode())
+        _write_all(file, head.encode())
         for line in _c_lines(pieces):
-            file.write(line)
-        file.write(b"};\n\n#endif\n")
+            _write_all(file, line)
+        _write_all(file, b"};\n\n#endif\n")
 
     _write(target, write)
 
@@ -113,6 +115,18 @@ def _write(target: str | os.PathLike[str] | BinaryIO, write: Callable[[BinaryIO]
     else:
         found = type(path).__name__
         raise TypeError(f"path: expected str, os.PathLike of str or a binary file, got {found}")
+
+
+def _write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write all bytes: a file without buffer may take a part of them at a time."""
+    left = memoryview(data)
+    while left:
+        count = file.write(left)
+        if not isinstance(file, RawIOBase):
+            return
+        if count is None:
+            raise BlockingIOError(errno.EAGAIN, "the file does not take more without waiting")
+        left = left[count:]
 
 
 def _c_lines(pieces: list[Bytes]) -> Iterator[bytes]:

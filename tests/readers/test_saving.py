@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+import os
+import sys
+from io import BytesIO, RawIOBase
 
 import numpy as np
 import pytest
 
 import fastrnn
+from fastrnn.files import atomic
 from fastrnn.files.frnn_writer import read_model
 
 
@@ -66,6 +69,74 @@ def test_one_layer_stays_one(tmp_path, layer):
     x = np.ones((5, 2, 3), np.float32)
     assert loaded(x)[0].tobytes() == layer(x)[0].tobytes()
     assert repr(fastrnn.load(tmp_path / "layer.frnn", prefix="rnn")) == repr(layer)
+
+
+class Reluctant(RawIOBase):
+    """A file without buffer that takes seven bytes at a time, and `most` in all."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.taken = most, b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data):
+        if len(self.taken) >= self.most:
+            return None
+        self.taken += bytes(data[:7])
+        return len(data[:7])
+
+
+def test_a_file_without_buffer_gets_all_bytes():
+    layer, whole, file = fastrnn.GRU(1, 1, seed=0), BytesIO(), Reluctant(1 << 20)
+    fastrnn.save(layer, whole)
+    fastrnn.save(layer, file)
+    assert file.taken == whole.getvalue()
+    with pytest.raises(BlockingIOError):
+        fastrnn.save(layer, Reluctant(100))
+
+
+@pytest.mark.parametrize("name", ["", "new/", "new/.", ".", "loop"])
+def test_paths_that_are_no_files(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    os.symlink("loop", "loop")
+    with pytest.raises(OSError, match=r"directory|symbolic links"):
+        fastrnn.save(fastrnn.ReLU(), name)
+    assert os.listdir() == ["loop"]
+    assert os.path.islink("loop")
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the signal before `with` has the file
+def test_a_signal_at_any_time_leaves_nothing_behind(tmp_path):
+    layer, path = fastrnn.ReLU(), tmp_path / "m.frnn"
+    fastrnn.save(layer, path)
+    before, wanted = path.read_bytes(), 0
+
+    def trace(frame, event, argument):
+        nonlocal passed
+        frame.f_trace_opcodes = True
+        if frame.f_code.co_filename != atomic.__file__:
+            return None
+        passed += event == "opcode"
+        if passed == wanted:
+            raise KeyboardInterrupt
+        return trace
+
+    earlier = sys.gettrace()
+    for wanted in range(1, 1000):
+        passed = 0
+        sys.settrace(trace)
+        try:
+            fastrnn.save(layer, path)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(earlier)
+        assert os.listdir(tmp_path) == ["m.frnn"]
+        assert path.read_bytes() == before
+        if passed < wanted:
+            break
+    assert 100 < wanted < 999
 
 
 def test_what_is_not_a_model():
