@@ -16,13 +16,13 @@ _FLOATS = (FLOAT32, np.dtype(np.float64), np.dtype(np.float16))
 
 
 def float_array(value: ArrayLike, name: str) -> Array:
-    """A float32 array: `value` itself if it is one, cast from float16 or float64."""
-    if type(value) is np.ndarray and value.dtype is FLOAT32:
+    """An aligned float32 array: `value` itself if it is one, cast from float16 or float64."""
+    if type(value) is np.ndarray and value.dtype is FLOAT32 and value.flags.aligned:
         return value
     array = dense_array(value, name)
     if array.dtype not in _FLOATS:
         raise TypeError(f"{name}: expected float32, float16 or float64, got {array.dtype}")
-    return array.astype(FLOAT32, copy=False)
+    return np.require(array, FLOAT32, "A")
 
 
 def copies(*arrays: Array | None) -> tuple[Array | None, ...]:
@@ -57,6 +57,6 @@ def dense_array(value: ArrayLike, name: str) -> NDArray[Any]:
 def float_or_int_array(value: ArrayLike, name: str) -> NDArray[Any]:
     """An array of integers as it is, any other as `float_array` returns it."""
     if type(value) is np.ndarray and value.dtype is FLOAT32:
-        return value
+        return float_array(value, name)
     array = dense_array(value, name)
     return array if array.dtype.kind in "iu" else float_array(array, name)

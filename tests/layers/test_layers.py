@@ -345,3 +345,29 @@ def test_long_products_are_parts(monkeypatch, shape):
     assert np.array_equal(dense.product(a.view(Counted), b), a @ b)
     assert len(Counted.counts) > 1
     assert max(Counted.counts) <= 400
+
+
+def at_odd_addresses(x: np.ndarray) -> np.ndarray:
+    return np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        fastrnn.LSTM(6, 4, seed=1), fastrnn.Linear(6, 4, seed=1), fastrnn.Conv1d(4, 2, 3, seed=1),
+        fastrnn.LayerNorm(6), fastrnn.BatchNorm1d(4), fastrnn.Softmax(-1), fastrnn.ReLU(),
+        fastrnn.GELU(), fastrnn.Pool("mean"), fastrnn.MaxPool1d(2), fastrnn.Flatten(),
+        fastrnn.AttentionPool(fastrnn.Linear(6, 1, seed=1)),
+        fastrnn.Residual(fastrnn.Linear(6, 6, seed=1)),
+        fastrnn.Sequential(fastrnn.GELU(), fastrnn.GRU(6, 4, seed=1)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)  # fmt: skip
+def test_arrays_at_odd_addresses(layer):
+    """As numpy.frombuffer makes them: a layer takes them like any others."""
+    x = batch(5, 4, 6)
+    y, _, back = layer.vjp(x)
+    y_odd, _, back_odd = layer.vjp(at_odd_addresses(x))
+    assert y_odd.tobytes() == y.tobytes() == layer(at_odd_addresses(x))[0].tobytes()
+    dy = batch(*y.shape)
+    assert back_odd(at_odd_addresses(dy)).x.tobytes() == back(dy).x.tobytes()
