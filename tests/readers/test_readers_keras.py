@@ -106,7 +106,7 @@ MORE_LAYERS = {
                    "hard_sigmoid", "hard_silu", "mish", "softsign", "celu")],
     "scales": [L.Rescaling([1.0, -2.0, 3.0], [0.5]), L.Rescaling(0.5, np.array([1.0, 2.0, 3.0])),
                L.Normalization(), L.Normalization(mean=[1e4, 2.0, 0.1], variance=[2.0, 0.0, 0.3]),
-               L.Normalization(mean=0.5, variance=4.0, invert=True),
+               L.Normalization(None, 0.5, 4.0, invert=True),
                L.TimeDistributed(L.Rescaling([1.0, 2.0, 3.0], 0.25))],
     "kept axes": [L.GlobalAveragePooling1D(keepdims=True), L.LSTM(3, return_sequences=True),
                   L.GlobalMaxPooling1D(keepdims=True), L.GRU(2)],
@@ -409,6 +409,7 @@ def test_mask_within_a_sum(tmp_path):
 UNKNOWN_AT_MASKED_STEPS = {
     "shown": lambda x: L.Add(name="s")([x, L.LSTM(4, return_sequences=True)(x)]),
     "put back": lambda x: L.Add(name="s")([x, L.Conv1D(4, 1)(L.LSTM(4, return_sequences=True)(x))]),
+    "operator": lambda x: x + L.LSTM(4, return_sequences=True)(x),
     "backwards": lambda x: L.Add(name="s")(
         [x, L.GRU(4, return_sequences=True, go_backwards=True)(x)]
     ),
@@ -418,7 +419,15 @@ UNKNOWN_AT_MASKED_STEPS = {
 @pytest.mark.parametrize("build", UNKNOWN_AT_MASKED_STEPS.values(), ids=UNKNOWN_AT_MASKED_STEPS)
 def test_refused_masked_sums(tmp_path, build):
     model = functional(keras, lambda x: build(L.Embedding(10, 4, mask_zero=True)(x)), None)
-    with pytest.raises(UnsupportedModel, match=r"masked steps of 's'|'s' \(Add\): a mask"):
+    with pytest.raises(UnsupportedModel, match=r"masked steps of '(s|add\w*)'|'s' \(Add\): a mask"):
+        describe(save(model, tmp_path / "m.keras"))
+
+
+def test_mask_behind_a_model_within_the_model(tmp_path):
+    """Keras passes the mask on when it runs, but writes none into the file."""
+    inner = keras.Sequential([L.Dense(3)])
+    model = functional(keras, lambda x: L.LSTM(2)(inner(L.Masking()(x))))
+    with pytest.raises(UnsupportedModel, match=r"'lstm.*called without the mask"):
         describe(save(model, tmp_path / "m.keras"))
 
 

@@ -45,13 +45,14 @@ class Masks:
         return self._origin is not None
 
     def enter(self, layer: KerasLayer) -> None:
-        """Require that the mask that a layer is called with, if the file tells, is this or none."""
+        """Require that the mask that a layer is called with, if the file tells, is this one."""
         if layer.mask is None:
             return
         if any(mask != self._origin for mask in layer.mask):
             raise CannotMapError("it is called with a mask that no layer before it makes")
+        # A file says no mask also behind a model within the model, which may pass it on.
         if not layer.mask and self._origin and layer.type in _SKIPPING:
-            self.show_all()
+            raise CannotMapError("it is called without the mask that a layer before it makes")
 
     def begin(self, layer: KerasLayer, value: object) -> None:
         """Start a mask of the steps that hold only this value, in front of what `layer` makes."""

@@ -45,6 +45,8 @@ class Sums:
                 raise CannotMapError("its sum and another one of the model overlap")
             name = f"{layer.name}.{-number}" if number else layer.name
             _complete(to, self._kept.pop(), name)
+        if "trainable" not in layer.config:  # the operator +, which passes no mask on
+            to.masks.show_all()
 
 
 def _complete(to: Mapper, kept: _Kept, name: str) -> None:
