@@ -207,6 +207,7 @@ cdef extern from "fastrnn.h" nogil:
         float *y
         Py_ssize_t y_row
     frnn_status frnn_pool_mean(const frnn_isa *isa, const frnn_sequences *sequences)
+    frnn_status frnn_pool_sum(const frnn_isa *isa, const frnn_sequences *sequences)
     frnn_status frnn_attention_pool(const frnn_isa *isa, const frnn_sequences *sequences,
                                     float *weights)
 

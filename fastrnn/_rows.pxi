@@ -91,8 +91,9 @@ def batch_norm(str isa, x, y, const float[::1] running_mean or None,
         pair.close()
 
 
-cdef int pool(str isa, object x, object lengths, object weights, object y) except -1:
-    """The mean over steps, or the weighted sum if there are weights, which hold scores."""
+cdef int pool(str isa, object x, object lengths, object weights, object y,
+              bint is_sum) except -1:
+    """The sum or mean over steps, or the weighted sum if there are weights, which hold scores."""
     cdef const frnn_isa *table = find_isa(isa)
     cdef Py_buffer views[4]
     cdef frnn_sequences s
@@ -121,6 +122,8 @@ cdef int pool(str isa, object x, object lengths, object weights, object y) excep
         with nogil:
             if has_weights:
                 status = frnn_attention_pool(table, &s, <float *> views[3].buf)
+            elif is_sum:
+                status = frnn_pool_sum(table, &s)
             else:
                 status = frnn_pool_mean(table, &s)
         return check(status)
@@ -131,7 +134,12 @@ cdef int pool(str isa, object x, object lengths, object weights, object y) excep
 
 def pool_mean(str isa, x, lengths, y) -> None:
     """Compute y (B, size), the mean of x (T, B, size) over lengths[b] steps, or over all."""
-    pool(isa, x, lengths, None, y)
+    pool(isa, x, lengths, None, y, False)
+
+
+def pool_sum(str isa, x, lengths, y) -> None:
+    """Compute y (B, size), the sum of x (T, B, size) over lengths[b] steps, or over all."""
+    pool(isa, x, lengths, None, y, True)
 
 
 def attention_pool(str isa, x, lengths, weights not None, y) -> None:
@@ -139,4 +147,4 @@ def attention_pool(str isa, x, lengths, weights not None, y) -> None:
 
     weights (B, T) holds the scores, and the weights afterwards.
     """
-    pool(isa, x, lengths, weights, y)
+    pool(isa, x, lengths, weights, y, False)

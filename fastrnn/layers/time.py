@@ -107,11 +107,12 @@ class Last(_Ending):
 
 
 class Pool(_Ending):
-    """The mean or the maximum over the valid steps of each row.
+    """The mean, the maximum or the sum over the valid steps of each row.
 
-    x: (T, B, F), (B, T, F) with batch_first, or (T, F); y: (B, F) or (F,). mode: "mean" or "max";
-    a maximum's gradient goes to the first step that holds it. A row of length 0, as `Mask` may
-    leave one, becomes zeros. isa: instruction set of the mean, one of `fastrnn.isas()`.
+    x: (T, B, F), (B, T, F) with batch_first, or (T, F); y: (B, F) or (F,). mode: "mean", "max"
+    or "sum"; a maximum's gradient goes to the first step that holds it. A row of length 0, as
+    `Mask` may leave one, becomes zeros. isa: instruction set of the mean and the sum, one of
+    `fastrnn.isas()`.
 
     >>> import numpy as np
     >>> x = np.array([[1.0, 2.0], [3.0, 0.0], [8.0, 9.0]])
@@ -121,7 +122,7 @@ class Pool(_Ending):
 
     def __init__(self, mode: str, batch_first: bool = False, *, isa: str | None = None) -> None:
         super().__init__(isa)
-        self.mode = check_choice("mode", mode, ("mean", "max"))
+        self.mode = check_choice("mode", mode, ("mean", "max", "sum"))
         self.batch_first = checked_flag("batch_first", batch_first)
 
     def _options(self) -> dict[str, object]:
@@ -130,10 +131,11 @@ class Pool(_Ending):
     def _forward(self, x: NDArray[Any], flow: Flow) -> Array:
         rows = time_major(x, self.batch_first)
         y = np.empty(rows.shape[1:], FLOAT32)
-        if y.size and self.mode == "mean":
+        if y.size and self.mode != "max":
             counts = None if flow.lengths is None else flow.lengths.astype(np.uintp)
             rows = rows if rows.strides[2] == rows.itemsize else np.ascontiguousarray(rows)
-            _core.pool_mean(self.isa, rows, counts, y)
+            pool = _core.pool_mean if self.mode == "mean" else _core.pool_sum
+            pool(self.isa, rows, counts, y)
         elif y.size:
             y[...] = np.where(self._inside(rows, flow), rows, np.float32(-np.inf)).max(0)
             y[self._counts(rows, flow) == 0] = 0
@@ -147,7 +149,9 @@ class Pool(_Ending):
             rows, dx = time_major(x, self.batch_first), np.zeros(x.shape, FLOAT32)
             drows, inside = time_major(dx, self.batch_first), self._inside(rows, flow)
             dy = dy.reshape(rows.shape[1:])
-            if self.mode == "mean":
+            if self.mode == "sum":
+                drows[...] = np.where(inside, dy, np.float32(0))
+            elif self.mode == "mean":
                 counts = np.maximum(self._counts(rows, flow), 1).astype(FLOAT32)
                 drows[...] = np.where(inside, dy / counts[:, None], np.float32(0))
             else:

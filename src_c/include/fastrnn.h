@@ -402,8 +402,9 @@ typedef struct {
     ptrdiff_t y_row;
 } frnn_sequences;
 
-/* The mean over the valid steps of each sequence. */
+/* The mean, or the sum, over the valid steps of each sequence. */
 frnn_status frnn_pool_mean(const frnn_isa *isa, const frnn_sequences *sequences);
+frnn_status frnn_pool_sum(const frnn_isa *isa, const frnn_sequences *sequences);
 
 /* The sum of the valid steps of each sequence, weighted by the softmax of their scores (Bahdanau,
  * Cho, Bengio 2015; Yang et al. 2016). weights [batch][steps]: the scores, which become the weights,

@@ -222,13 +222,12 @@ static void batch_norm(const frnn_rows *rows, const frnn_batch_norm_call *c)
     }
 }
 
-/* The mean over steps of adjacent vectors, of which the last one has n lanes; with weights of the steps
- * the weighted sum instead. */
-ALWAYS_INLINE void mean_strip(float *y, const float *x, ptrdiff_t x_step, const float *weights,
-                              size_t steps, int n, const int vectors)
+/* The sum over steps of adjacent vectors, of which the last one has n lanes, divided by a number; with
+ * weights of the steps the weighted sum instead. */
+ALWAYS_INLINE void sum_strip(float *y, const float *x, ptrdiff_t x_step, const float *weights,
+                             size_t steps, float divisor, int n, const int vectors)
 {
     vec total[4], run[4];
-    const vec count = vec_set((float)steps);
     UNROLL for (int v = 0; v < vectors; v++) total[v] = vec_zero();
     for (size_t step = 0; step < steps;) {
         UNROLL for (int v = 0; v < vectors; v++) run[v] = vec_zero();
@@ -241,7 +240,7 @@ ALWAYS_INLINE void mean_strip(float *y, const float *x, ptrdiff_t x_step, const 
         UNROLL for (int v = 0; v < vectors; v++) total[v] = vec_add(total[v], run[v]);
     }
     UNROLL for (int v = 0; v < vectors; v++) {
-        const vec result = weights ? total[v] : vec_div(total[v], count);
+        const vec result = weights ? total[v] : vec_div(total[v], vec_set(divisor));
         if (vectors == 1 && n < LANES)
             vec_store_part(y, result, n);
         else
@@ -249,27 +248,28 @@ ALWAYS_INLINE void mean_strip(float *y, const float *x, ptrdiff_t x_step, const 
     }
 }
 
-ALWAYS_INLINE void mean_row(float *y, const float *x, ptrdiff_t x_step, const float *weights,
-                            size_t steps, size_t size)
+ALWAYS_INLINE void sum_row(float *y, const float *x, ptrdiff_t x_step, const float *weights,
+                           size_t steps, float divisor, size_t size)
 {
     size_t i = 0;
     for (; size - i >= 4 * LANES; i += 4 * LANES)
-        mean_strip(y + i, x + i, x_step, weights, steps, LANES, 4);
+        sum_strip(y + i, x + i, x_step, weights, steps, divisor, LANES, 4);
     for (; i < size; i += LANES) {
         const int n = size - i < LANES ? (int)(size - i) : LANES;
-        mean_strip(y + i, x + i, x_step, weights, steps, n, 1);
+        sum_strip(y + i, x + i, x_step, weights, steps, divisor, n, 1);
     }
 }
 
-static void mean(float *y, const float *x, ptrdiff_t x_step, size_t steps, size_t size)
+static void sum_steps(float *y, const float *x, ptrdiff_t x_step, size_t steps, size_t size,
+                      float divisor)
 {
-    mean_row(y, x, x_step, NULL, steps, size);
+    sum_row(y, x, x_step, NULL, steps, divisor, size);
 }
 
 static void weighted_sum(float *y, const float *x, ptrdiff_t x_step, const float *weights,
                          size_t steps, size_t size)
 {
-    mean_row(y, x, x_step, weights, steps, size);
+    sum_row(y, x, x_step, weights, steps, 1.0f, size);
 }
 
 #endif

@@ -205,8 +205,9 @@ struct frnn_isa {
     void (*layer_norm)(float *y, const float *x, const float *weight, const float *bias,
                        size_t size, float eps);
     void (*batch_norm)(const frnn_rows *rows, const frnn_batch_norm_call *call);
-    /* y = the mean over steps >= 1 of rows of x, which are x_step apart. */
-    void (*mean)(float *y, const float *x, ptrdiff_t x_step, size_t steps, size_t size);
+    /* y = the sum over steps of rows of x, which are x_step apart, divided by a number. */
+    void (*sum_steps)(float *y, const float *x, ptrdiff_t x_step, size_t steps, size_t size,
+                      float divisor);
     /* y = the sum over steps of weights[step] times that row of x. */
     void (*weighted_sum)(float *y, const float *x, ptrdiff_t x_step, const float *weights,
                          size_t steps, size_t size);

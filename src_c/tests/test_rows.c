@@ -206,10 +206,12 @@ static void check_sequences(const frnn_isa *isa, size_t steps, size_t size, uint
     for (size_t b = 0; b < ROWS; b++) /* x is NaN beyond a row's length */
         for (size_t t = 0; t < lengths[b]; t++)
             random_fill(seed, x + t * step + b * row, size, 3.0f);
-    for (int function = 0; function < 3; function++) {
+    for (int function = 0; function < 4; function++) {
         s.y = y = take(&y_block, ROWS * row, size);
-        CHECK((function == 0 ? frnn_pool_mean(isa, &s) : function == 1 ? frnn_pool_max(&s)
-                                                       : frnn_last(&s, reversed)) == FRNN_OK);
+        CHECK((function == 0   ? frnn_pool_mean(isa, &s)
+               : function == 1 ? frnn_pool_sum(isa, &s)
+               : function == 2 ? frnn_pool_max(&s)
+                               : frnn_last(&s, reversed)) == FRNN_OK);
         CHECK(fence_is_whole(&y_block));
         for (size_t b = 0; b < ROWS; b++, y += row) {
             CHECK(isnan(y[size]));
@@ -224,8 +226,10 @@ static void check_sequences(const frnn_isa *isa, size_t steps, size_t size, uint
                 const double found = (double)y[i];
                 if (function == 0)
                     CHECK(fabs(found - mean) <= ULP * (total / fmax(1.0, (double)lengths[b]) * 4.0));
+                else if (function == 1)
+                    CHECK(fabs(found - sum) <= ULP * total * 4.0);
                 else
-                    CHECK(found == (function == 1 ? most : last));
+                    CHECK(found == (function == 2 ? most : last));
             }
         }
     }
@@ -407,6 +411,7 @@ static void check_sequence_errors(const frnn_isa *isa)
     bad[0].x = NULL, bad[1].y = NULL, bad[2].lengths = too_long;
     for (int i = 0; i < 3; i++) {
         CHECK(frnn_pool_mean(isa, &bad[i]) == FRNN_BAD_ARGUMENT);
+        CHECK(frnn_pool_sum(isa, &bad[i]) == FRNN_BAD_ARGUMENT);
         CHECK(frnn_pool_max(&bad[i]) == FRNN_BAD_ARGUMENT);
         CHECK(frnn_last(&bad[i], 0) == FRNN_BAD_ARGUMENT);
         CHECK(frnn_attention_pool(isa, &bad[i], weights) == FRNN_BAD_ARGUMENT);

@@ -83,6 +83,7 @@ CALLS = [
     ("log_softmax", _core.log_softmax, ["scalar", z(4, 3), z(4, 3)]),
     ("layer_norm", _core.layer_norm, ["scalar", z(4, 3), z(4, 3), z(3), z(3), 1e-5]),
     ("pool_mean", _core.pool_mean, ["scalar", z(5, 2, 3), lengths(), z(2, 3)]),
+    ("pool_sum", _core.pool_sum, ["scalar", z(5, 2, 3), lengths(), z(2, 3)]),
     ("attention_pool", _core.attention_pool,
      ["scalar", z(5, 2, 3), lengths(), z(2, 5), z(2, 3)]),
     ("apply", _core.apply, ["scalar", "softplus", z(7), z(7), 1.0, 20.0]),

@@ -182,15 +182,17 @@ def test_relu(isa: str) -> None:
     assert np.array_equal(y, np.maximum(x, 0), equal_nan=True)
 
 
-def test_pool_mean(isa: str) -> None:
+@pytest.mark.parametrize("mode", ["mean", "sum"])
+def test_pool(isa: str, mode: str) -> None:
     x, y = draw(40, 3, 21), np.full((3, 21), np.nan, np.float32)
     lengths = np.array([40, 0, 7], np.uintp)
     x[7:, 2] = np.nan
-    _core.pool_mean(isa, x, lengths, y)
-    wanted = [x[:40, 0].mean(0, np.float64), np.zeros(21), x[:7, 2].mean(0, np.float64)]
+    pool, reduce = getattr(_core, f"pool_{mode}"), getattr(np, mode)
+    pool(isa, x, lengths, y)
+    wanted = [reduce(x[:40, 0], 0, np.float64), np.zeros(21), reduce(x[:7, 2], 0, np.float64)]
     assert error(y, np.stack(wanted)) < PARITY
-    _core.pool_mean(isa, x[:7].transpose(1, 0, 2).copy().transpose(1, 0, 2), None, y)
-    assert error(y, x[:7].mean(0, np.float64)) < PARITY
+    pool(isa, x[:7].transpose(1, 0, 2).copy().transpose(1, 0, 2), None, y)
+    assert error(y, reduce(x[:7], 0, np.float64)) < PARITY
 
 
 def test_attention_pool(isa: str) -> None:

@@ -184,6 +184,7 @@ RESHAPED = (
     make("gru", "GRU", input_size=2, hidden_size=3, batch_first=True),
 )
 MEAN = (make("gru", "GRU", **SMALL_RNN), make("pool", "Pool", mode="mean"))
+SUM = (make("gru", "GRU", **SMALL_RNN), make("pool", "Pool", mode="sum"))
 LARGEST = (make("gru", "GRU", **SMALL_RNN), make("pool", "Pool", mode="max"))
 
 # layers, x, the axes of x and of y, lengths to try
@@ -204,6 +205,7 @@ MODELS = {
     "final state": (FINAL_STATE, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
     "decoder": (DECODER, floats(3, 5, 6), "BTF", "BTF", [5, 2, 4]),
     "reshaped": (RESHAPED, floats(3, 4), "BF", "BTF", None),
+    "sum": (SUM, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
     "mean": (MEAN, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
     "largest": (LARGEST, floats(5, 3, 6), "TBF", "BF", [5, 2, 4]),
 }

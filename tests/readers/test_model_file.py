@@ -285,7 +285,7 @@ SIZES = {"in_features": 3, "out_features": 2}
         ("Linear", SIZES, STATE | {"scale": np.ones(1)}, "'scale' is no array of a Linear"),
         ("Linear", SIZES | {"in_features": 4}, STATE, r"expected the shape \[2, 4\], got \[2, 3\]"),
         ("Linear", SIZES, STATE | {"bias": np.ones(2, int)}, "expected floating-point elements"),
-        ("Pool", {"mode": "sum"}, {}, "mode: expected 'mean' or 'max', got 'sum'"),
+        ("Pool", {"mode": "min"}, {}, "mode: expected 'mean' or 'max' or 'sum', got 'min'"),
         ("Dropout", {"p": 1.5}, {}, "p: expected a number from 0 to 1, got 1.5"),
         ("Dropout", {"p": None}, {}, "p: expected a number, got None"),
         ("Mask", {"value": np.nan}, {}, "value: expected a number"),

@@ -237,6 +237,7 @@ PARTS = {
     "state row": ([op("Gather", "Y_h last", "out", axis=0)], "Last"),
     "mean": ([op("ReduceMean", "y", "out", axes=[0], keepdims=0)], "Pool"),
     "max": ([op("ReduceMax", "y", "out", axes=[0], keepdims=0)], "Pool"),
+    "sum": ([op("ReduceSum", "y zero_", "out", keepdims=0)], "Pool"),
     "mean kept": ([op("ReduceMean", "y", "out", axes=[0], keepdims=1)], "Pool Unsqueeze"),
     "global mean": (
         [
@@ -315,7 +316,6 @@ REFUSED_PARTS = {
     "half": ([op("Slice", "y zero_ two two", "out")], "part of an axis"),
     "one row": ([op("Gather", "y zero", "out", axis=1)], "not known to be time"),
     "every second": ([op("Slice", "y zero_ end zero_ two", "out")], "every 2th"),
-    "sum": ([op("ReduceSum", "y zero_", "out", keepdims=0)], "no layer for this operator"),
     "features": ([op("ReduceMax", "y", "out", axes=[2], keepdims=0)], "not known to be time"),
     "both axes": ([op("ReduceMean", "y", "out", axes=[0, 1], keepdims=0)], "several axes"),
 }

@@ -15,7 +15,7 @@ Unflatten  dim, unflattened_size
 Last       batch_first, bidirectional   y at each row's last valid step; of a bidirectional layer
                              the reverse half at the first one: the final state h
            of                "state" means the same as bidirectional=True, "step" as False
-Pool       mode, batch_first "mean" or "max" over each row's valid steps
+Pool       mode, batch_first "mean", "max" or "sum" over each row's valid steps
 MergeDirections   mode        "sum", "mean" or "mul" of the two halves of the features
 Scale      factor, offset    factor x + offset
 ScaleFeatures   num_features  weight x + bias of each feature
@@ -213,7 +213,7 @@ def pool(layer, value, *, mode, batch_first=False):
     x = value.x if batch_first else value.x.swapaxes(0, 1)
     lengths = valid(layer, Value(x, value.lengths))
     value.lengths = None
-    reduce = {"mean": np.mean, "max": np.max}[mode]
+    reduce = {"mean": np.mean, "max": np.max, "sum": np.sum}[mode]
     return np.stack([reduce(row[:length], 0) for row, length in zip(x, lengths, strict=True)])
 
 

@@ -76,6 +76,7 @@ EVERY_KIND = (
     make("last", "Last", batch_first=True, of="state"),
     make("pool", "Pool", mode="max"),
     make("pool.mean", "Pool", mode="mean", batch_first=True),
+    make("pool.sum", "Pool", mode="sum", batch_first=True),
     make("flip", "Flip", batch_first=True),
     make("mask", "Mask", value=-1.5),
     make("unmask", "Unmask", repeat=True),

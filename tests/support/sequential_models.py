@@ -86,6 +86,7 @@ ENDINGS: dict[str, Any] = {
         GRU(6, 3, 2, bidirectional=True, batch_first=True), Last(True, of="state"), Linear(6, 2),
     ],
     "mean": lambda: [Tanh(), Pool("mean", batch_first=True), Softmax(-1)],
+    "sum": lambda: [Tanh(), Pool("sum", batch_first=True), Tanh()],
     "attention": lambda: [
         GRU(6, 3, bidirectional=True, batch_first=True),
         AttentionPool(Linear(6, 4), Tanh(), Linear(4, 1), batch_first=True), Linear(6, 2),

@@ -45,11 +45,11 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of two texts, bit `place` of the flags."""
+    """One of several texts, whose number is in the flags from bit `place` on."""
 
     name: str
     place: int
-    texts: tuple[str, str]
+    texts: tuple[str, ...]
     default: object = REQUIRED
 
     def pack(self, value: object, record: Record) -> None:
@@ -59,7 +59,11 @@ class Choice:
         record.flags |= self.texts.index(str(value)) << self.place
 
     def unpack(self, record: Record) -> object:
-        return self.texts[record.flags >> self.place & 1]
+        bits = (len(self.texts) - 1).bit_length()
+        number = record.flags >> self.place & ((1 << bits) - 1)
+        if number >= len(self.texts):
+            raise FormatError(f"{self.name}: expected less than {len(self.texts)}, got {number}")
+        return self.texts[number]
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,7 +241,7 @@ KINDS: dict[str, Kind] = {
     "LogSoftmax": Kind(12, (_axis("dim"),)),
     "Dropout": Kind(13, (Number("p", 0, 0.0, 1.0, 0.5),)),
     "Last": Kind(14, (_BATCH_FIRST, Choice("of", 2, ("step", "state"), "step"))),
-    "Pool": Kind(15, (Choice("mode", 2, ("mean", "max")), _BATCH_FIRST)),
+    "Pool": Kind(15, (Choice("mode", 2, ("mean", "max", "sum")), _BATCH_FIRST)),
     "Flip": Kind(16, (_BATCH_FIRST,)),
     "Mask": Kind(17, (_finite("value", 0),)),
     "ZeroPad1d": Kind(18, (Integer("left", 0, 0), Integer("right", 1, 0))),

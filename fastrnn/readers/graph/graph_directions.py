@@ -9,7 +9,7 @@ from dataclasses import replace
 from ...stack_spec import TENSORS, places
 from ..containers.elements import Array
 from ..description import STATES, DescribedLayer
-from .graph import BRANCHES, NO_LAYER
+from .graph import BRANCHES
 from .graph_steps import (
     NOT_TIME,
     Name,
@@ -93,8 +93,6 @@ def pool(data: Data, place: int, mode: str, keep: bool, name: Name = ("pool", Fa
     if time:
         if not may_be_time(step, time):
             raise ObstructionError(NOT_TIME)
-        if mode == "sum":
-            raise ObstructionError(NO_LAYER)
         step = over_time(step, time, "Pool", name, {"mode": mode})
     axes = data.axes[:place] + (((),) if keep else ()) + data.axes[place + 1 :]
     return Data(step, axes)

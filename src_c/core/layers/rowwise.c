@@ -134,20 +134,32 @@ static size_t length_of(const frnn_sequences *s, size_t row)
     return s->lengths ? s->lengths[row] : s->steps;
 }
 
-frnn_status frnn_pool_mean(const frnn_isa *isa, const frnn_sequences *s)
+static frnn_status pool_sum(const frnn_isa *isa, const frnn_sequences *s, int divides)
 {
     if (!isa || are_invalid(s))
         return FRNN_BAD_ARGUMENT;
     const unsigned saved = isa->denormals_off();
     for (size_t row = 0; row < s->batch && s->size > 0; row++) {
         float *const y = s->y + (ptrdiff_t)row * s->y_row;
-        if (length_of(s, row) > 0)
-            isa->mean(y, s->x + (ptrdiff_t)row * s->x_row, s->x_step, length_of(s, row), s->size);
+        const size_t length = length_of(s, row);
+        if (length > 0)
+            isa->sum_steps(y, s->x + (ptrdiff_t)row * s->x_row, s->x_step, length, s->size,
+                           divides ? (float)length : 1.0f);
         else
             memset(y, 0, s->size * sizeof(float));
     }
     isa->denormals_restore(saved);
     return FRNN_OK;
+}
+
+frnn_status frnn_pool_mean(const frnn_isa *isa, const frnn_sequences *s)
+{
+    return pool_sum(isa, s, 1);
+}
+
+frnn_status frnn_pool_sum(const frnn_isa *isa, const frnn_sequences *s)
+{
+    return pool_sum(isa, s, 0);
 }
 
 frnn_status frnn_attention_pool(const frnn_isa *isa, const frnn_sequences *s, float *weights)

@@ -108,19 +108,28 @@ static frnn_status run_last(const layer_call *call)
 static frnn_status run_pool(const layer_call *call)
 {
     const frnn_sequences sequences = sequences_of(call);
-    return call->layer->options.sequence.max ? frnn_pool_max(&sequences)
-                                             : frnn_pool_mean(call->isa, &sequences);
+    const sequence_options *const options = &call->layer->options.sequence;
+    return options->max   ? frnn_pool_max(&sequences)
+           : options->sum ? frnn_pool_sum(call->isa, &sequences)
+                          : frnn_pool_mean(call->isa, &sequences);
+}
+
+static int check_pool(const layer_options *options)
+{
+    return !(options->sequence.max && options->sequence.sum);
 }
 
 static const layer_field last_fields[] = {FLAG_FIELD(1, sequence.batch_first),
                                           FLAG_FIELD(2, sequence.of_state)};
 static const layer_field pool_fields[] = {FLAG_FIELD(1, sequence.batch_first),
-                                          FLAG_FIELD(2, sequence.max)};
+                                          FLAG_FIELD(2, sequence.max),
+                                          FLAG_FIELD(3, sequence.sum)};
 
 const layer_kind frnn_kind_last = {
     .name = "Last", FIELDS(last_fields), .axes = remove_time, .ends_time = 1, .run = run_last};
 const layer_kind frnn_kind_pool = {
-    .name = "Pool", FIELDS(pool_fields), .axes = remove_time, .ends_time = 1, .run = run_pool};
+    .name = "Pool", FIELDS(pool_fields), .check = check_pool, .axes = remove_time, .ends_time = 1,
+    .run = run_pool};
 
 /* ---- Flip, Mask, Unmask ---------------------------------------------------------------------- */
 

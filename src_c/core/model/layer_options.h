@@ -44,7 +44,7 @@ typedef struct {
 typedef struct {
     int batch_first;
     int of_state; /* Last */
-    int max;      /* Pool */
+    int max, sum; /* Pool */
 } sequence_options;
 
 /* Softmax, LogSoftmax, Squeeze, Unsqueeze. */
