@@ -141,6 +141,8 @@ REFUSED = {
         "joins two branches",
     ),
     "all steps in a list": (lambda y, h, m: torch.stack(y.unbind(1), 1), "step 1 of the sequence"),
+    "no state": (lambda y, h, m: h[4:], "no final state at all"),
+    "a state and a middle": (lambda y, h, m: torch.cat([h[-2], y[:, 0, :H]], 1), "two branches"),
     "of several layers": (lambda y, h, m: torch.cat([h[0], h[3]], 1), "directions of one layer"),
     "of what mixes both": (lambda y, h, m: torch.softmax(y, -1)[..., :H], "make of both"),
     "a step and all": (

@@ -44,6 +44,25 @@ def test_results_that_no_handler_makes():
         describe("max", dim=1, outputs=("y", "places"), taken="places")
 
 
+@pytest.mark.parametrize(
+    ("equation", "why"),
+    [
+        ("btd,btd", "not two terms"),
+        ("btd->bt", "not two terms"),
+        ("btd,bbd->bt", "not two terms"),
+        ("btd,btd->bz", "not two terms"),
+        ("...d,btd->bt", "not two terms"),
+        ("bt,btd->bd", "its input has 3 axes, expected 2"),
+        ("btd,bse->bt", "no layer for this operator"),
+        ("btd,btd->b", "no layer for this operator"),
+        ("btd,btd->bt", "joins two branches"),
+    ],
+)
+def test_einstein_sums_that_are_no_layer(equation, why):
+    with pytest.raises(FormatError, match=why):
+        describe("einsum", equation=equation, tensors=[Ref("x"), Ref("x")])
+
+
 def test_attributes_and_inputs_of_onnx(tmp_path):
     onnx = pytest.importorskip("onnx")
     from onnx_files import model, save, value

@@ -113,8 +113,7 @@ def directed(step: Step, order: tuple[int, ...], layers: int = 0) -> Step:
     What comes from time backwards first is made of a layer on x turned round, and turned back.
     """
     features, recurrence = direction_of(step), step.recurrence
-    if features is None:
-        raise ObstructionError("it takes one direction of what is not a recurrent layer's y")
+    assert features is not None
     if order == (0, 1)[: features[0].size] and not layers:
         return step
     if step.parent is not None and step.layer.kind == "Flip":
