@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Part of _core.pyx: the functions of each value by itself."""
 
+# Values between two looks at signals: some 10 ms of one core.
+cdef size_t LONG_VALUES = 1 << 24
+
 
 cdef dict numbered_functions():
     """The numbers of the elementwise functions by their names."""
@@ -34,6 +37,13 @@ cdef int open_values(Py_buffer *view, object array, str name, int flags) except 
     return 0
 
 
+cdef size_t next_values(size_t done, size_t count) except 0:
+    """How many of the values come next; a signal is answered before all but the first."""
+    if done:
+        PyErr_CheckSignals()
+    return min(LONG_VALUES, count - done)
+
+
 def apply(str isa, str function, x, y, float a=0.0, float b=0.0) -> None:
     """Compute y = function(x), with its parameters a and b (see fastrnn.h); y may be x.
 
@@ -43,14 +53,18 @@ def apply(str isa, str function, x, y, float a=0.0, float b=0.0) -> None:
     cdef frnn_function number = <frnn_function> <int> function_numbers[function]
     cdef frnn_parameters parameters = frnn_parameters(a, b)
     cdef Py_buffer views[2]
+    cdef size_t done = 0, part
     memset(views, 0, sizeof(views))
     try:
         open_values(&views[0], x, "x", 0)
         open_values(&views[1], y, "y", PyBUF_WRITABLE)
         check_count(views[1].len // 4, views[0].len // 4, "y")
-        with nogil:
-            frnn_apply(table, number, parameters, <float *> views[1].buf,
-                       <const float *> views[0].buf, <size_t> views[0].len // 4)
+        while done < <size_t> views[0].len // 4:
+            part = next_values(done, <size_t> views[0].len // 4)
+            with nogil:
+                frnn_apply(table, number, parameters, <float *> views[1].buf + done,
+                           <const float *> views[0].buf + done, part)
+            done += part
     finally:
         for i in range(2):
             PyBuffer_Release(&views[i])
@@ -65,6 +79,7 @@ def apply_backward(str isa, str function, x, dy, dx, float a=0.0, float b=0.0) -
     cdef frnn_function number = <frnn_function> <int> function_numbers[function]
     cdef frnn_parameters parameters = frnn_parameters(a, b)
     cdef Py_buffer views[3]
+    cdef size_t done = 0, part
     memset(views, 0, sizeof(views))
     try:
         open_values(&views[0], x, "x", 0)
@@ -72,10 +87,13 @@ def apply_backward(str isa, str function, x, dy, dx, float a=0.0, float b=0.0) -
         open_values(&views[2], dx, "dx", PyBUF_WRITABLE)
         check_count(views[1].len // 4, views[0].len // 4, "dy")
         check_count(views[2].len // 4, views[0].len // 4, "dx")
-        with nogil:
-            frnn_apply_backward(table, number, parameters, <float *> views[2].buf,
-                                <const float *> views[1].buf, <const float *> views[0].buf,
-                                <size_t> views[0].len // 4)
+        while done < <size_t> views[0].len // 4:
+            part = next_values(done, <size_t> views[0].len // 4)
+            with nogil:
+                frnn_apply_backward(table, number, parameters, <float *> views[2].buf + done,
+                                    <const float *> views[1].buf + done,
+                                    <const float *> views[0].buf + done, part)
+            done += part
     finally:
         for i in range(3):
             PyBuffer_Release(&views[i])

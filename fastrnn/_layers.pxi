@@ -83,27 +83,24 @@ cdef class Dense:
         """Compute y (N, outputs) from x (N, inputs): float32 with contiguous rows."""
         cdef Pair pair = Pair()
         cdef frnn_rows rows
-        cdef size_t most = max(<size_t> 1, LONG_PRODUCT // (<size_t> self.inputs * self.outputs))
+        cdef size_t left
         try:
             pair.open(x, y, 2, True)
             pair.has(self.inputs, self.outputs)
             pair.point(&rows)
-            while rows.rows > most:  # a part at a time, so that signals are answered in between
-                self.run_rows(&rows, most)
-                PyErr_CheckSignals()
-                rows.x += <Py_ssize_t> most * rows.x_row
-                rows.y += <Py_ssize_t> most * rows.y_row
-                rows.rows -= most
-            self.run_rows(&rows, rows.rows)
+            left = first_part(&rows, LONG_PRODUCT // (<size_t> self.inputs * self.outputs))
+            self.run_rows(&rows)
+            while next_part(&rows, &left):
+                self.run_rows(&rows)
         finally:
             pair.close()
 
-    cdef int run_rows(self, const frnn_rows *rows, size_t count) except -1:
+    cdef int run_rows(self, const frnn_rows *rows) except -1:
         cdef int width = threads()
         cdef const frnn_executor *executor = frnn_pool_executor()
         with nogil:
-            status = frnn_dense_run(self.dense, count, rows.x, rows.x_row, rows.y, rows.y_row,
-                                    executor, width)
+            status = frnn_dense_run(self.dense, rows.rows, rows.x, rows.x_row, rows.y,
+                                    rows.y_row, executor, width)
         return check(status)
 
 

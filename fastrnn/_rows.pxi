@@ -2,17 +2,46 @@
 """Part of _core.pyx: functions of whole rows and of sequences."""
 
 
+cdef size_t first_part(frnn_rows *rows, size_t most):
+    """Leave only the first `most` rows, at least one; return how many come after them."""
+    count = rows.rows
+    rows.rows = min(count, max(<size_t> 1, most))
+    return count - rows.rows
+
+
+cdef bint next_part(frnn_rows *rows, size_t *left) except -1:
+    """Answer signals and move on to the next rows; False if none are left."""
+    if not left[0]:
+        return False
+    PyErr_CheckSignals()
+    rows.x += <Py_ssize_t> rows.rows * rows.x_row
+    rows.y += <Py_ssize_t> rows.rows * rows.y_row
+    rows.rows = min(rows.rows, left[0])
+    left[0] -= rows.rows
+    return True
+
+
+cdef size_t long_rows(const frnn_rows *rows):
+    """The rows between two looks at signals."""
+    return LONG_VALUES // max(<size_t> 1, rows.size)
+
+
 cdef int each_row(frnn_row_function *function, str isa, object x, object y) except -1:
     cdef const frnn_isa *table = find_isa(isa)
     cdef Pair pair = Pair()
     cdef frnn_rows rows
+    cdef size_t left
     try:
         pair.open(x, y, 2, True)
         pair.has(pair.x.shape[1], pair.x.shape[1])
         pair.point(&rows)
-        with nogil:
-            status = function(table, &rows)
-        return check(status)
+        left = first_part(&rows, long_rows(&rows))
+        while True:
+            with nogil:
+                status = function(table, &rows)
+            check(status)
+            if not next_part(&rows, &left):
+                return 0
     finally:
         pair.close()
 
@@ -33,6 +62,7 @@ def layer_norm(str isa, x, y, const float[::1] weight or None, const float[::1] 
     cdef const frnn_isa *table = find_isa(isa)
     cdef Pair pair = Pair()
     cdef frnn_rows rows
+    cdef size_t left
     cdef const float *factor = NULL
     cdef const float *term = NULL
     try:
@@ -46,9 +76,13 @@ def layer_norm(str isa, x, y, const float[::1] weight or None, const float[::1] 
             factor = &weight[0]
         if bias is not None and rows.size:
             term = &bias[0]
-        with nogil:
-            status = frnn_layer_norm(table, &rows, factor, term, eps)
-        check(status)
+        left = first_part(&rows, long_rows(&rows))
+        while True:
+            with nogil:
+                status = frnn_layer_norm(table, &rows, factor, term, eps)
+            check(status)
+            if not next_part(&rows, &left):
+                return
     finally:
         pair.close()
 
@@ -60,6 +94,7 @@ def batch_norm(str isa, x, y, const float[::1] running_mean or None,
     cdef const frnn_isa *table = find_isa(isa)
     cdef Pair pair = Pair()
     cdef frnn_rows rows
+    cdef size_t left
     cdef frnn_batch_norm_call call
     call.running_mean = call.running_var = call.weight = call.bias = NULL
     try:
@@ -84,9 +119,13 @@ def batch_norm(str isa, x, y, const float[::1] running_mean or None,
             if bias is not None:
                 call.bias = &bias[0]
             call.eps = eps
-            with nogil:
-                status = frnn_batch_norm(table, &rows, &call)
-            check(status)
+            left = first_part(&rows, long_rows(&rows))
+            while True:
+                with nogil:
+                    status = frnn_batch_norm(table, &rows, &call)
+                check(status)
+                if not next_part(&rows, &left):
+                    return
     finally:
         pair.close()
 
