@@ -352,7 +352,7 @@ static void test_huge_shape(unsigned char *bytes, const frnn_isa *isa)
     strcpy(check_case, "huge shape");
     put(layer + 2, 2, LAYER_NORM), put(layer + 12, 2, 1), put(layer + 14, 2, 4); /* no bias */
     put(layer + 16, 4, 4);
-    put_array(array, 1, 4, size - RECORD);
+    put_array(array, 1, 4, size);
     for (int i = 0; i < 4; i++) put(layer + 20 + 4 * i, 4, sizes[i]);
     for (int i = 0; i < 4; i++) put(array + 32 + 4 * i, 4, sizes[i]);
     put(array + 24, 8, 0);
