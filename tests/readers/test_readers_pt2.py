@@ -255,6 +255,7 @@ def test_every_obstacle_is_listed(torch, tmp_path):
         (lambda n, x: n.rnn(x)[0] * x, "it joins two branches of the model"),
         (lambda n, x: n.rnn(x)[0][:, 3], "it takes step 3 of the sequence, expected 0 or -1"),
         (lambda n, x: n.rnn(x)[1].flatten(), "rows \\[0, 1\\] .* expected directions"),
+        (lambda n, x: n.rnn(x)[0][:, -9:].mean(1), "it takes a part of an axis"),  # 7 steps here
         (lambda n, x: n.rnn(x)[0].mean(0), "on an axis that is not known to be time"),
         (lambda n, x: n.rnn(x)[0].mean(2), "on an axis that is not known to be time"),
         (lambda n, x: (n.rnn(x)[0], n.rnn(x)[0]), "the model has 2 results beside final"),

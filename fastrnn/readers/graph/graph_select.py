@@ -233,15 +233,15 @@ def _take_slice(call: OperatorCall, value: Tensor, place: int, taken: slice) -> 
     axis, size = value.axes[place], value.dims[place].number
     if isinstance(value, Finals) and axis == (value.row,):
         return take_rows(value, taken, drop=False)
-    all_back = (start == -1 or start + 1 == size or start >= _ENDLESS) and stop <= -_ENDLESS
+    fixed = fixed_size(axis)  # a bound that only the example's axis has says nothing
+    all_back = (start == -1 or start + 1 == fixed or start >= _ENDLESS) and stop <= -_ENDLESS
     if step == -1 and all_back and isinstance(value, Data):
         return _backwards(call, value, place)
     if step != 1:
         raise ObstructionError(f"it takes every {step}th entry of an axis")
-    to_end = stop >= _ENDLESS or (size is not None and stop >= size)
-    if to_end and (start == 0 or (size is not None and start <= -size)):
+    to_end = stop >= _ENDLESS or (fixed is not None and stop >= fixed)
+    if to_end and (start == 0 or (fixed is not None and start <= -fixed)):
         return value
-    fixed = fixed_size(axis)
     if fixed is None and ((start == -1 and to_end) or 0 <= start == stop - 1):
         return _pick(call, value, place, start, keep=True)
     if size is not None:
