@@ -36,7 +36,7 @@ COUNTS = {
     "traced": (14, 120),
     "exported": (5, 70),
     "onnx": (14, 120),
-    "onnx dynamo": (1, 20),
+    "onnx dynamo": (4, 20),
     "keras": (12, 60),
 }
 

@@ -259,11 +259,16 @@ def _axes(since: int) -> Callable[[OnnxNode], Args]:
     return lambda node: {"dim": _ints(node, "axes", 1, since)}
 
 
-def _reduce(node: OnnxNode) -> Args:
-    args = _axes(18)(node)
-    if node.int_of("noop_with_empty_axes") and args["dim"] is None:
-        raise _RefusalError("it reduces no axis (noop_with_empty_axes)")
-    return {**args, "keepdim": node.int_of("keepdims", 1) != 0}
+def _reduce(since: int) -> Callable[[OnnxNode], Args]:
+    """The axes are an input since that version of the operators."""
+
+    def read(node: OnnxNode) -> Args:
+        args = _axes(since)(node)
+        if node.int_of("noop_with_empty_axes") and args["dim"] is None:
+            raise _RefusalError("it reduces no axis (noop_with_empty_axes)")
+        return {**args, "keepdim": node.int_of("keepdims", 1) != 0}
+
+    return read
 
 
 def _conv(node: OnnxNode) -> Args:
@@ -425,9 +430,7 @@ _RULES: dict[str, Rule] = {
     "MaxPool": _operator("max_pool1d", "self", _pool),
     "AveragePool": _operator("avg_pool1d", "self", _avg_pool),
     "PRelu": _operator("prelu", "self weight"),
-    "ReduceSum": _operator(
-        "sum", "self", lambda n: {**_axes(13)(n), "keepdim": n.int_of("keepdims", 1) != 0}
-    ),
+    "ReduceSum": _operator("sum", "self", _reduce(13)),
     "Celu": _operator("celu", "self", lambda n: {"alpha": n.float_of("alpha", 1.0)}),
     "HardSigmoid": _operator("onnx.HardSigmoid", "self", _line),
     "Clip": _operator("clamp", "self", _clip),
@@ -439,8 +442,8 @@ _RULES: dict[str, Rule] = {
     "LayerNormalization": _operator("layer_norm", "input weight bias", _norm),
     "Pow": _operator("pow", "self exponent"),
     "Dropout": _operator("dropout", "input p train", _dropout),
-    "ReduceMean": _operator("mean", "self", _reduce),
-    "ReduceMax": _operator("amax", "self", _reduce),
+    "ReduceMean": _operator("mean", "self", _reduce(18)),
+    "ReduceMax": _operator("amax", "self", _reduce(18)),
     "GlobalAveragePool": _operator("adaptive_avg_pool1d", "self", lambda _: {"output_size": 1}),
     "GlobalMaxPool": _operator("adaptive_max_pool1d", "self", lambda _: {"output_size": 1}),
     "Gather": _operator("onnx.Gather", "self index", lambda n: {"dim": n.int_of("axis")}),
