@@ -18,7 +18,7 @@ from reader_files import memory_promise
 
 from fastrnn.readers import FormatError, UnsupportedModel
 from fastrnn.readers.containers.json_text import LARGEST_TEXT
-from fastrnn.readers.containers.source import open_named
+from fastrnn.readers.containers.source import naming, open_source
 from fastrnn.readers.json_models.json_reader import describe_json
 
 torch = pytest.importorskip("torch")
@@ -86,7 +86,7 @@ def read(tmp_path, content):
 
 def describe(path):
     """What the reader makes of a file, whatever its first bytes are."""
-    with open_named(str(path)) as source:
+    with naming(str(path)), open_source(str(path)) as source:
         return describe_json(source)
 
 
