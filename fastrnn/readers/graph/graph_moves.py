@@ -138,6 +138,7 @@ def arithmetic(call: OperatorCall, a: Const, b: Const) -> Const:
 
 def _full(call: OperatorCall) -> Value:
     """Zeros, which are not made if they are many or their number is not known."""
+    call.get("self")  # new_zeros takes no more than the element type of its tensor
     size = call.sizes("size") if call.get("size") is not None else call.tensor().dims
     if scalar(call.get("fill_value", 0)) != 0:
         raise ObstructionError("it makes a constant other than zero")
