@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import zlib
 
 import pytest
 from reader_files import (
@@ -17,6 +19,10 @@ from reader_files import (
     variant,
     zip_file,
 )
+
+from fastrnn.readers import FormatError
+from fastrnn.readers.containers.source import source_of_open
+from fastrnn.readers.containers.zip_archive import ZipArchive
 
 
 def both(**values) -> dict[str, dict[str, object]]:
@@ -42,6 +48,7 @@ def both(**values) -> dict[str, dict[str, object]]:
         (both(stored=1 << 31, size=1 << 31), "overlaps|central directory"),
         (both(stored=0xFFFFFFFF, size=0xFFFFFFFF), "ZIP64 extra field is missing"),
         (both(flags=0x808), "data descriptor differs"),
+        ({"index": 2, **both(flags=0x808)}, "data descriptor differs"),
         ({"central": {"disk": 1}}, "another disk"),
         ({"central": {"offset": 0}}, "another name|overlaps"),
         ({"central": {"offset": 7}}, "overlaps|no local header"),
@@ -55,7 +62,8 @@ def both(**values) -> dict[str, dict[str, object]]:
         ({"name": "m/e\0vil"}, "unsafe"),
         ({"name": "m//evil"}, "unsafe"),
         ({"name": ""}, "unsafe"),
-        ({"name": "m/" + "x" * 5000}, "unsafe"),
+        ({"name": "m/" + "x" * 4095}, "unsafe"),
+        ({"name": "m/\x7f"}, "unsafe"),
         ({"name": b"m/\xff"}, "not UTF-8"),
         ({"name": "m/data/"}, "folder with 24 bytes"),
         ({"name": "m/DATA/0"}, "'m/data/0' is missing"),
@@ -117,6 +125,8 @@ def test_harmless_zip_variants(tmp_path):
         (struct.pack("<HHQ", 1, 8, 24), "of 16 bytes, got 8"),
         (struct.pack("<HHQQ", 1, 99, 24, 24), "longer than its header says"),
         (b"", "missing"),
+        (struct.pack("<HHQQHHQQ", 1, 16, 24, 24, 1, 16, 24, 24), "ZIP64 extra field occurs twice"),
+        (struct.pack("<HHQQHH", 1, 16, 24, 24, 2, 1), "longer than its header says"),
     ],
 )
 def test_lying_zip64_extra(tmp_path, extra, match):
@@ -156,3 +166,123 @@ def test_many_members(tmp_path):
     entries = list(PAIR)
     entries += [Entry(f"m/data/{at}", b"") for at in range(1, 20000)]
     assert survives(tmp_path, zip_file(entries))
+
+
+def opened(content: bytes) -> ZipArchive:
+    return ZipArchive(source_of_open(io.BytesIO(content)))
+
+
+def test_signatures_and_lengths_of_headers():
+    content = zip_file(PAIR)
+    first, second = content.index(b"PK\1\2"), content.rindex(b"PK\1\2")
+    local = content.rindex(b"PK\3\4")
+    for at, match in (
+        (first, r"bad ZIP central directory entry \(byte 0 "),
+        (second, rf"bad ZIP central directory entry \(byte {second - first} "),
+        (second + 29, r"bad ZIP central directory entry"),  # a name of more than 256 bytes
+        (local, f"no local header at byte {local}"),
+    ):
+        damaged = bytearray(content)
+        damaged[at] += 1
+        with pytest.raises(FormatError, match=match):
+            opened(bytes(damaged))
+
+
+def test_every_byte_of_the_end_records_counts():
+    content = zip_file(PAIR, zip64=True)
+    assert list(opened(content).members) == ["m/data.pkl", "m/data/0"]
+    versions = range(12, 16)  # of the ZIP64 record, which say nothing of the content
+    for at in set(range(56 + 20 + 22)) - set(versions):
+        damaged = bytearray(content)
+        damaged[at - 98] ^= 2
+        with pytest.raises(FormatError):
+            opened(bytes(damaged))
+
+
+def test_zip64_end_records():
+    unknown = {"count": 0xFFFF, "size": 0xFFFFFFFF, "start": 0xFFFFFFFF}
+    for end in ({}, unknown, *({key: value} for key, value in unknown.items())):
+        assert len(opened(zip_file(PAIR, zip64=True, **end)).members) == 2
+    for key, value in unknown.items():
+        with pytest.raises(FormatError, match="disagree"):
+            opened(zip_file(PAIR, zip64=True, **{key: value - 1}))
+    assert opened(zip_file([])).members == opened(zip_file([], zip64=True)).members == {}
+    with pytest.raises(FormatError, match="at least 22 bytes, got 21"):
+        opened(zip_file([])[1:])
+
+
+def test_names_that_are_safe():
+    for name in ("m/a b", "m/a:b", "m/...", "m/" + "x" * 4094, "\u00e9"):
+        (member,) = opened(zip_file([Entry(name, b"")])).members
+        assert member == name
+
+
+def test_sizes_after_the_data():
+    """A writer that cannot seek puts 0 into the local header and the true sizes after the data."""
+    crc = zlib.crc32(FLOATS.tobytes())
+    forms = [sign + struct.pack(f"<L{kind}{kind}", crc, 24, 24)
+             for sign in (b"PK\7\x08", b"") for kind in "LQ"]  # fmt: skip
+
+    def file(behind: bytes, method: int = 0, flags: int = 0x808, **local) -> bytes:
+        late = {"crc": 0, "stored": 0, "size": 0} | local
+        return zip_file([
+            Entry("m/a", FLOATS.tobytes(), method, flags, local=late), Entry("m/b", b"", gap=behind)
+        ])  # fmt: skip
+
+    for behind in forms:
+        archive = opened(file(behind))
+        assert archive.read("m/a", 24) == FLOATS.tobytes()
+        for at in range(len(behind)):
+            damaged = bytearray(behind)
+            damaged[at] ^= 1
+            with pytest.raises(FormatError, match="'m/a': the data descriptor differs"):
+                opened(file(bytes(damaged)))
+    for other in ({"crc": 1}, {"stored": 1}, {"size": 1}):
+        with pytest.raises(FormatError, match="CRC or size differ"):
+            opened(file(forms[0], **other))
+    with pytest.raises(FormatError, match="CRC or size differ"):
+        opened(file(forms[0], flags=0x800))
+
+
+def test_sizes_after_the_data_of_a_large_member():
+    body = zlib.compress(b"", wbits=-15)
+    wide = {"size": 0xFFFFFFFF, "extra": struct.pack("<HHQ", 1, 8, 1 << 32)}
+    late = {"crc": 0, "stored": 0, "size": 0}
+    behind = struct.pack("<LQQ", 0, len(body), 1 << 32)
+    large = Entry("m/a", b"", 8, 0x808, local=late, central=wide)
+    archive = opened(zip_file([large, Entry("m/b", b"", gap=behind)]))
+    assert archive.size("m/a") == 1 << 32
+
+
+def test_zip64_extra_of_the_directory():
+    """The ZIP64 field of the central directory holds those values alone that do not fit."""
+    content = FLOATS.tobytes()
+    for missing in (("size",), ("stored",), ("offset",), ("size", "stored", "offset")):
+        values = {"size": 24, "stored": 24, "offset": 0}
+        extra = struct.pack("<HH", 1, 8 * len(missing))
+        extra += b"".join(struct.pack("<Q", values[name]) for name in missing)
+        central = dict.fromkeys(missing, 0xFFFFFFFF) | {"extra": b"\2\0\0\0" + extra}
+        archive = opened(zip_file([Entry("m/a", content, central=central)]))
+        assert archive.read("m/a", 24) == content
+
+
+def test_deflated_data_of_whole_chunks():
+    for size in (0, 1, (1 << 18) - 1, 1 << 18, (1 << 18) + 1):
+        content = bytes(size)
+        archive = opened(zip_file([Entry("m/a", content, 8)]))
+        assert archive.read("m/a", size) == content
+    with pytest.raises(FormatError, match="expected at most 0 bytes, got 1"):
+        opened(zip_file([Entry("m/a", b"x")])).read("m/a", 0)
+
+
+def test_memory_of_an_archive():
+    content = zip_file(PAIR)
+    directory = len(content) - content.index(b"PK\1\2") - 22
+    headers = sum(30 + len(entry.name) for entry in PAIR)
+    source = source_of_open(io.BytesIO(content))
+    archive = ZipArchive(source)
+    read = 22 + 20 + directory + headers
+    opening = read + directory + 2 * 1024  # the members as objects
+    assert source.budget.in_use == opening
+    archive.read("m/data/0", 24)
+    assert source.budget.in_use == opening + 24 + 24  # the array and the bytes of it

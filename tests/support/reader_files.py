@@ -51,17 +51,19 @@ def zip_file(entries: Sequence[Entry], *, zip64: bool = False, tail: bytes = b""
             "name": name, "flags": entry.flags, "method": entry.method, "offset": at, "disk": 0,
             "crc": zlib.crc32(entry.data), "stored": len(body), "size": len(entry.data),
         }  # fmt: skip
-        near, far = fields | entry.local, fields | entry.central
+        near = fields | {"extra": entry.extra} | entry.local
+        far = fields | {"extra": b""} | entry.central
         out += struct.pack(
             "<4s5H3L2H", b"PK\3\4", 20, near["flags"], near["method"], 0, 0, near["crc"],
-            near["stored"], near["size"], len(near["name"]), len(entry.extra),
+            near["stored"], near["size"], len(near["name"]), len(near["extra"]),
         )  # fmt: skip
-        out += near["name"] + entry.extra + body
+        out += near["name"] + near["extra"] + body
         directory += struct.pack(
             "<4s6H3L5H2L", b"PK\1\2", 20, 20, far["flags"], far["method"], 0, 0, far["crc"],
-            far["stored"], far["size"], len(far["name"]), 0, 0, far["disk"], 0, 0, far["offset"],
+            far["stored"], far["size"], len(far["name"]), len(far["extra"]), 0, far["disk"], 0, 0,
+            far["offset"],
         )  # fmt: skip
-        directory += far["name"]
+        directory += far["name"] + far["extra"]
     start, count = len(out), len(entries)
     out += directory
     if zip64:

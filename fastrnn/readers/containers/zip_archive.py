@@ -238,7 +238,9 @@ def _widen(extra: bytes, fields: tuple[int, ...], what: str) -> tuple[int, ...]:
         at += 4
         if at + length > len(extra):
             raise FormatError(f"{what}: an extra field is longer than its header says")
-        if kind == 1 and missing and not wide:
+        if kind == 1 and missing:
+            if wide:
+                raise FormatError(f"{what}: the ZIP64 extra field occurs twice")
             if length != 8 * missing:
                 raise FormatError(
                     f"{what}: expected a ZIP64 extra field of {8 * missing} bytes, got {length}"
