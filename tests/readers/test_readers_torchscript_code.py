@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Single calls of TorchScript code: read as torch runs them, or refused with the reason."""
+"""Calls and methods of TorchScript code: read as torch runs them, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from description_runner import run
 from limits import IMPORTED, error
 from reader_files import Entry, dict_, global_, pickle, storage, tensor, zip_file
 
-from fastrnn.readers import UnsupportedModel, describe_file
+from fastrnn.readers import FormatError, UnsupportedModel, describe_file
 
 VALUES = np.array([1, -2, 3, 4], "<f4")
 STORAGES = {"0": VALUES, "1": np.array([1, 0, 2, 3], "<i8"), "2": VALUES.astype("<f2")}
@@ -30,9 +30,13 @@ def described(folder, text: str):
     used = {name: raw for name, raw in TENSORS.items() if re.search(rf"\b{name}\b", text)}
     lines = [*(f"{name} = self.{name}" for name in used), *lines, f"return {last}"]
     code = "class Net(Module):\n  def forward(self, x: Tensor) -> Tensor:\n"
-    code += "".join(f"    {line}\n" for line in lines)
+    return read(folder, code + "".join(f"    {line}\n" for line in lines), used)
+
+
+def read(folder, code: str, state: dict[str, bytes]):
+    """The description of a module of a class Net in this code."""
     members = {f"data/{key}": array.tobytes() for key, array in STORAGES.items()} | {
-        "data.pkl": pickle(global_("__torch__", "Net") + b")\x81" + dict_(used) + b"b"),
+        "data.pkl": pickle(global_("__torch__", "Net") + b")\x81" + dict_(state) + b"b"),
         "constants.pkl": pickle(b")"),
         "code/__torch__.py": code.encode(),
         "version": b"3\n",
@@ -249,3 +253,93 @@ REFUSED = [
 def test_refused(tmp_path, text, why):
     with pytest.raises(UnsupportedModel, match=why):
         described(tmp_path, text)
+
+
+# --- Whole methods ---
+
+
+def forward(text: str) -> str:
+    """A forward method of these lines."""
+    lines = "".join(f"    {line}\n" for line in text.split("; "))
+    return "  def forward(self, x: Tensor) -> Tensor:\n" + lines
+
+
+CONDITION = forward("if {}:;   y = torch.relu(x); else:;   y = torch.tanh(x); return y")
+METHODS = {
+    "arguments by name": (
+        forward("return (self).f(x=x)")
+        + "  def f(self, x: Tensor, by: float=2.) -> Tensor:\n    return torch.mul(x, by)\n",
+        "Scale",
+    ),
+    "a default": (
+        "  def forward(self, x: Tensor, by: float=2.) -> Tensor:\n    return torch.mul(x, by)\n",
+        "Scale",
+    ),
+    "an early return": (
+        forward("if torch.eq(torch.dim(x), 3):;   return torch.relu(x); return x"),
+        "ReLU",
+    ),
+    "several inputs": (
+        "  def forward(self, x: Tuple[Tensor, Tensor]) -> Tensor:\n    return torch.relu(x[1])\n",
+        "ReLU",
+    ),
+    "numbers": (CONDITION.format("torch.gt(3, torch.add(1, 1))"), "ReLU"),
+    "a number in a list": (CONDITION.format("torch.__contains__([2, 3], torch.dim(x))"), "ReLU"),
+    "nothing": (CONDITION.format("torch.__is__(None, 3)"), "Tanh"),
+    "not nothing": (CONDITION.format("torch.__not__(torch.__isnot__(None, None))"), "ReLU"),
+    "a type of a variable": (forward("y : Tensor = torch.relu(x); return y,"), "ReLU"),
+    "the end of a list": (forward("y = [torch.relu(x), torch.tanh(x)]; return y[-1]"), "Tanh"),
+    "a device": (forward("return torch.to(torch.relu(x), ops.prim.device(x), 6)"), "ReLU"),
+    "a function": (
+        forward("return __torch__.f(x)") + "def f(x: Tensor):\n  return torch.relu(x)\n",
+        "ReLU",
+    ),
+    "the first result": (
+        forward("a, b = torch.native_dropout(x, 0.5, False); return a"),
+        "Dropout",
+    ),
+    "values alone": (CONDITION.format("torch.gt(x, 1)"), "depends on values"),
+    "large numbers": (CONDITION.format("torch.gt(2000000000000, 1)"), "depends on values"),
+    "a tensor in a list": (CONDITION.format("torch.__contains__(x, 3)"), "depends on values"),
+    "two tensors": (CONDITION.format("torch.__is__(x, x)"), "depends on values"),
+    "another input": (
+        "  def forward(self, x: Dict[str, Tensor]) -> Tensor:\n    return x\n",
+        r"'x' \(Dict\[str, Tensor\]\): an input of this type",
+    ),
+    "no forward": ("  def f(self, x: Tensor) -> Tensor:\n    return x\n", "no forward method of"),
+    "a method of nobody": (forward("return self.f(x)"), "its code is not there"),
+    "a call of a tensor": (forward("return (torch.relu(x))(x)"), r"\(call\): there is no layer"),
+    "an attribute of a tensor": (forward("return torch.relu((x).data)"), "is no tensor"),
+    "a state": (forward("self.a = x; return x"), "keeps a state in an attribute"),
+    "a loop": (forward("while True:;   x = x; return x"), "a loop"),
+    "a longer list": (forward("y = [x]; z = torch.append(y, x); return x"), "changes a list"),
+    "too many values": (forward("a, b = [x, x, x]; return a"), "unpacks 3 values as 2"),
+    "the second result": (
+        forward("a, b = torch.native_dropout(x, 0.5, False); return torch.relu(b)"),
+        "its input is no tensor",
+    ),
+    "an exception": (forward('ops.prim.RaiseException(""); return x'), "refuses such an input"),
+    "nested lists": (forward(f"return torch.relu({'[' * 45}x{']' * 45})"), "more than 40 deep"),
+    "nested blocks": (
+        forward("; ".join(f"{'  ' * at}if x:" for at in range(60))),
+        "blocks nested more than 48 deep",
+    ),
+    "an item": (forward("x[0] = x; return x"), "not understood"),
+    "dots": (forward(f"return x{'.a' * 60}"), "not understood"),
+    "an infinity": (forward("return torch.mul(x, 1e999)"), "not understood"),
+    "a bracket": (forward("return torch.relu(x, [)"), "not understood"),
+    "no end": ("  def forward(self, x: Tensor\n", "not understood"),
+    "more behind it": ("  def forward(self, x: Tensor) 3:\n    return x\n", "not understood"),
+    "a number as a name": ("  def forward(self, 3: Tensor):\n    return 3\n", "not understood"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods(tmp_path, name):
+    methods, expected = METHODS[name]
+    if expected in ("ReLU", "Tanh", "Scale", "Dropout"):
+        (layer,) = read(tmp_path, "class Net(Module):\n" + methods, {}).layers
+        assert layer.kind == expected
+    else:
+        with pytest.raises(FormatError, match=expected):
+            read(tmp_path, "class Net(Module):\n" + methods, {})

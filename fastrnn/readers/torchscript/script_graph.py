@@ -249,8 +249,8 @@ class ScriptReader:
             items = [self.place(value, at if at < last else -1) for at in range(last + 1)]
         if isinstance(value, _Parts):
             items = items[: len(statement.targets)]
-        if not items:
-            items = [value] * len(statement.targets)  # of a call that is not known
+        if not items:  # of a call with one result, or of one that is not known
+            items = [value, *[UNKNOWN] * (len(statement.targets) - 1)]
         if len(items) != len(statement.targets):
             raise WrongRank(f"the code unpacks {len(items)} values as {len(statement.targets)}")
         variables.update(zip(statement.targets, items, strict=True))
