@@ -49,6 +49,8 @@ def both(**values) -> dict[str, dict[str, object]]:
         (both(stored=0xFFFFFFFF, size=0xFFFFFFFF), "ZIP64 extra field is missing"),
         (both(flags=0x808), "data descriptor differs"),
         ({"index": 2, **both(flags=0x808)}, "data descriptor differs"),
+        ({"index": 2, **both(stored=7, size=7)}, "reaches into the central directory"),
+        ({"index": 2, "name": ""}, "unsafe"),
         ({"central": {"disk": 1}}, "another disk"),
         ({"central": {"offset": 0}}, "another name|overlaps"),
         ({"central": {"offset": 7}}, "overlaps|no local header"),
@@ -186,6 +188,8 @@ def test_signatures_and_lengths_of_headers():
         damaged[at] += 1
         with pytest.raises(FormatError, match=match):
             opened(bytes(damaged))
+    with pytest.raises(FormatError, match=r"^1 bytes of other data precede"):
+        opened(zip_file([Entry("m/a", b"", gap=b"x")]))
 
 
 def test_every_byte_of_the_end_records_counts():
@@ -246,12 +250,12 @@ def test_sizes_after_the_data():
 
 def test_sizes_after_the_data_of_a_large_member():
     body = zlib.compress(b"", wbits=-15)
-    wide = {"size": 0xFFFFFFFF, "extra": struct.pack("<HHQ", 1, 8, 1 << 32)}
     late = {"crc": 0, "stored": 0, "size": 0}
-    behind = struct.pack("<LQQ", 0, len(body), 1 << 32)
-    large = Entry("m/a", b"", 8, 0x808, local=late, central=wide)
-    archive = opened(zip_file([large, Entry("m/b", b"", gap=behind)]))
-    assert archive.size("m/a") == 1 << 32
+    for size, form in (((1 << 32) - 1, "<LLL"), (1 << 32, "<LQQ")):
+        wide = {"size": 0xFFFFFFFF, "extra": struct.pack("<HHQ", 1, 8, size)}
+        large = Entry("m/a", b"", 8, 0x808, local=late, central=wide)
+        behind = Entry("m/b", b"", gap=struct.pack(form, 0, len(body), size))
+        assert opened(zip_file([large, behind])).size("m/a") == size
 
 
 def test_zip64_extra_of_the_directory():
@@ -267,7 +271,8 @@ def test_zip64_extra_of_the_directory():
 
 
 def test_deflated_data_of_whole_chunks():
-    for size in (0, 1, (1 << 18) - 1, 1 << 18, (1 << 18) + 1):
+    chunk = 1 << 18  # zlib keeps a few bytes of output back that need no more input
+    for size in (0, 1, chunk - 1, chunk, chunk + 1, chunk + 21):
         content = bytes(size)
         archive = opened(zip_file([Entry("m/a", content, 8)]))
         assert archive.read("m/a", size) == content
@@ -286,3 +291,8 @@ def test_memory_of_an_archive():
     assert source.budget.in_use == opening
     archive.read("m/data/0", 24)
     assert source.budget.in_use == opening + 24 + 24  # the array and the bytes of it
+    deflated = source_of_open(io.BytesIO(zip_file([Entry("m/a", bytes(5000), 8)])))
+    archive = ZipArchive(deflated)
+    before = deflated.budget.in_use
+    archive.read_array("m/a")
+    assert deflated.budget.in_use - before > 5000  # what it becomes, beside what it was
