@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -23,12 +24,17 @@ import fastrnn
 from fastrnn.files.frnn_writer import read_model, write_c_array, write_model
 from fastrnn.readers import FormatError
 from fastrnn.readers.description import DescribedLayer, Description
+from fastrnn.readers.frnn import frnn_reader
 from fastrnn.readers.frnn.frnn_fields import REQUIRED, Choice, Flag, Integer, Integers, Number, Word
 from fastrnn.readers.frnn.frnn_kinds import KINDS, MOST_LAYERS, check_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = sorted((ROOT / "tests/golden").glob("*.frnn"))
 DOCUMENT = (ROOT / "docs/file_format.md").read_text()
+
+
+def replace(layer: DescribedLayer, **options: object) -> DescribedLayer:
+    return dataclasses.replace(layer, options={**layer.options, **options})
 
 
 @pytest.fixture
@@ -87,11 +93,24 @@ def test_layers_that_hold_layers(path):
         ("LayerNorm", {"normalized_shape": 4, "elementwise_affine": False},
          {"normalized_shape": (4,), "eps": 1e-5, "elementwise_affine": False, "bias": True}),
         ("Permute", {"dims": [-1, 0, 1]}, {"dims": (-1, 0, 1)}),
+        ("AvgPool1d", {"kernel_size": 3, "stride": None},
+         {"kernel_size": 3, "stride": 3, "padding": 0, "ceil_mode": False,
+          "count_include_pad": True}),
     ],
 )  # fmt: skip
 def test_options_get_one_form(path, kind, given, found):
     write_model(path, Description("", (DescribedLayer("a", kind, given),)))
     assert read_model(path).layers[0].options == found
+
+
+def test_options_of_layers_with_weights_get_one_form(path):
+    embedding = make("a", "Embedding", num_embeddings=3, embedding_dim=2)
+    write_model(path, Description("", (replace(embedding, padding_idx=-1),)))
+    assert read_model(path).layers[0].options["padding_idx"] == 2
+    gru = make("a", "GRU", input_size=1, hidden_size=2)
+    assert written(Description("", (replace(gru, proj_size=0),))) == written(
+        Description("", (gru,))
+    )
 
 
 def test_sizes_of_one_axis_as_torch_keeps_them(path):
@@ -289,6 +308,8 @@ SIZES = {"in_features": 3, "out_features": 2}
         ("Dropout", {"p": 1.5}, {}, "p: expected a number from 0 to 1, got 1.5"),
         ("Dropout", {"p": None}, {}, "p: expected a number, got None"),
         ("Mask", {"value": np.nan}, {}, "value: expected a number"),
+        ("Hardtanh", {"min_val": 1, "max_val": 1}, {}, "min_val: expected less than max_val"),
+        ("MergeDirections", {"mode": "max"}, {}, "mode: expected one of 'sum', 'mean', 'mul', got"),
         ("Permute", {"dims": (0, 1, 1)}, {}, "dims: expected a permutation"),
         ("Permute", {"dims": tuple(range(9))}, {}, "dims: expected 1 to 7 integers, got 9"),
         ("ZeroPad1d", {"padding": (1, 2, 3)}, {}, "padding: expected 2 integers, got 3"),
@@ -374,6 +395,20 @@ def test_versions(path):
 def test_bad_fields(path, at, format, value, match):
     values = value if isinstance(value, tuple) else (value,)
     refused(path, patched(written(sample()), at, format, *values), match)
+
+
+def test_bad_places(path, monkeypatch):
+    content = written(sample())
+    longer = patched(content + b"\0", 16, "<Q", len(content) + 1)
+    refused(path, longer, "is not a multiple of 64")
+    refused(path, patched(content, 144, "<Q", len(content)), "weight reaches beyond the end")
+    pool = written(Description("", (DescribedLayer("a", "Pool", {"mode": "sum"}),)))
+    refused(path, patched(pool, 78, "<H", 3 << 2), "mode: expected less than 3, got 3")
+    sizes = {"in_features": 3, "out_features": 2, "bias": True}
+    with pytest.raises(FormatError, match="not in the order of the format"):
+        check_arrays("Linear", sizes, {"bias": (2,), "weight": (2, 3)})
+    monkeypatch.setattr(frnn_reader, "MOST_MODEL_LAYERS", 2)
+    refused(path, content, "more than 2 layers")
 
 
 def test_checksum(path):

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import mmap
 import os
 import struct
 import threading
 import tracemalloc
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -46,6 +49,7 @@ from reader_files import (
     zip_file,
 )
 
+from fastrnn.files.frnn_writer import read_model
 from fastrnn.readers import FormatError, read_file
 from fastrnn.readers.containers.source import Source
 from fastrnn.readers.description import Description
@@ -179,6 +183,20 @@ def test_lack_of_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(np, "empty", fail)
     with pytest.raises(MemoryError):
         read_bytes(tmp_path, SMALL)
+
+
+def test_files_that_cannot_be_mapped(tmp_path, monkeypatch):
+    path = tmp_path / "m.frnn"
+    path.write_bytes(SAMPLES["frnn"])
+    for error, kind, match in (
+        (ValueError(), FormatError, r"m\.frnn: the file became shorter"),
+        (OSError(errno.ENOMEM, ""), MemoryError, "no memory to map"),
+        (OSError(errno.EIO, "broken"), OSError, "broken"),
+        (RecursionError(), FormatError, r"m\.frnn: its content is nested too deep"),
+    ):
+        monkeypatch.setattr(mmap, "mmap", Mock(side_effect=error))
+        with pytest.raises(kind, match=match):
+            read_model(path)
 
 
 # other kinds of files

@@ -135,6 +135,15 @@ def test_normalizations_slopes_and_gains(path):
     assert error(model(x)[0], wanted) < PARITY
 
 
+def test_groups_and_variances_that_cannot_be(path):
+    conv = conv_item(nn.Conv1d(4, 6, 2, groups=2), groups=4)
+    with pytest.raises(FormatError, match="4 groups of 4 inputs and 6 outputs"):
+        fastrnn.load(write(path, conv, inputs=4))
+    norm = item("batchnorm", 2, [[0.0, 0.0], [1.0, -1.0]], epsilon=2.0)
+    with pytest.raises(FormatError, match="a variance plus epsilon is not above 0"):
+        fastrnn.load(write(path, norm, inputs=2))
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

@@ -233,3 +233,57 @@ def test_types_of_elements(tmp_path):
     for name in ("text", "complex", "compound"):
         with pytest.raises(FormatError, match="elements of HDF5 class"):
             content.array(name)
+
+
+def test_other_forms_of_hdf5(tmp_path):
+    """Forms that HDF5 itself writes: large groups, 16-bit types, texts, attributes to ignore."""
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "m.h5"
+    brain = np.array([0x3F80, 0xC020], "<u2")  # 1 and -2.5 as bfloat16
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_fields(15, 7, 8, 0, 7)
+    kind.set_size(2)
+    kind.set_ebias(127)
+    with h5py.File(path, "w") as file:
+        for number in range(300):  # more than one node of the B-tree holds
+            file.create_group(f"many/{number:03}")
+        file["opaque"], file["pairs"] = brain.view("V2"), brain.view("V2")
+        file["opaque"].attrs["dtype"] = "bfloat16"
+        place = h5py.h5d.create(file.id, b"float", kind, h5py.h5s.create_simple((2,)))
+        place.write(h5py.h5s.ALL, h5py.h5s.ALL, brain, kind)
+        file["type"] = np.dtype("f4")
+        file["many"].attrs.create("shared", 1, dtype=file["type"])
+        del file["type"]
+        file["many"].attrs["null"] = h5py.Empty("S4")
+        file["many"].attrs["none"] = ""
+        file["many"].attrs["two"] = np.array([b"ab", b"cd"])
+
+    def opened(data: np.ndarray) -> Hdf5File:
+        return Hdf5File(data, Budget(len(data)))
+
+    data = np.fromfile(path, np.uint8)
+    content = opened(data)
+    assert sorted(name for name in content.nodes if "many/" in name)[-1] == "many/299"
+    assert len(content.nodes) == 1 + 1 + 300 + 3
+    for name in ("opaque", "float"):
+        assert content.array(name).tolist() == [1, -2.5]
+    with pytest.raises(FormatError, match="HDF5 class 5: not supported"):
+        content.array("pairs")
+    assert content.texts("many", "shared") is None
+    assert content.texts("many", "null") == []
+    assert content.text("many", "none") == ""
+    assert content.texts("many", "two") == ["ab", "cd"]
+    at = data.tobytes().index(b"abcd")  # behind the sizes: version and rank, size, largest size
+    for place, value, why in ((at - 16, 200, "200 texts of 2 bytes"), (at - 24, 9, "dataspace")):
+        damaged = data.copy()
+        damaged[place] = value
+        with pytest.raises(FormatError, match=why):
+            opened(damaged).texts("many", "two")
+    for group, why in (
+        ("a/" * 40, "nested more than 32 deep"),
+        (("a" * 200 + "/") * 6, "too long"),
+    ):
+        with h5py.File(path, "w") as file:
+            file.create_group(group)
+        with pytest.raises(FormatError, match=why):
+            opened(np.fromfile(path, np.uint8))

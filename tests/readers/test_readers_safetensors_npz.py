@@ -12,6 +12,7 @@ from reader_files import FLOATS, Entry, npy, read_bytes, refuses, safetensors_fi
 
 import fastrnn
 from fastrnn.readers import FormatError, read_file, read_state_dict
+from fastrnn.readers.json_models import safetensors_index
 
 # safetensors
 
@@ -97,6 +98,7 @@ ONE = '"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}'
         ({"w": entry(dtype="F8_E4M3", shape=(4, 6))}, "'F8_E4M3': not supported"),
         ({"w": entry(dtype=["F32"])}, "type list"),
         ({"w": entry(extra=1)}, "exactly dtype, shape and data_offsets"),
+        ({"w": entry() | {"shape": 6}}, "'w': the shape is not a list"),
         ({"w": {"dtype": "F32"}}, "exactly"),
         ({"w": None}, "exactly"),
         ({"w": entry(), "__metadata__": {"a": 1}}, "map of strings"),
@@ -260,6 +262,16 @@ def test_sharded_safetensors(shards):
     assert all(np.array_equal(found[name], tensor.numpy()) for name, tensor in state.items())
     layer = fastrnn.load(index)
     assert (layer.num_layers, layer.hidden_size) == (2, 4)
+
+
+def test_bad_shards(shards, tmp_path, monkeypatch):
+    index, places, _ = shards
+    (tmp_path / min(places.values())).write_bytes(safetensors_file([], b""))
+    with pytest.raises(FormatError, match="is not a JSON object"):
+        read_state_dict(index)
+    monkeypatch.setattr(safetensors_index, "_MOST_SHARDS", 1)
+    with pytest.raises(FormatError, match="2 files, at most 1 are read"):
+        read_state_dict(index)
 
 
 def test_shards_that_do_not_fit_the_index(shards, tmp_path):

@@ -473,6 +473,13 @@ def test_bad_legacy_headers(tmp_path, index, body, match):
     refuses(tmp_path, b"".join(b"\x80\x02" + part for part in parts), match)
 
 
+def test_legacy_tensors_that_disagree_about_their_storage(tmp_path):
+    raw = (6).to_bytes(8, "little") + FLOATS.tobytes()
+    body = dict_({"a": tensor([6]), "b": tensor([5], source=storage(5))})
+    content = legacy_file(body, list_(text("0")), raw)
+    refuses(tmp_path, content, "'b'.*: storage '0' has 24 bytes, the pickle says 20")
+
+
 def test_legacy_magic_number(tmp_path):
     content = bytearray(legacy_file(dict_({}), list_(), b""))
     content[9] ^= 1

@@ -168,6 +168,16 @@ def test_unsupported_modules_are_named(save, model, why):
         fastrnn.load(save(model))
 
 
+def test_modules_without_layers_or_with_too_many_around_them(save):
+    with pytest.raises(FormatError, match="the module has no layers"):
+        fastrnn.load(save(nn.Sequential()))
+    deep = nn.ReLU()
+    for _ in range(65):
+        deep = nn.Sequential(deep)
+    with pytest.raises(FormatError, match="the modules nest too deep"):
+        fastrnn.load(save(deep))
+
+
 def test_sizes_that_are_not_those_of_the_weights(save):
     for name, value in {"hidden_size": 6, "num_layers": 1 << 60, "proj_size": 1}.items():
         layer = nn.LSTM(3, 5)

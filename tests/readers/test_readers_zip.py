@@ -66,7 +66,8 @@ def both(**values) -> dict[str, dict[str, object]]:
         ({"name": ""}, "unsafe"),
         ({"name": "m/" + "x" * 4095}, "unsafe"),
         ({"name": "m/\x7f"}, "unsafe"),
-        ({"name": b"m/\xff"}, "not UTF-8"),
+        ({"name": b"m/\xff" + b"x" * 50}, r"not UTF-8: b'm/\\xffx{37}'$"),
+        ({"index": 0, **both(method=8, size=(64 << 20) + 1)}, "at most 67108864 bytes, got"),
         ({"name": "m/data/"}, "folder with 24 bytes"),
         ({"name": "m/DATA/0"}, "'m/data/0' is missing"),
         ({"name": "m/data/1"}, "'m/data/0' is missing"),
@@ -114,6 +115,7 @@ def test_harmless_zip_variants(tmp_path):
     assert survives(tmp_path, variant(method=8))
     assert survives(tmp_path, variant(gap=bytes(64)))
     assert survives(tmp_path, variant(extra=b"FB\4\0ZZZZ"))
+    assert survives(tmp_path, variant(extra=bytes(3)))  # less than a field, as zipalign adds
     assert survives(tmp_path, variant(index=2, name="m/data/", data=b""))
     assert survives(tmp_path, variant(index=2, name="m/.data/serialization_id"))
     wide = struct.pack("<HHQQ", 1, 16, 24, 24)
@@ -276,6 +278,10 @@ def test_deflated_data_of_whole_chunks():
         content = bytes(size)
         archive = opened(zip_file([Entry("m/a", content, 8)]))
         assert archive.read("m/a", size) == content
+    late_end = b"\0\1\0\xfe\xffx" + b"\0\0\0\xff\xff" * (chunk // 4) + b"\1\0\0\xff\xff"
+    crc = zlib.crc32(b"x")  # one byte, and empty blocks behind it
+    entry = Entry("m/a", late_end, **both(method=8, size=1, crc=crc))
+    assert opened(zip_file([entry])).read("m/a", 1) == b"x"
     with pytest.raises(FormatError, match="expected at most 0 bytes, got 1"):
         opened(zip_file([Entry("m/a", b"x")])).read("m/a", 0)
 
