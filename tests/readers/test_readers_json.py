@@ -11,6 +11,8 @@ from limits import PARITY, error
 
 import fastrnn
 from fastrnn.readers import FormatError, UnsupportedModel, describe_file, read_state_dict
+from fastrnn.readers.containers.budget import Budget
+from fastrnn.readers.containers.json_text import parse_json
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -133,6 +135,12 @@ def test_normalizations_slopes_and_gains(path):
         wanted = one(second(slopes(first(gain * torch.from_numpy(x).mT)))).mT.numpy() / gain
     model = fastrnn.load(write(path, *layers, inputs=2, in_gain=6, out_gain=-6.0))
     assert error(model(x)[0], wanted) < PARITY
+
+
+def test_length_of_a_text():
+    assert parse_json(b"[1]", "x", Budget(3), 3) == [1]
+    with pytest.raises(FormatError, match=r"^x: expected at most 2 bytes, got 3"):
+        parse_json(b"[1]", "x", Budget(3), 2)
 
 
 def test_groups_and_variances_that_cannot_be(path):

@@ -285,6 +285,7 @@ def test_shards_that_do_not_fit_the_index(shards, tmp_path):
         ({**places, "other": "model-3-of-3.safetensors"}, r"model-3-of-3.*No such file"),
         ({**places, "other": index.name}, r"index\.json"),
         ({**places, "other": 3}, r"'other': expected the name of a file"),
+        ({**places, "other": "\ud800"}, r"not the name of a file"),
         ({**places, "other": "../x.safetensors"}, r"not a plain path inside"),
         ({**places, "other": "/x.safetensors"}, r"not a plain path inside"),
     ):

@@ -478,6 +478,9 @@ def test_legacy_tensors_that_disagree_about_their_storage(tmp_path):
     body = dict_({"a": tensor([6]), "b": tensor([5], source=storage(5))})
     content = legacy_file(body, list_(text("0")), raw)
     refuses(tmp_path, content, "'b'.*: storage '0' has 24 bytes, the pickle says 20")
+    chosen = dict_({"a": dict_({"w": tensor([6])}), "b": dict_({"w": tensor([5])})})
+    content = legacy_file(chosen, list_(text("0")), raw)
+    refuses(tmp_path, content, "storage '0' has 24 bytes, the pickle says 20", key="b")
 
 
 def test_legacy_magic_number(tmp_path):

@@ -161,6 +161,7 @@ def test_modules_of_fastrnn(save, tmp_path):
         (nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False)), "expected True"),
         (nn.Sequential(nn.MaxPool1d(2, return_indices=True)), "expected False"),
         (nn.LSTMCell(3, 5), "no layer for this module"),
+        (nn.Sequential(nn.Linear(3, 5).to(torch.float8_e4m3fn)), "float8.*not supported"),
     ],
 )
 def test_unsupported_modules_are_named(save, model, why):
