@@ -52,6 +52,13 @@ def test_lengths(name: str) -> None:
     assert y.shape == wanted.shape
 
 
+def test_layers_that_others_hold_are_all_needed() -> None:
+    inner = DescribedLayer("a.0", "Linear", {"in_features": 3})
+    outer = DescribedLayer("a", "Residual", {"layers": 1})
+    with pytest.raises(UnsupportedModel, match=r"1 layers belong inside, 0 of them can be made"):
+        from_description(Description("", (outer, inner)))
+
+
 def test_options_of_files() -> None:
     """What importers write beside torch.nn's own arguments."""
     rnn = fastrnn.LSTM(3, 4, bidirectional=True)

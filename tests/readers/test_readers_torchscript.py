@@ -287,6 +287,9 @@ def test_hand_made_frozen_module(tmp_path):
     }  # fmt: skip
     np.testing.assert_array_equal(found.arrays["rnn.weight_ih_l0"], [[0, 1], [2, 3]])
     np.testing.assert_array_equal(found.arrays["rnn.weight_hh_l0"], [[0, 2], [1, 3]])
+    with pytest.warns(UserWarning, match="only recurrent layer, which is taken to be 'encoder'"):
+        layer = fastrnn.load(found.path, "encoder")
+    np.testing.assert_array_equal(layer.state_dict()["weight_ih_l0"], [[0, 1], [2, 3]])
 
 
 @pytest.mark.parametrize(

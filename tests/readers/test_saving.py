@@ -144,3 +144,28 @@ def test_what_is_not_a_model():
         TypeError, match=r"model: expected a fastrnn\.Sequential or a layer, got dict"
     ):
         fastrnn.save({}, BytesIO())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipe_is_written_and_stays(tmp_path):
+    layer, pipe = fastrnn.GRU(1, 1), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # so that the writer does not wait
+    try:
+        fastrnn.save(layer, pipe)
+        found = os.read(reader, 1 << 16)
+    finally:
+        os.close(reader)
+    file = BytesIO()
+    fastrnn.save(layer, file)
+    assert found == file.getvalue()
+    assert pipe.is_fifo()
+
+
+def test_errors_without_a_number_stay(tmp_path):
+    def fail(file):
+        raise OSError("no number")
+
+    with pytest.raises(OSError, match=r"^no number$"):
+        atomic.write_atomically(str(tmp_path / "m.frnn"), fail)
+    assert list(tmp_path.iterdir()) == []
