@@ -70,6 +70,10 @@ VARIANCE = "torch.add(torch.mean(torch.pow(m, 2), [-1], True), 1e-5)"
 WEIGHTS = "a = torch.softmax(torch.linear(x, torch.slice(w, 0, 0, 1)), 1)"
 CHANNELS = "y = torch.transpose(x, 1, 2); k = torch.unsqueeze(w, 2)"
 ZEROS = "h = torch.{}[1, torch.size(x, 1), 2])"
+BOTH = f"{ZEROS.format('zeros(')}".replace("[1,", "[2,") + (
+    "; y = torch.rnn_tanh(x, h, [w, w, w, w], False, 1, 0., False, True, False)"
+)
+LARGE = "e = torch.expand(torch.unsqueeze(v, 0), [100000, 2])"
 CALL = "y = torch.rnn_tanh(x, {}, [w, w], False, 1, 0., False, False, False)"
 
 READ = [
@@ -84,6 +88,7 @@ READ = [
     "torch.add(torch.add(x, 1.), 0.)",
     "torch.div(x, torch.add(torch.abs(torch.mul(x, 3.)), 2.))",
     "torch.mul(x, torch.add(1., torch.erf(torch.div(x, 1.4142135))))",
+    "torch.mul(x, torch.div(torch.add(1., torch.erf(torch.div(x, 1.4142135))), 2.))",
     # a value and what layers make of it
     "torch.sub(torch.linear(x, w), x)",
     "torch.sub(x, torch.linear(x, w))",
@@ -108,6 +113,7 @@ READ = [
     f"{CHANNELS}; torch.add(torch.conv1d(y, k), torch.unsqueeze(v, 1))",
     f"{CHANNELS}; torch.batch_norm(y, None, None, v, torch.mul(v, v), False, 0.1, 1e-5, True)",
     f"{CHANNELS}; torch.prelu(y, v)",
+    f'{CHANNELS}; torch.conv1d(y, k, None, [1], "same")',
     # normalizations
     "torch.mul(torch.layer_norm(x, [2]), v)",
     "torch.add(torch.layer_norm(x, [2]), v)",
@@ -129,6 +135,9 @@ READ = [
     "torch.flatten(torch.relu(x))",
     f"{LINEAR}; torch.view(y, [torch.size(y, 0), -1])",
     f"{LINEAR}; torch.unflatten(y, 2, [1, 2])",
+    "torch.linear(x, torch.unflatten(torch.flatten(w), 0, [2, 2]))",
+    "torch.mean(torch.unsqueeze(torch.relu(x), 1), [1])",
+    "torch.expand(torch.relu(x), [-1, -1, -1])",
     # attention
     f"{WEIGHTS}; torch.sum(torch.mul(x, a), [1], True)",
     f"{WEIGHTS}; torch.bmm(torch.transpose(a, 1, 2), x)",
@@ -136,6 +145,11 @@ READ = [
     # initial states
     f"{ZEROS.format('zeros(')}; {CALL.format('h')}; y[0]",
     f"{ZEROS.format('new_zeros(x, ')}; {CALL.format('h')}; torch.softmax(y[0], 1)",
+    f"{BOTH}; torch.relu(y[1])",
+    f"{ZEROS.format('zeros(')}; {CALL.format('h')}; "
+    "torch.mean(torch.transpose(y[0], 0, 2), [-1], True)",
+    "h = torch.zeros([4, torch.size(x, 1), 2]); k = torch.cat([w, w], 1); y = torch.rnn_tanh("
+    "x, h, [w, w, w, w, k, w, k, w], False, 2, 0., False, True, False); torch.slice(y[0], 2, 0, 2)",
 ]
 
 
@@ -246,6 +260,39 @@ REFUSED = [
     (f"{NONE}; torch.select(y[1], 0, 2)", "part 2 of something else than layers' states"),
     (f"{NONE}; torch.cat([y[1], y[1]], 1)", "joins final states in a way that is not supported"),
     (f"{NONE}; torch.select(torch.select(y[0], 0, -1), 0, 0)", "not known to be time"),
+    (f"{NONE}; torch.flip(y[0], [2])", "not known to be time"),
+    (f"{NONE}; torch.slice(y[1], 2, 1, 1)", "it takes a part of an axis"),
+    (f"{NONE}; a = torch.softmax(torch.mul(y[0], 2.), 1); torch.sum(torch.mul(y[0], a), [1])",
+     "it joins two branches|not known to be time"),
+    (f"{NONE}; a = torch.softmax(torch.linear(y[0], torch.slice(w, 0, 0, 1)), 1); "
+     "torch.sum(torch.mul(y[0], a), [1])", "not known to be time"),
+    (f"{NONE}; k = torch.slice(w, 0, 0, 1); z = torch.rnn_tanh(x, None, [k, torch.slice(k, 1, 0, "
+     "1)], False, 1, 0., False, False, False); torch.cat([y[1], z[1]], 2)", "different sizes"),
+    (f"{BOTH}; torch.add(y[1], y[1])", "it joins two branches"),
+    (f"{BOTH}; torch.cat([torch.slice(y[0], 2, 0, 2), torch.transpose(torch.slice(y[0], 2, 2, "
+     "4), 0, 1)], 2)", "joins directions whose axes differ"),
+    ("torch.rnn_tanh(torch.unsqueeze(torch.select(x, 0, -1), 0), None, [w, w], False, 1, 0., "
+     "False, False, False)", "its input has no time axis"),
+    ("torch.rnn_tanh(x, torch.sin(x), [w, w], False, 1, 0., False, False, False)", r"\(sin\)"),
+    # large constants, which are repeated ones
+    (f"{LINEAR}; {LARGE}; torch.add(y, torch.select(e, 0, 3))", "a value for each feature"),
+    (f"{LINEAR}; {LARGE}; torch.add(y, torch.select(torch.unsqueeze(e, 1), 0, 3))", "each feature"),
+    (f"{LINEAR}; {LARGE}; torch.add(y, torch.squeeze(torch.unsqueeze(e, 0), 0))", "each feature"),
+    (f"{LINEAR}; {LARGE}; torch.add(y, torch.view(e, [2, 100000]))", "reshapes a repeated constant"),
+    (f"{LARGE}; torch.linear(x, torch.cat([e, e]))", "it joins repeated constants"),
+    ("e = torch.zeros([100000, 2]); torch.linear(x, torch.cat([e, e]))", "its weight has shape"),
+    (f"{LINEAR}; torch.add(y, torch.view(torch.zeros([100000, 2]), [2, 100000]))", "each feature"),
+    # further ones
+    ("y = torch.relu(x); z = torch.relu_(y); y", "another operator has changed in place"),
+    ("torch.batch_norm(torch.unsqueeze(torch.unsqueeze(x, 0), 0), v, v, v, v, False, 0.1, 1e-5, "
+     "True)", "its input has 5 axes"),
+    ("torch.relu(torch.slice(x, 0, 1, 2))", "it takes a part of an axis"),
+    (f"{CENTRED}; torch.mul(m, torch.sqrt({VARIANCE}))", "not a layer normalization"),
+    (f"{CENTRED}; torch.sqrt({VARIANCE.replace('1e-5', '-1.')})", "not a layer normalization"),
+    ("torch.view(x, [torch.floor_divide(torch.size(x, 0), torch.size(x, 1)), -1])",
+     "its shape does not follow"),
+    ("torch.add(torch.mul(x, 2.), torch.mul(x, 3.))", "it joins two branches"),
+    ("y = torch.relu(x); " + "y = torch.add(x, y); " * 80 + "y", "layers of it hold each other"),
 ]  # fmt: skip
 
 
@@ -298,6 +345,16 @@ METHODS = {
         forward("a, b = torch.native_dropout(x, 0.5, False); return a"),
         "Dropout",
     ),
+    "one branch raises": (
+        forward("if x:;   y = torch.relu(x); else:;   ops.prim.RaiseException(x); return y"),
+        "ReLU",
+    ),
+    "a list that is no layer's": (
+        forward("self_r__flat_weights = [x, None]; return torch.relu(x)"),
+        "ReLU",
+    ),
+    "an attribute that is not there": (forward("return torch.relu(self.q)"), "is no tensor"),
+    "a long line": (forward(f"return x{' ' * (1 << 20)}, x"), "a line of 10"),
     "values alone": (CONDITION.format("torch.gt(x, 1)"), "depends on values"),
     "large numbers": (CONDITION.format("torch.gt(2000000000000, 1)"), "depends on values"),
     "a tensor in a list": (CONDITION.format("torch.__contains__(x, 3)"), "depends on values"),
@@ -343,3 +400,12 @@ def test_methods(tmp_path, name):
     else:
         with pytest.raises(FormatError, match=expected):
             read(tmp_path, "class Net(Module):\n" + methods, {})
+
+
+def test_types_and_axes(tmp_path):
+    """A float16 model computes in float16; mm tells that its input has two axes."""
+    for text, kinds in [
+        ("torch.softmax(torch.linear(x, h), -1, 5)", ["Linear", "Softmax"]),
+        ("torch.mm(x, w)", ["Linear"]),
+    ]:
+        assert [layer.kind for layer in described(tmp_path, text).layers] == kinds

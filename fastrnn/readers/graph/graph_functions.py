@@ -18,6 +18,7 @@ from .graph_values import (
     Axis,
     Const,
     Data,
+    Dim,
     Finals,
     ObstructionError,
     Step,
@@ -221,7 +222,9 @@ def with_constant(call: OperatorCall, a: Value, b: Value) -> Value:
     data = call.data("self" if is_first else "other")
     if len(constant.dims) > len(data.axes):
         raise ObstructionError("its constant has more axes than its input")
-    if constant.array.size == 1:
+    behind = data.dims[len(data.axes) - len(constant.dims) :]
+    sizes = zip(constant.spread or (), behind, strict=False)
+    if constant.array.size == 1 and all(size in (Dim(1), own) for size, own in sizes):
         return _with_number(call, data, scalar(constant), is_first)
     return _with_vector(call, data, constant, is_first)
 

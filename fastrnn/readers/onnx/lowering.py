@@ -301,12 +301,10 @@ def _softmax(node: OnnxNode) -> Args:
 
 
 def _batch_norm(node: OnnxNode) -> Args:
-    """Old operator sets tell training mode by the number of outputs, or by `is_test`."""
+    """Old operator sets tell training mode by the number of outputs."""
     training = node.int_of("training_mode") != 0
     if node.opset < 14:
         training = len([name for name in node.outputs if name]) > 1
-    if node.opset < 7:
-        training = node.int_of("is_test") == 0
     return {"eps": node.float_of("epsilon", 1e-5), "training": training}
 
 
