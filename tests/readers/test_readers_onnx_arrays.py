@@ -132,6 +132,11 @@ BROKEN = {
     "no type": (broken(data_type=0, raw_data=bytes(8)), "unknown type 0"),
     "negative": (broken(dims=[-2], raw_data=bytes(8)), "not a count"),
     "huge": (broken(dims=[1 << 40, 1 << 40]), "too large"),
+    "segment": (TensorProto.FromString(broken().SerializeToString() + b"\x1a\0"), "is a segment"),
+    "location": (
+        TensorProto.FromString(broken(raw_data=bytes(8)).SerializeToString() + b"\x70\2"),
+        "data_location is 2, expected 0 or 1",
+    ),
     "many axes": (broken(dims=[1] * 40), "at most 16 dimensions, got 40"),
 }
 

@@ -186,6 +186,11 @@ def varint(number: int) -> bytes:
     return bytes([*out, number])
 
 
+def weight(number: int, content: bytes) -> bytes:
+    """An initializer of floats with one more field."""
+    return field(5, 2, field(8, 2, b"w") + field(2, 0, b"\x01") + field(number, 2, content))
+
+
 HEAD = field(1, 0, b"\x08")
 OPSET = field(8, 2, field(2, 0, b"\x11"))
 
@@ -204,6 +209,10 @@ OPSET = field(8, 2, field(2, 0, b"\x11"))
         (b"\x08\x01\x12\x05hello", "known kind"),
         (HEAD + field(2, 2, b"pytorch"), "cut off"),
         (HEAD + OPSET + field(7, 2, field(1, 2, field(4, 2, b"\xff\xfe"))), "UTF-8"),
+        (HEAD + OPSET + field(7, 2, weight(1, b"\xff" * 10 + b"\1")), "too long"),
+        (HEAD + OPSET + field(7, 2, weight(1, b"\xff" * 9 + b"\x7f")), "too long"),
+        (HEAD + OPSET + field(7, 2, weight(1, b"\1")), "0 bytes of data"),
+        (HEAD + OPSET + field(7, 2, weight(4, b"abc")), "3 bytes are no numbers of 4 bytes"),
     ],
 )
 def test_bad_protobuf(tmp_path, content, why):

@@ -278,7 +278,7 @@ REFUSED = [
     (f"{LINEAR}; {LARGE}; torch.add(y, torch.select(e, 0, 3))", "a value for each feature"),
     (f"{LINEAR}; {LARGE}; torch.add(y, torch.select(torch.unsqueeze(e, 1), 0, 3))", "each feature"),
     (f"{LINEAR}; {LARGE}; torch.add(y, torch.squeeze(torch.unsqueeze(e, 0), 0))", "each feature"),
-    (f"{LINEAR}; {LARGE}; torch.add(y, torch.view(e, [2, 100000]))", "reshapes a repeated constant"),
+    (f"{LINEAR}; {LARGE}; torch.add(y, torch.view(e, [2, 100000]))", "reshapes a repeated"),
     (f"{LARGE}; torch.linear(x, torch.cat([e, e]))", "it joins repeated constants"),
     ("e = torch.zeros([100000, 2]); torch.linear(x, torch.cat([e, e]))", "its weight has shape"),
     (f"{LINEAR}; torch.add(y, torch.view(torch.zeros([100000, 2]), [2, 100000]))", "each feature"),
