@@ -195,3 +195,18 @@ def test_newer_layout(tmp_path):
                 describe_file(path)
         else:
             assert [layer.kind for layer in describe_file(path).layers] == ["ReLU"]
+
+
+def test_axes(tmp_path):
+    """All places of an axis as so many results; squeeze keeps what is not of size 1."""
+    z = [{"as_tensor": {"name": "z"}}]
+    places = [{"as_tensors": [{"name": "w"}, {"name": "z"}]}]
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    for first, wanted in [
+        (node(f"{ATEN}squeeze.default", X, outputs=z), x),
+        (node(f"{ATEN}unbind.int", X, {"as_int": 0}, outputs=places), x[1]),
+    ]:
+        made = program()
+        parts(made)[0]["nodes"] = [first, node(f"{ATEN}relu.default", *z)]
+        found = fastrnn.load(saved(tmp_path, made))(x)[0]
+        np.testing.assert_array_equal(found, np.maximum(wanted, 0))

@@ -214,13 +214,12 @@ def both_directions(a: Data | Finals, b: Data | Finals) -> Data | None:
             return None
         parts = [replace(part, axes=(*part.axes, ())) for part in (a, b)]
         return whole(join_parts(sorted(parts, key=lambda part: part.part or 0), len(a.axes)))
-    if isinstance(a, Finals) and isinstance(b, Finals):
-        if len(a.rows) != 1 or len(b.rows) != 1 or a.rows[0].step is not b.rows[0].step:
-            return None
-        states = [replace(part, axes=(*part.axes, ())) for part in (a, b)]
-        states.sort(key=lambda part: part.rows[0].index)
-        return final_data(join_finals(states, len(a.axes)))
-    return None
+    states = [replace(part, axes=(*part.axes, ())) for part in (a, b) if isinstance(part, Finals)]
+    rows = [row for part in states for row in part.rows]
+    if len(states) != 2 or len(rows) != 2 or rows[0].step is not rows[1].step:
+        return None
+    states.sort(key=lambda part: part.rows[0].index)
+    return final_data(join_finals(states, len(a.axes)))
 
 
 def merged(data: Data, mode: str, name: Name, axes: Axes) -> Data:
