@@ -88,6 +88,19 @@ def test_a_file_that_shrinks():
         read_state_dict(Shrinking((CORPUS / "net.frnn").read_bytes()))
 
 
+@pytest.mark.parametrize("name", ["net.frnn", "net.h5", "checkpoint.pt"])
+def test_a_file_that_gives_few_bytes_at_a_time(name):
+    class Slow(io.BytesIO):
+        def read(self, size=-1):
+            return super().read(min(size, 7))
+
+        def readinto(self, buffer):
+            return super().readinto(memoryview(buffer)[:7])
+
+    content = (CORPUS / name).read_bytes()
+    assert equal(read_file(Slow(content)).arrays, read_file(CORPUS / name).arrays)
+
+
 def test_folders(tmp_path):
     expected = read_state_dict(CORPUS / "model.safetensors.index.json")
     for name in (

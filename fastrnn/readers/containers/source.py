@@ -36,9 +36,12 @@ class Source:
         self._check(offset, count, what)
         self.budget.spend(count, what)
         self._handle.seek(self._start + offset)
-        data = self._handle.read(count)
-        if len(data) != count:
-            raise FormatError(f"{what}: the file became shorter while it was read")
+        data = b""
+        while len(data) < count:  # a file without buffer may give a part of them at a time
+            part = self._handle.read(count - len(data))
+            if not part:
+                raise FormatError(f"{what}: the file became shorter while it was read")
+            data += part
         return data
 
     def read_array(self, offset: int, count: int, what: str) -> Bytes:
