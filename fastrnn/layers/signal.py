@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,6 +143,8 @@ class ReflectionPad1d(_Channels):
 class _OverWindows(_Channels):
     """A layer that makes a step of each window of steps."""
 
+    _arguments: ClassVar[tuple[str, ...]]
+
     def __init__(
         self, kernel_size: int, stride: int | None, padding: int, dilation: int, ceil_mode: bool
     ) -> None:
@@ -156,6 +158,9 @@ class _OverWindows(_Channels):
         )
         self.dilation = check_size("dilation", single("dilation", dilation))
         self.ceil_mode = checked_flag("ceil_mode", ceil_mode)
+
+    def _options(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self._arguments}
 
     def _why_not_causal(self) -> str:
         return "its x is (B, C, T), and a step of y needs several steps of x"
@@ -195,6 +200,8 @@ class MaxPool1d(_OverWindows):
     [[[3.0, 2.0]]]
     """
 
+    _arguments = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+
     def __init__(
         self,
         kernel_size: int,
@@ -204,10 +211,6 @@ class MaxPool1d(_OverWindows):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
-
-    def _options(self) -> dict[str, object]:
-        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-        return {name: getattr(self, name) for name in names}
 
     def _windows(self, x: Array, flow: Flow) -> Array:
         """(..., C, windows, kernel_size): a view of x with -inf around its valid steps."""
@@ -256,6 +259,8 @@ class AvgPool1d(_OverWindows):
     [[[2.0, 1.0]]]
     """
 
+    _arguments = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+
     def __init__(
         self,
         kernel_size: int,
@@ -266,10 +271,6 @@ class AvgPool1d(_OverWindows):
     ) -> None:
         super().__init__(kernel_size, stride, padding, 1, ceil_mode)
         self.count_include_pad = checked_flag("count_include_pad", count_include_pad)
-
-    def _options(self) -> dict[str, object]:
-        names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
-        return {name: getattr(self, name) for name in names}
 
     def _parts(self, steps: int, count: int) -> Iterator[tuple[slice, slice]]:
         """Each place in a window: the steps of x that are there, and the windows that have one."""

@@ -61,7 +61,7 @@ static unsigned long long ticks(void) { return vec_ticks(); }
             [FRNN_SCALE] = FUNCTION(scale),                                                        \
         },                                                                                         \
         .softmax = softmax, .log_softmax = log_softmax, .layer_norm = layer_norm,                  \
-        .batch_norm = batch_norm, .sum_steps = sum_steps, .weighted_sum = weighted_sum,                      \
+        .batch_norm = batch_norm, .sum_steps = sum_steps, .weighted_sum = weighted_sum,            \
         .probe_fma = probe_fma, .probe_read = probe_read,                                          \
         .denormals_off = denormals_off, .denormals_restore = denormals_restore,                    \
         .pause = pause_thread, .ticks = ticks,                                                     \

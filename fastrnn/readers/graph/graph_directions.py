@@ -363,6 +363,6 @@ def bidirectional(forward: Step, backward: Step) -> Step | None:
     arrays = a.arrays | {f"{name}_reverse": array for name, array in b.arrays.items()}
     direction = Atom("direction", 2, is_feature=True, is_direction=True)
     layer = DescribedLayer(a.name, a.kind, a.options | {"bidirectional": True}, arrays)
-    recurrence = replace(first, direction=direction, rows=2)
+    recurrence = replace(first, direction=direction, rows=2, parts={})
     layout = (*forward.layout[:-1], (direction, first.hidden))
     return replace(forward, layer=layer, layout=layout, recurrence=recurrence)

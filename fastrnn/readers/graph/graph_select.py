@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
@@ -128,13 +129,8 @@ def _unbind(call: OperatorCall) -> Value:
     count = value.dims[place].number if is_list else len(call.node.outputs)
     if count is None or count > MOST_PARTS:
         raise ObstructionError("it takes apart an axis whose size is not known or too large")
-    found: list[Value] = []
-    for at in range(count):
-        index = -1 if at == count - 1 else at
-        try:
-            found.append(_pick(call, value, place, index, keep=False))
-        except ObstructionError as error:
-            found.append(error)
+    indices = [*range(count - 1), -1] if count else []
+    found = [_or_why(_pick, call, value, place, index, False) for index in indices]
     return found if is_list else tuple(found)
 
 
@@ -212,13 +208,13 @@ def _parts(call: OperatorCall, lengths: list[int]) -> Value:
     parts = [slice(a, b, 1) for a, b in pairwise(accumulate(lengths, initial=0))]
     if size is None and len(parts) > 1:
         parts[-1] = slice(-lengths[-1], _ENDLESS, 1)
-    return tuple(_part(call, value, place, part) for part in parts)
+    return tuple(_or_why(_take_slice, call, value, place, part) for part in parts)
 
 
-def _part(call: OperatorCall, value: Tensor, place: int, taken: slice) -> Value:
-    """A stretch of an axis, or why it is unsupported, which matters only if it is used."""
+def _or_why(take: Callable[..., Value], *args: object) -> Value:
+    """A part of a value, or why it is unsupported, which matters only if it is used."""
     try:
-        return _take_slice(call, value, place, taken)
+        return take(*args)
     except ObstructionError as error:
         return error
 
